@@ -1,0 +1,209 @@
+//! An action as a value: its route, and how to run it.
+
+use std::{fmt, future::Future, pin::Pin, str::FromStr, sync::Arc};
+
+use axum::{
+    extract::{FromRef, FromRequest, FromRequestParts, RawPathParams, Request},
+    http::{StatusCode, request::Parts},
+    response::{IntoResponse, Response},
+};
+
+use crate::{Error, Route};
+
+/// The answer of an action that is under way.
+pub type Reply = Pin<Box<dyn Future<Output = Response> + Send>>;
+
+/// One action: where it answers, and how to run it on a state `S`.
+///
+/// `#[action]` writes this constant beside the function, as `name::ACTION`.
+pub struct Action<S> {
+    /// Where it answers.
+    pub route: Route,
+    #[doc(hidden)]
+    pub call: fn(Call<S>) -> Reply,
+}
+
+impl<S> Action<S> {
+    /// The same action at another path, as `actions!` needs it for its prefix.
+    #[doc(hidden)]
+    pub const fn at(self, path: &'static str) -> Self {
+        let route = Route { path, ..self.route };
+        Self { route, call: self.call }
+    }
+}
+
+impl<S> Clone for Action<S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S> Copy for Action<S> {}
+
+impl<S> fmt::Debug for Action<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.route.fmt(f)
+    }
+}
+
+/// The state of an action that asks for none; every application state provides it.
+#[derive(Debug)]
+pub struct NoState;
+
+impl<S> FromRef<S> for NoState {
+    fn from_ref(_: &S) -> Self {
+        Self
+    }
+}
+
+/// One request on its way into an action.
+pub struct Call<S> {
+    pub(crate) request: Request,
+    pub(crate) state: Arc<S>,
+    pub(crate) params: &'static [&'static str],
+}
+
+impl<S> fmt::Debug for Call<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").field("params", &self.params).finish_non_exhaustive()
+    }
+}
+
+/// The names of a route's parameters, left in the request for [`Param`].
+#[derive(Clone, Copy)]
+struct Names(&'static [&'static str]);
+
+/// The `N`th parameter of the action's own route, read from the path by its name.
+#[derive(Debug)]
+pub struct Param<const N: usize, T>(pub T);
+
+impl<const N: usize, T: FromStr, S: Send + Sync> FromRequestParts<S> for Param<N, T> {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        let name = parts.extensions.get::<Names>().and_then(|names| names.0.get(N)).copied().unwrap_or_default();
+        let all = RawPathParams::from_request_parts(parts, state).await.map_err(IntoResponse::into_response)?;
+        // A router around ours may name a parameter alike; the innermost, which is ours, comes last.
+        let text = all.iter().filter(|(key, _)| *key == name).last().map_or("", |(_, text)| text);
+        text.parse().map(Self).map_err(|_| {
+            let whole = std::any::type_name::<T>();
+            let kind = whole.rsplit("::").next().unwrap_or(whole);
+            let message = format!("the path has {text:?} for `{name}`, which is not a valid {kind}");
+            Error::new(StatusCode::BAD_REQUEST, message).into_response()
+        })
+    }
+}
+
+/// An argument that needs no body.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be an argument of an action",
+    label = "not an extractor for the state `{S}`",
+    note = "an argument named like a `{{parameter}}` of the path is read from the path; every other argument is an axum extractor",
+    note = "an extractor that reads the body, like `Json<T>`, must be the last argument"
+)]
+pub trait Part<S>: Sized + Send {
+    #[doc(hidden)]
+    fn part(parts: &mut Parts, state: &S) -> impl Future<Output = Result<Self, Response>> + Send;
+}
+
+impl<T: FromRequestParts<S> + Send, S: Sync> Part<S> for T {
+    async fn part(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        T::from_request_parts(parts, state).await.map_err(IntoResponse::into_response)
+    }
+}
+
+/// The last argument, which may read the body.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be an argument of an action",
+    label = "not an extractor for the state `{S}`",
+    note = "an argument named like a `{{parameter}}` of the path is read from the path; every other argument is an axum extractor"
+)]
+pub trait Last<S, M>: Sized + Send {
+    #[doc(hidden)]
+    fn last(request: Request, state: &S) -> impl Future<Output = Result<Self, Response>> + Send;
+}
+
+impl<T: FromRequest<S, M> + Send, S: Send + Sync, M> Last<S, M> for T {
+    async fn last(request: Request, state: &S) -> Result<Self, Response> {
+        T::from_request(request, state).await.map_err(IntoResponse::into_response)
+    }
+}
+
+/// What an action may answer with.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the answer of an action",
+    label = "does not implement `IntoResponse`",
+    note = "answer with `Json<T>`, a string, a status code, or anything else that is `IntoResponse`"
+)]
+pub trait Answer {
+    #[doc(hidden)]
+    fn answer(self) -> Response;
+}
+
+impl<T: IntoResponse> Answer for T {
+    fn answer(self) -> Response {
+        self.into_response()
+    }
+}
+
+/// Runs an action that takes no argument.
+pub fn call0<S, O, F, R>(_: Call<S>, f: F) -> Reply
+where
+    O: Answer,
+    F: FnOnce() -> R + Send + 'static,
+    R: Future<Output = O> + Send,
+{
+    Box::pin(async move { f().await.answer() })
+}
+
+macro_rules! calls {
+    ($($name:ident: $($part:ident)*;)*) => {$(
+        /// Runs an action: reads its arguments from left to right, then calls it.
+        #[allow(non_snake_case, unused_mut, unused_variables, unused_assignments)]
+        pub fn $name<S, $($part,)* Z, O, M, F, R>(call: Call<S>, f: F) -> Reply
+        where
+            S: Send + Sync + 'static,
+            $($part: Part<S>,)*
+            Z: Last<S, M>,
+            O: Answer,
+            F: FnOnce($($part,)* Z) -> R + Send + 'static,
+            R: Future<Output = O> + Send,
+        {
+            Box::pin(async move {
+                let Call { request, state, params } = call;
+                let (mut parts, body) = request.into_parts();
+                if !params.is_empty() {
+                    parts.extensions.insert(Names(params));
+                }
+                $(let $part = match $part::part(&mut parts, &state).await {
+                    Ok(value) => value,
+                    Err(rejection) => return rejection,
+                };)*
+                let last = match Z::last(Request::from_parts(parts, body), &state).await {
+                    Ok(value) => value,
+                    Err(rejection) => return rejection,
+                };
+                f($($part,)* last).await.answer()
+            })
+        }
+    )*};
+}
+
+calls! {
+    call1: ;
+    call2: A;
+    call3: A B;
+    call4: A B C;
+    call5: A B C D;
+    call6: A B C D E;
+    call7: A B C D E G;
+    call8: A B C D E G H;
+    call9: A B C D E G H I;
+    call10: A B C D E G H I J;
+    call11: A B C D E G H I J K;
+    call12: A B C D E G H I J K L;
+    call13: A B C D E G H I J K L N;
+    call14: A B C D E G H I J K L N P;
+    call15: A B C D E G H I J K L N P Q;
+    call16: A B C D E G H I J K L N P Q T;
+}

@@ -1,0 +1,167 @@
+//! The context of a request, typed by where it may come from.
+
+use std::{fmt, marker::PhantomData};
+
+use axum::{extract::FromRequestParts, http::request::Parts};
+
+use crate::{Error, Reach, RequestSocket};
+
+/// A request over HTTP or over a socket: the default of [`Ctx`].
+#[derive(Clone, Copy, Debug)]
+pub enum Any {}
+
+/// A request over HTTP, which never has a socket: `Ctx<Http>`.
+#[derive(Clone, Copy, Debug)]
+pub enum Http {}
+
+/// A request over a socket, which is there for certain: `Ctx<Socket>`.
+#[derive(Clone, Copy, Debug)]
+pub enum Socket {}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::Any {}
+    impl Sealed for super::Http {}
+    impl Sealed for super::Socket {}
+}
+
+/// Where a request may come from: [`Any`], [`Http`] or [`Socket`].
+pub trait Via: sealed::Sealed + Sized + 'static {
+    #[doc(hidden)]
+    const REACH: Reach;
+    #[doc(hidden)]
+    type Held: Clone + Send + Sync;
+    #[doc(hidden)]
+    fn hold(socket: Option<RequestSocket>) -> Option<Self::Held>;
+}
+
+impl Via for Any {
+    const REACH: Reach = Reach::Both;
+    type Held = Option<RequestSocket>;
+    fn hold(socket: Option<RequestSocket>) -> Option<Self::Held> {
+        Some(socket)
+    }
+}
+
+impl Via for Http {
+    const REACH: Reach = Reach::Http;
+    type Held = ();
+    fn hold(socket: Option<RequestSocket>) -> Option<()> {
+        socket.is_none().then_some(())
+    }
+}
+
+impl Via for Socket {
+    const REACH: Reach = Reach::Socket;
+    type Held = RequestSocket;
+    fn hold(socket: Option<RequestSocket>) -> Option<RequestSocket> {
+        socket
+    }
+}
+
+/// The context of a request; its type says from where the request may come, and so what it can do.
+///
+/// | an action takes | answers | `ctx.socket()` |
+/// |---|---|---|
+/// | `Ctx`, or no context | HTTP and sockets | `Option<&RequestSocket>` |
+/// | `Ctx<Socket>` | sockets only | `&RequestSocket` |
+/// | `Ctx<Http>` | HTTP only | does not exist |
+///
+/// An action that is asked over the wrong transport does not run: over HTTP the answer is 426, over a socket 400.
+pub struct Ctx<T: Via = Any> {
+    held: T::Held,
+    via: PhantomData<T>,
+}
+
+impl<T: Via> Ctx<T> {
+    /// The requesting socket: `&RequestSocket` in a `Ctx<Socket>`, `Option<&RequestSocket>` in a plain `Ctx`.
+    pub fn socket(&self) -> <Self as MayHaveSocket>::Borrowed<'_>
+    where
+        Self: MayHaveSocket,
+    {
+        self.borrow()
+    }
+}
+
+impl<T: Via> Clone for Ctx<T> {
+    fn clone(&self) -> Self {
+        Self { held: self.held.clone(), via: PhantomData }
+    }
+}
+
+impl<T: Via> fmt::Debug for Ctx<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ctx").field("reach", &T::REACH).finish_non_exhaustive()
+    }
+}
+
+impl<T: Via, S: Send + Sync> FromRequestParts<S> for Ctx<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        let socket = parts.extensions.get::<RequestSocket>().cloned();
+        T::hold(socket)
+            .map(|held| Self { held, via: PhantomData })
+            .ok_or_else(|| Error::wrong_transport(T::REACH, None))
+    }
+}
+
+/// A context that holds a socket, or may hold one.
+#[diagnostic::on_unimplemented(
+    message = "an HTTP-only action has no requesting socket",
+    label = "`{Self}` never holds a socket",
+    note = "take `ctx: Ctx`: the action then answers both transports, and `ctx.socket()` is an `Option<&RequestSocket>`",
+    note = "or take `ctx: Ctx<Socket>`: the action then answers sockets only, and `ctx.socket()` is a `&RequestSocket`"
+)]
+pub trait MayHaveSocket {
+    #[doc(hidden)]
+    type Borrowed<'a>
+    where
+        Self: 'a;
+    #[doc(hidden)]
+    fn borrow(&self) -> Self::Borrowed<'_>;
+}
+
+impl MayHaveSocket for Ctx<Any> {
+    type Borrowed<'a> = Option<&'a RequestSocket>;
+    fn borrow(&self) -> Option<&RequestSocket> {
+        self.held.as_ref()
+    }
+}
+
+impl MayHaveSocket for Ctx<Socket> {
+    type Borrowed<'a> = &'a RequestSocket;
+    fn borrow(&self) -> &RequestSocket {
+        &self.held
+    }
+}
+
+/// Asks the compiler whether an argument's type is a context, and for which reach.
+#[derive(Debug)]
+pub struct Probe<T>(PhantomData<T>);
+
+impl<T: Via> Probe<Ctx<T>> {
+    /// The reach that this context declares.
+    pub const REACH: Option<Reach> = Some(T::REACH);
+}
+
+/// The answer of every [`Probe`] of a type that is no context.
+pub trait NoContext {
+    /// No context, so no reach of its own.
+    const REACH: Option<Reach> = None;
+}
+
+impl<T> NoContext for Probe<T> {}
+
+/// The reach of an action from what its arguments declare: both transports unless a context says otherwise.
+pub const fn reach(declared: &[Option<Reach>]) -> Reach {
+    let mut reach = Reach::Both;
+    let mut i = 0;
+    while i < declared.len() {
+        if let Some(one) = declared[i] {
+            reach = one;
+        }
+        i += 1;
+    }
+    reach
+}

@@ -1,0 +1,26 @@
+//! Write an action once; it answers over HTTP and over Socket.IO.
+
+// Generated code says `::catamaran`; this lets it stand inside the crate's own tests as well.
+extern crate self as catamaran;
+
+mod action;
+mod app;
+mod controller;
+mod ctx;
+mod endpoint;
+mod error;
+mod route;
+mod socket;
+
+pub use action::{Action, NoState};
+pub use app::App;
+pub use catamaran_macros::{action, actions, controller, routes};
+pub use controller::{Controller, Table};
+pub use ctx::{Any, Ctx, Http, Socket};
+pub use error::{Error, Result};
+pub use route::{Method, Reach, Route};
+pub use socket::RequestSocket;
+
+#[doc(hidden)]
+#[path = "private.rs"]
+pub mod __private;

@@ -1,0 +1,1 @@
+//! Which routes cannot stand in one table.

@@ -1,0 +1,85 @@
+//! A route: where an action answers, and what the table knows of it.
+
+mod clash;
+mod table;
+
+use std::fmt;
+
+/// The HTTP method of a route; over a socket it is the name of the event, in lower case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Method {
+    /// Reads.
+    Get,
+    /// Adds.
+    Post,
+    /// Puts a whole in place.
+    Put,
+    /// Changes a part.
+    Patch,
+    /// Removes.
+    Delete,
+}
+
+impl Method {
+    /// The method as HTTP writes it: `GET`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Which transports an action answers; the type of its context decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reach {
+    /// HTTP and sockets: `Ctx`, or no context at all.
+    Both,
+    /// HTTP only: `Ctx<Http>`.
+    Http,
+    /// Sockets only: `Ctx<Socket>`.
+    Socket,
+}
+
+impl fmt::Display for Reach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Both => "both",
+            Self::Http => "http",
+            Self::Socket => "socket",
+        })
+    }
+}
+
+/// One line of the route table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The method it answers.
+    pub method: Method,
+    /// The full path, the controller's prefix included: `/chat/rooms/{id}`.
+    pub path: &'static str,
+    /// The transports it answers.
+    pub reach: Reach,
+    /// The name of the action's function.
+    pub action: &'static str,
+    /// The module of the action, as `module_path!()` says it.
+    pub module: &'static str,
+    /// The source file of the action.
+    pub file: &'static str,
+    /// The line of the action's name.
+    pub line: u32,
+    /// The action's doc comment, one line per line.
+    pub doc: &'static str,
+    /// The names of the parameters in `path`, from left to right.
+    pub params: &'static [&'static str],
+}

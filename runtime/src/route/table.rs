@@ -1,0 +1,1 @@
+//! Joining routes while compiling.
