@@ -1,1 +1,20 @@
-//! t
+//! Tests of catamaran from outside.
+
+/// A controller of another crate, for tests that mount it.
+pub mod elsewhere {
+    use catamaran::{action, actions};
+
+    actions! { "/elsewhere" => list, show }
+
+    /// Lists everything.
+    #[action(get "/")]
+    pub async fn list() -> &'static str {
+        "everything"
+    }
+
+    /// Shows one.
+    #[action(get "/{name}")]
+    pub async fn show(name: String) -> String {
+        name
+    }
+}

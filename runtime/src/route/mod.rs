@@ -5,6 +5,9 @@ mod table;
 
 use std::fmt;
 
+pub use clash::{Clash, check, clash, settle};
+pub use table::{flatten, join, joined, text, total};
+
 /// The HTTP method of a route; over a socket it is the name of the event, in lower case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
