@@ -5,11 +5,8 @@ mod stall;
 use std::{future::Future, io, net::SocketAddr, pin::pin, time::Duration};
 
 use axum::{Router, body::Body, extract::ConnectInfo, http::Request};
-use hyper::{body::Incoming, service::service_fn};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
-};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use socketioxide::SocketIo;
 use stall::StallGuard;
 use tokio::{
@@ -66,11 +63,10 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, stall: 
         request.extensions_mut().insert(ConnectInfo(peer));
         router.clone().call(request)
     });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    builder.http2().timer(TokioTimer::new());
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     let stream = TokioIo::new(StallGuard::new(stream, stall));
-    if let Err(error) = builder.serve_connection_with_upgrades(stream, service).await {
+    if let Err(error) = builder.serve_connection(stream, service).with_upgrades().await {
         tracing::debug!(%error, "a connection ended with an error");
     }
 }
