@@ -1,41 +1,324 @@
-//! The application.
+//! The application: controllers, settings, and the router that both transports share.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request},
+    handler::Handler,
+    response::IntoResponse,
+    routing::Route as RouteService,
+};
+use socketioxide::{ParserConfig, SocketIo, SocketIoBuilder, TransportType};
+use tokio::net::{TcpListener, ToSocketAddrs};
+use tower_layer::Layer;
+use tower_service::Service;
 
-use crate::{Route, controller::Table, endpoint::Endpoints};
+use crate::{
+    Route, ServeError,
+    controller::Table,
+    endpoint::Endpoints,
+    finish::Finish,
+    server,
+    socket::{self, Dispatcher},
+};
 
-/// An application.
+/// What a packet may have beside its body: method, URL, headers and the names of the envelope.
+const ENVELOPE_BYTES: usize = 64 * 1024;
+/// The packets that the send buffer of one socket holds; tokio allocates it as it fills.
+const SEND_BUFFER: usize = 1024;
+/// The attachments that a packet may announce, as in the reference implementation.
+const MAX_ATTACHMENTS: usize = 10;
+
+/// An application: the controllers it mounts, and how they are served over both transports.
+///
+/// ```no_run
+/// use catamaran::prelude::*;
+///
+/// #[action(get "/hello")]
+/// async fn hello() -> &'static str {
+///     "hello"
+/// }
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), catamaran::ServeError> {
+/// App::new(()).mount(routes![hello]).serve("127.0.0.1:1337").await
+/// # }
+/// ```
+///
+/// Everything an application adds goes through one door, [`map_router`](Self::map_router): what stands behind it, HTTP
+/// and sockets see alike.
 pub struct App<S: 'static> {
     state: S,
     tables: Vec<Table<S>>,
+    maps: Vec<Box<dyn FnOnce(Router) -> Router + Send>>,
+    socketios: Vec<Box<dyn FnOnce(&SocketIo) + Send>>,
+    settings: Settings,
+}
+
+struct Settings {
+    timeout: Duration,
+    max_in_flight: usize,
+    max_request_bytes: usize,
+    path: String,
+    ping_interval: Duration,
+    ping_timeout: Duration,
+    websocket: bool,
+    polling: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(30),
+            max_in_flight: 64,
+            max_request_bytes: 1024 * 1024,
+            path: "/socket.io".into(),
+            ping_interval: Duration::from_secs(10),
+            ping_timeout: Duration::from_secs(5),
+            websocket: true,
+            polling: false,
+        }
+    }
+}
+
+impl<S> fmt::Debug for App<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App").field("tables", &self.tables).finish_non_exhaustive()
+    }
 }
 
 impl<S: Send + Sync + 'static> App<S> {
-    /// An application with this state.
+    /// An application with this state, which its actions take with axum's `State`.
     pub fn new(state: S) -> Self {
-        Self { state, tables: Vec::new() }
+        let settings = Settings::default();
+        Self { state, tables: Vec::new(), maps: Vec::new(), socketios: Vec::new(), settings }
     }
 
-    /// Adds controllers.
+    /// Adds controllers: `mount(routes![hello, chat])`.
+    ///
+    /// One table is checked while compiling. A route of a second one that clashes with a route of the first is refused
+    /// at start, by name, so prefer a single table.
     #[must_use]
     pub fn mount(mut self, table: Table<S>) -> Self {
         self.tables.push(table);
         self
     }
 
-    /// The routes.
+    /// The route table, in the order of mounting.
+    ///
+    /// ```
+    /// # use catamaran::prelude::*;
+    /// # #[action(get "/hello")]
+    /// # async fn hello() -> &'static str { "hello" }
+    /// let app = App::new(()).mount(routes![hello]);
+    /// for route in app.routes() {
+    ///     println!("{route}");
+    /// }
+    /// ```
     pub fn routes(&self) -> impl Iterator<Item = &'static Route> {
         self.tables.iter().flat_map(|table| table.routes)
     }
 
-    /// A plain router.
-    pub fn into_router(self) -> Router {
-        let state = Arc::new(self.state);
-        self.tables
-            .iter()
-            .flat_map(|table| table.controllers)
-            .fold(Router::new(), |router, controller| router.merge(controller.mount(&state, Endpoints)))
+    /// Changes the router that both transports share: nest it, merge into it, wrap it.
+    ///
+    /// Changes apply in the order they are given, on top of all mounted controllers.
+    ///
+    /// ```
+    /// # use catamaran::prelude::*;
+    /// use axum::Router;
+    /// # #[action(get "/hello")]
+    /// # async fn hello() -> &'static str { "hello" }
+    ///
+    /// // `GET /api/hello`, over HTTP and over a socket
+    /// let app = App::new(()).mount(routes![hello]).map_router(|ours| Router::new().nest("/api", ours));
+    /// ```
+    #[must_use]
+    pub fn map_router(mut self, map: impl FnOnce(Router) -> Router + Send + 'static) -> Self {
+        self.maps.push(Box::new(map));
+        self
+    }
+
+    /// Wraps all routes so far in a tower layer; see [`axum::Router::layer`].
+    #[must_use]
+    pub fn layer<L>(self, layer: L) -> Self
+    where
+        L: Layer<RouteService> + Clone + Send + Sync + 'static,
+        L::Service: Service<Request> + Clone + Send + Sync + 'static,
+        <L::Service as Service<Request>>::Response: IntoResponse + 'static,
+        <L::Service as Service<Request>>::Error: Into<std::convert::Infallible> + 'static,
+        <L::Service as Service<Request>>::Future: Send + 'static,
+    {
+        self.map_router(|router| router.layer(layer))
+    }
+
+    /// Adds the routes of an axum router, which then answer sockets too; see [`axum::Router::merge`].
+    #[must_use]
+    pub fn merge(self, other: Router) -> Self {
+        self.map_router(|router| router.merge(other))
+    }
+
+    /// Answers what no route does; see [`axum::Router::fallback`]. Without one the answer is 404 `Not Found`.
+    #[must_use]
+    pub fn fallback<H, T>(self, handler: H) -> Self
+    where
+        H: Handler<T, ()> + Send,
+        T: 'static,
+    {
+        self.map_router(|router| router.fallback(handler))
+    }
+
+    /// Hands out the Socket.IO server, for an application's own namespaces. The namespace `/` is catamaran's.
+    ///
+    /// ```
+    /// # use catamaran::prelude::*;
+    /// let app = App::new(()).socketio(|io| {
+    ///     let io = io.clone();
+    ///     io.ns("/metrics", async || {});
+    /// });
+    /// ```
+    #[must_use]
+    pub fn socketio(mut self, setup: impl FnOnce(&SocketIo) + Send + 'static) -> Self {
+        self.socketios.push(Box::new(setup));
+        self
+    }
+
+    /// How long an action may take, 30 s by default; after that the answer is 503, over both transports.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.settings.timeout = timeout;
+        self
+    }
+
+    /// How many requests of one socket may wait for their answers, 64 by default; the next one is answered with 429.
+    #[must_use]
+    pub fn max_in_flight(mut self, requests: usize) -> Self {
+        self.settings.max_in_flight = requests;
+        self
+    }
+
+    /// The largest body of a request in bytes, 1 MiB by default, over every way in; a larger one is answered with 413.
+    ///
+    /// A packet that is larger even without its envelope closes its connection.
+    #[must_use]
+    pub fn max_request_bytes(mut self, bytes: usize) -> Self {
+        self.settings.max_request_bytes = bytes;
+        self
+    }
+
+    /// Where Socket.IO is served, `/socket.io` by default, which is what clients expect.
+    #[must_use]
+    pub fn socket_path(mut self, path: impl Into<String>) -> Self {
+        self.settings.path = path.into();
+        self
+    }
+
+    /// How often a connection is probed, 10 s by default, and how long the answer may take, 5 s by default.
+    ///
+    /// A dead connection is found after the sum of both.
+    #[must_use]
+    pub fn heartbeat(mut self, interval: Duration, timeout: Duration) -> Self {
+        (self.settings.ping_interval, self.settings.ping_timeout) = (interval, timeout);
+        self
+    }
+
+    /// The Engine.IO transports, websocket alone by default, as in Sails.
+    ///
+    /// Long-polling sends the requests of one socket over several connections, so behind a load balancer it needs
+    /// sticky sessions.
+    #[must_use]
+    pub fn transports(mut self, transports: impl IntoIterator<Item = TransportType>) -> Self {
+        (self.settings.websocket, self.settings.polling) = (false, false);
+        for transport in transports {
+            match transport {
+                TransportType::Websocket => self.settings.websocket = true,
+                TransportType::Polling => self.settings.polling = true,
+            }
+        }
+        self
+    }
+
+    /// Serves the application until SIGTERM or Ctrl-C.
+    ///
+    /// # Errors
+    ///
+    /// If the address cannot be bound, or for one of the mistakes that [`into_router`](Self::into_router) finds.
+    pub async fn serve(self, address: impl ToSocketAddrs) -> Result<(), ServeError> {
+        let listener = TcpListener::bind(address).await.map_err(ServeError::Bind)?;
+        self.serve_on(listener).await
+    }
+
+    /// Serves the application on a listener that is there already: a test's own port, or one a supervisor handed over.
+    ///
+    /// # Errors
+    ///
+    /// For one of the mistakes that [`into_router`](Self::into_router) finds.
+    pub async fn serve_on(self, listener: TcpListener) -> Result<(), ServeError> {
+        let stall = self.settings.ping_interval + self.settings.ping_timeout;
+        let (router, io) = self.build()?;
+        server::serve(listener, router, stall, server::stop_signal()).await;
+        server::close(&io).await;
+        Ok(())
+    }
+
+    /// The application as a plain axum router, for a server of your own.
+    ///
+    /// Two things are yours then. **Protections**: a peer that stops reading is only ever removed by its connection
+    /// (`TCP_USER_TIMEOUT`, or a write timeout), slow headers by a header timeout. **Layers**: what is put *around* this
+    /// router guards HTTP and the Socket.IO handshake, not the requests of sockets; use
+    /// [`map_router`](Self::map_router) for those.
+    ///
+    /// # Errors
+    ///
+    /// If two tables clash, a route lies under a configured path, or a setting makes no sense.
+    pub fn into_router(self) -> Result<Router, ServeError> {
+        self.build().map(|(router, _)| router)
+    }
+
+    fn build(self) -> Result<(Router, SocketIo), ServeError> {
+        let Self { state, tables, maps, socketios, settings } = self;
+        let state = Arc::new(state);
+        let endpoints = Endpoints { timeout: settings.timeout };
+        let controllers = tables.iter().flat_map(|table| table.controllers);
+        let ours =
+            controllers.fold(Router::new(), |router, controller| router.merge(controller.mount(&state, endpoints)));
+        let router = maps.into_iter().fold(ours, |router, map| map(router));
+        let router = router.layer(DefaultBodyLimit::max(settings.max_request_bytes)).layer(Finish);
+
+        let path = settings.path.trim_end_matches('/').to_owned();
+        let (engine, io) = settings.engine(&path).build_svc();
+        let dispatcher = Dispatcher {
+            router: router.clone(),
+            timeout: settings.timeout,
+            max_in_flight: settings.max_in_flight,
+            max_queued_bytes: 4 * settings.max_request_bytes,
+        };
+        socket::attach(&io, Arc::new(dispatcher));
+        for setup in socketios {
+            setup(&io);
+        }
+        let router = router.route_service(&format!("{path}/"), engine);
+        Ok((router, io))
+    }
+}
+
+impl Settings {
+    fn engine(&self, path: &str) -> SocketIoBuilder {
+        let packet = self.max_request_bytes + ENVELOPE_BYTES;
+        let parser = ParserConfig::common().max_incoming_binaries(MAX_ATTACHMENTS).max_incoming_binary_buf_size(packet);
+        let builder = SocketIo::builder()
+            .req_path(path.to_owned())
+            .ping_interval(self.ping_interval)
+            .ping_timeout(self.ping_timeout)
+            .max_payload(packet as u64)
+            .ws_max_message_size(packet)
+            .ws_max_frame_size(packet)
+            .max_buffer_size(SEND_BUFFER)
+            .with_parser(parser);
+        match (self.websocket, self.polling) {
+            (true, true) => builder.transports([TransportType::Websocket, TransportType::Polling]),
+            (false, true) => builder.transports([TransportType::Polling]),
+            _ => builder.transports([TransportType::Websocket]),
+        }
     }
 }

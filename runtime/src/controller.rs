@@ -81,7 +81,7 @@ where
 {
     fn mount(&self, state: &Arc<S>, endpoints: Endpoints) -> Router {
         let own = Arc::new(T::from_ref(state));
-        endpoints.router(self.actions, own)
+        endpoints.router(self.actions, &own)
     }
 }
 
@@ -93,7 +93,7 @@ where
 {
     fn mount(&self, state: &Arc<S>, endpoints: Endpoints) -> Router {
         let own = Arc::new(T::from_ref(state));
-        endpoints.guarded_router::<T, P, S>(self.actions, own, state)
+        endpoints.guarded_router::<S, T, P>(self.actions, &own, state)
     }
 }
 

@@ -1,49 +1,149 @@
-//! The service behind one route.
+//! The service behind one route: reach, policy, action, and what becomes of a panic or a delay.
 
-use std::sync::Arc;
+use std::{
+    convert::Infallible,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use axum::{
     Router,
+    extract::Request,
+    response::{IntoResponse, Response},
     routing::{MethodFilter, MethodRouter},
 };
+use futures_util::{FutureExt, future::CatchUnwind};
+use pin_project_lite::pin_project;
+use tokio::time::Timeout;
+use tower_service::Service;
 
-use crate::{Action, Method, action::Call, controller::Policy};
+use crate::{
+    Action, Error, Method, Reach, RequestSocket, Route,
+    action::{Call, Reply},
+    controller::Policy,
+};
 
-/// How the routes of an application are served.
+/// Makes the services behind the routes of an application.
 #[derive(Clone, Copy, Debug)]
-pub struct Endpoints;
+pub struct Endpoints {
+    /// How long an action may take; longer is answered with 503.
+    pub(crate) timeout: Duration,
+}
 
 impl Endpoints {
-    pub(crate) fn router<T: Send + Sync + 'static>(self, actions: &'static [Action<T>], state: Arc<T>) -> Router {
-        let mut router = Router::new();
-        for action in actions {
+    pub(crate) fn router<T: Send + Sync + 'static>(self, actions: &'static [Action<T>], state: &Arc<T>) -> Router {
+        actions.iter().fold(Router::new(), |router, action| {
             let state = state.clone();
-            let filter = match action.route.method {
-                Method::Get => MethodFilter::GET,
-                Method::Post => MethodFilter::POST,
-                Method::Put => MethodFilter::PUT,
-                Method::Patch => MethodFilter::PATCH,
-                Method::Delete => MethodFilter::DELETE,
-            };
-            router = router.route(
-                action.route.path,
-                MethodRouter::new().on(filter, move |request| {
-                    (action.call)(Call { request, state: state.clone(), params: action.route.params })
-                }),
-            );
-        }
-        router
+            self.add(router, &action.route, move |request| run(action, request, &state))
+        })
     }
-    pub(crate) fn guarded_router<T: Send + Sync + 'static, P: Policy<S>, S: Send + Sync + 'static>(
+
+    pub(crate) fn guarded_router<S, T, P>(
         self,
         actions: &'static [Action<T>],
-        own: Arc<T>,
-        _: &Arc<S>,
-    ) -> Router {
-        self.router(actions, own)
+        state: &Arc<T>,
+        application: &Arc<S>,
+    ) -> Router
+    where
+        S: Send + Sync + 'static,
+        T: Send + Sync + 'static,
+        P: Policy<S>,
+    {
+        actions.iter().fold(Router::new(), |router, action| {
+            let (state, application) = (state.clone(), application.clone());
+            self.add(router, &action.route, move |request| {
+                let (state, application) = (state.clone(), application.clone());
+                Box::pin(async move {
+                    let (mut parts, body) = request.into_parts();
+                    match P::admit(&mut parts, &application).await {
+                        Ok(()) => run(action, Request::from_parts(parts, body), &state).await,
+                        Err(refusal) => refusal,
+                    }
+                })
+            })
+        })
+    }
+
+    fn add<F>(self, router: Router, route: &'static Route, run: F) -> Router
+    where
+        F: Fn(Request) -> Reply + Clone + Send + Sync + 'static,
+    {
+        let method = match route.method {
+            Method::Get => MethodFilter::GET,
+            Method::Post => MethodFilter::POST,
+            Method::Put => MethodFilter::PUT,
+            Method::Patch => MethodFilter::PATCH,
+            Method::Delete => MethodFilter::DELETE,
+        };
+        let endpoint = Endpoint { route, run, timeout: self.timeout };
+        router.route(route.path, MethodRouter::new().on_service(method, endpoint))
     }
 }
 
-/// a
-#[derive(Clone, Debug)]
-pub struct Endpoint;
+fn run<T>(action: &'static Action<T>, request: Request, state: &Arc<T>) -> Reply {
+    (action.call)(Call { request, state: state.clone(), params: action.route.params })
+}
+
+/// One route as a service, the same for both transports.
+#[derive(Clone)]
+struct Endpoint<F> {
+    route: &'static Route,
+    run: F,
+    timeout: Duration,
+}
+
+impl<F: Fn(Request) -> Reply> Service<Request> for Endpoint<F> {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Answering {
+        let over_socket = request.extensions().get::<RequestSocket>().is_some();
+        let reply = match (self.route.reach, over_socket) {
+            (Reach::Socket, false) | (Reach::Http, true) => {
+                let refusal = Error::wrong_transport(self.route.reach, Some(self.route)).into_response();
+                Box::pin(async { refusal })
+            }
+            _ => (self.run)(request),
+        };
+        let guarded = tokio::time::timeout(self.timeout, AssertUnwindSafe(reply).catch_unwind());
+        Answering { route: self.route, limit: self.timeout, guarded }
+    }
+}
+
+pin_project! {
+    /// An action under way, whose panic becomes a 500 and whose delay a 503.
+    ///
+    /// It does so inside the application's layers, so that a CORS layer, say, still adds its headers to that answer.
+    struct Answering {
+        route: &'static Route,
+        limit: Duration,
+        #[pin]
+        guarded: Timeout<CatchUnwind<AssertUnwindSafe<Reply>>>,
+    }
+}
+
+impl Future for Answering {
+    type Output = Result<Response, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        this.guarded.poll(cx).map(|outcome| {
+            Ok(match outcome {
+                Ok(Ok(response)) => response,
+                Ok(Err(_panic)) => Error::panicked().into_response(),
+                Err(_elapsed) => {
+                    tracing::warn!(action = this.route.action, "an action was cut off by the timeout");
+                    Error::timed_out(*this.limit).into_response()
+                }
+            })
+        })
+    }
+}

@@ -1,10 +1,10 @@
-//! Errors an action answers with.
+//! Errors that an action answers with, and the ones the framework answers with for it.
 
-use std::{error::Error as StdError, fmt};
+use std::{error::Error as StdError, fmt, time::Duration};
 
 use axum::{
     Json,
-    http::StatusCode,
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -12,12 +12,30 @@ use serde::Serialize;
 use crate::{Reach, Route};
 
 /// What an action answers: a value, or an [`Error`] that becomes a response.
+///
+/// ```
+/// use axum::{Json, http::StatusCode};
+///
+/// async fn double(text: String) -> catamaran::Result<Json<u64>> {
+///     let number: u64 = text.parse()?; // any error becomes a 500 whose cause only the log sees
+///     if number > 1_000 {
+///         return Err(catamaran::Error::new(StatusCode::UNPROCESSABLE_ENTITY, "at most 1000"));
+///     }
+///     Ok(Json(number * 2))
+/// }
+/// ```
 pub type Result<T = (), E = Error> = std::result::Result<T, E>;
 
-/// A failure with a status and a message for the client; its source is for the log only.
+/// A failure as the client sees it: a status, a message, and a source that stays on the server.
+///
+/// As a response it is the status with the JSON body `{"message": ".."}`; answers that the framework gives on its own
+/// also have a `code` to branch on. The source is logged, never sent.
+///
+/// Every `std::error::Error` converts into a 500 by `?`. For the same reason this type is not one itself; an
+/// application that wants its own error type can use that with actions just as well, as long as it is `IntoResponse`.
 pub struct Error {
     status: StatusCode,
-    code: &'static str,
+    code: Option<&'static str>,
     message: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -25,29 +43,188 @@ pub struct Error {
 impl Error {
     /// A failure with this status, and a message that the client will read.
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, code: "", message: message.into(), source: None }
+        Self { status, code: None, message: message.into(), source: None }
     }
 
+    /// The same failure with its cause, for the log.
+    #[must_use]
+    pub fn with_source(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self { source: Some(source.into()), ..self }
+    }
+
+    /// The status of the answer.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The message that the client reads.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    fn framework(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code: Some(code), message: message.into(), source: None }
+    }
+
+    /// A packet, or a part of one, that is not a request.
+    pub(crate) fn malformed(message: impl Into<String>) -> Self {
+        Self::framework(StatusCode::BAD_REQUEST, "malformed", message)
+    }
+
+    /// A URL longer than HTTP's own library takes.
+    pub(crate) fn url_too_long(limit: usize) -> Self {
+        Self::framework(StatusCode::URI_TOO_LONG, "url_too_long", format!("a url has at most {limit} bytes"))
+    }
+
+    /// An action asked over a transport that its context rules out.
     pub(crate) fn wrong_transport(reach: Reach, route: Option<&Route>) -> Self {
-        let _ = (reach, route);
-        Self::new(StatusCode::UPGRADE_REQUIRED, "")
+        let (action, target) = match route {
+            Some(Route { action, method, path, .. }) => (format!("`{action}`"), format!("{method} {path}")),
+            None => ("this route".into(), "it".into()),
+        };
+        match reach {
+            Reach::Socket => Self::framework(
+                StatusCode::UPGRADE_REQUIRED,
+                "socket_only",
+                format!("{action} answers sockets only: connect with Socket.IO and request {target} there"),
+            ),
+            Reach::Http | Reach::Both => Self::framework(
+                StatusCode::BAD_REQUEST,
+                "http_only",
+                format!("{action} answers HTTP only: request {target} over HTTP"),
+            ),
+        }
+    }
+
+    /// An answer without an end, which cannot become an ack.
+    pub(crate) fn endless() -> Self {
+        Self::framework(
+            StatusCode::BAD_REQUEST,
+            "http_only",
+            "this route answers with a stream of events, which cannot be sent over a socket: request it over HTTP",
+        )
+    }
+
+    pub(crate) fn answer_too_large(limit: usize) -> Self {
+        Self::framework(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "answer_too_large",
+            format!("the answer has more than the {limit} bytes that can be sent over a socket: request it over HTTP"),
+        )
+    }
+
+    pub(crate) fn panicked() -> Self {
+        Self::framework(StatusCode::INTERNAL_SERVER_ERROR, "panicked", "the action failed unexpectedly")
+    }
+
+    pub(crate) fn broken_answer() -> Self {
+        Self::framework(StatusCode::INTERNAL_SERVER_ERROR, "broken_answer", "the action's answer broke off")
+    }
+
+    pub(crate) fn timed_out(limit: Duration) -> Self {
+        Self::framework(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "timed_out",
+            format!("the action did not answer within {} s", limit.as_secs_f32()),
+        )
+    }
+
+    pub(crate) fn too_many_in_flight(limit: usize) -> Self {
+        Self::framework(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too_many_in_flight",
+            format!("{limit} requests of this socket wait for their answers: await some before sending more"),
+        )
+    }
+}
+
+impl<E: StdError + Send + Sync + 'static> From<E> for Error {
+    fn from(source: E) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error").with_source(source)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.status.as_u16(), self.message)
     }
 }
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.status, self.message)
+        write!(f, "{self}")?;
+        let mut source = self.source.as_deref().map(|source| source as &dyn StdError);
+        while let Some(cause) = source {
+            write!(f, "\n  caused by: {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
     }
 }
 
 #[derive(Serialize)]
 struct Body<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
     message: &'a str,
 }
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let _ = (self.code, &self.source);
-        (self.status, Json(Body { message: &self.message })).into_response()
+        if self.source.is_some() {
+            tracing::error!(error = ?self, "an action failed");
+        }
+        let body = Json(Body { code: self.code, message: &self.message });
+        let mut response = (self.status, body).into_response();
+        if self.status == StatusCode::UPGRADE_REQUIRED {
+            // RFC 9110, 15.5.22: a 426 names the protocol to upgrade to.
+            response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        }
+        response
+    }
+}
+
+/// Why an application could not be served.
+///
+/// As the result of `main` it prints its message, not its fields.
+#[derive(thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The address is in use, not this machine's, or not allowed.
+    #[error("cannot listen: {0}")]
+    Bind(#[source] std::io::Error),
+    /// Two mounted tables answer the same requests, or a route lies where the application serves something else.
+    #[error("{0}")]
+    Routes(String),
+    /// A setting makes no sense.
+    #[error("{0}")]
+    Setting(String),
+}
+
+impl fmt::Debug for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_source_is_logged_and_never_sent() {
+        let error = Error::from(std::io::Error::other("the password is hunter2"));
+        assert!(format!("{error:?}").contains("hunter2"));
+        let response = error.into_response();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = axum::body::to_bytes(response.into_body(), 1000).await.unwrap();
+        assert_eq!(body, r#"{"message":"Internal Server Error"}"#);
+    }
+
+    #[test]
+    fn an_upgrade_required_names_the_protocol() {
+        let response = Error::wrong_transport(Reach::Socket, None).into_response();
+        assert_eq!(response.status(), StatusCode::UPGRADE_REQUIRED);
+        assert_eq!(response.headers()["upgrade"], "websocket");
     }
 }

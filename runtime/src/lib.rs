@@ -9,7 +9,10 @@ mod controller;
 mod ctx;
 mod endpoint;
 mod error;
+mod finish;
+pub mod prelude;
 mod route;
+mod server;
 mod socket;
 
 pub use action::{Action, NoState};
@@ -17,7 +20,7 @@ pub use app::App;
 pub use catamaran_macros::{action, actions, controller, routes};
 pub use controller::{Controller, Table};
 pub use ctx::{Any, Ctx, Http, Socket};
-pub use error::{Error, Result};
+pub use error::{Error, Result, ServeError};
 pub use route::{Method, Reach, Route};
 pub use socket::RequestSocket;
 

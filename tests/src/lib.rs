@@ -1,20 +1,11 @@
-//! Tests of catamaran from outside.
+//! What the tests share, and the documents of this repository as doctests.
 
-/// A controller of another crate, for tests that mount it.
-pub mod elsewhere {
-    use catamaran::{action, actions};
+pub mod elsewhere;
 
-    actions! { "/elsewhere" => list, show }
-
-    /// Lists everything.
-    #[action(get "/")]
-    pub async fn list() -> &'static str {
-        "everything"
-    }
-
-    /// Shows one.
-    #[action(get "/{name}")]
-    pub async fn show(name: String) -> String {
-        name
-    }
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../../README.md")]
+    mod readme {}
+    #[doc = include_str!("../../docs/guide.md")]
+    mod guide {}
 }

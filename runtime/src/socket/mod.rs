@@ -1,5 +1,47 @@
-//! The socket side.
+//! The socket side, in the order a packet travels: dispatch → envelope → virtual request → router → ack.
+//!
+//! Nothing outside this module and `hub/` names socketioxide, but for `App`, which hands it out.
 
-/// The socket a request came over.
-#[derive(Clone, Debug)]
-pub struct RequestSocket {}
+mod ack;
+mod cookies;
+mod dispatch;
+mod envelope;
+mod request;
+mod request_socket;
+
+use std::{convert::Infallible, sync::Arc};
+
+use axum::http::Method;
+pub(crate) use dispatch::Dispatcher;
+use dispatch::{Connection, Dispatch};
+pub use request_socket::RequestSocket;
+use socketioxide::{SocketIo, extract::SocketRef, handler::ConnectHandler};
+
+/// The events that are requests; every other event is the application's, or ignored.
+const VERBS: [(&str, Method); 7] = [
+    ("get", Method::GET),
+    ("post", Method::POST),
+    ("put", Method::PUT),
+    ("patch", Method::PATCH),
+    ("delete", Method::DELETE),
+    ("head", Method::HEAD),
+    ("options", Method::OPTIONS),
+];
+
+/// Answers the requests of every socket of the namespace `/`.
+pub(crate) fn attach(io: &SocketIo, dispatcher: Arc<Dispatcher>) {
+    // A connect handler runs after the client has been told that it is connected, so a request sent at once would meet
+    // no handler and get no ack. A middleware runs before.
+    let listen = move |socket: SocketRef| {
+        let connection = Arc::new(Connection::new(dispatcher.clone(), &socket.req_parts().headers));
+        for (verb, method) in VERBS {
+            socket.on(verb, Dispatch { method, connection: connection.clone() });
+        }
+        socket.on_disconnect(move || {
+            connection.close();
+            std::future::ready(())
+        });
+        std::future::ready(Ok::<(), Infallible>(()))
+    };
+    io.ns("/", (async || {}).with(listen));
+}

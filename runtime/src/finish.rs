@@ -1,0 +1,117 @@
+//! The outermost layer of the application's router, the same for both transports: the span of a request, a panic
+//! outside our actions, and the body of an answer that nobody gave.
+
+use std::{
+    convert::Infallible,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Instant,
+};
+
+use axum::{
+    body::{Body, HttpBody},
+    extract::{MatchedPath, Request},
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::Route,
+};
+use futures_util::{FutureExt, future::CatchUnwind};
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+use tracing::{Span, field};
+
+use crate::{Error, RequestSocket};
+
+/// Wraps every route and the fallback, however the application combined them.
+#[derive(Clone, Copy)]
+pub(crate) struct Finish;
+
+impl Layer<Route> for Finish {
+    type Service = Finishing;
+
+    fn layer(&self, inner: Route) -> Finishing {
+        Finishing { inner }
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Finishing {
+    inner: Route,
+}
+
+impl Service<Request> for Finishing {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Finished<<Route as Service<Request>>::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Service::<Request>::poll_ready(&mut self.inner, cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let span = span(&request);
+        let guarded = span.in_scope(|| AssertUnwindSafe(self.inner.call(request)).catch_unwind());
+        Finished { guarded, span, started: Instant::now() }
+    }
+}
+
+/// The span of a request: transport, method and route now, status and latency at its end. Bodies, cookies and query
+/// values stay out of it.
+fn span(request: &Request) -> Span {
+    let extensions = request.extensions();
+    tracing::info_span!(
+        "request",
+        transport = if extensions.get::<RequestSocket>().is_some() { "socket" } else { "http" },
+        method = request.method().as_str(),
+        route = extensions.get::<MatchedPath>().map(MatchedPath::as_str),
+        status = field::Empty,
+        latency = field::Empty,
+    )
+}
+
+pin_project! {
+    pub(crate) struct Finished<F> {
+        #[pin]
+        guarded: CatchUnwind<AssertUnwindSafe<F>>,
+        span: Span,
+        started: Instant,
+    }
+}
+
+impl<F: Future<Output = Result<Response, Infallible>>> Future for Finished<F> {
+    type Output = Result<Response, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let entered = this.span.enter();
+        let response = match ready!(this.guarded.poll(cx)) {
+            Ok(Ok(response)) => with_body(response),
+            Ok(Err(never)) => match never {},
+            Err(_panic) => Error::panicked().into_response(),
+        };
+        let latency = this.started.elapsed();
+        this.span.record("status", response.status().as_u16());
+        this.span.record("latency", field::debug(latency));
+        tracing::debug!("answered");
+        drop(entered);
+        Poll::Ready(Ok(response))
+    }
+}
+
+/// axum answers an unknown path and a wrong method with an empty body; a client is told in words.
+fn with_body(mut response: Response) -> Response {
+    let words = match response.status() {
+        StatusCode::NOT_FOUND => "Not Found",
+        StatusCode::METHOD_NOT_ALLOWED => "Method Not Allowed",
+        _ => return response,
+    };
+    if response.body().is_end_stream() && !response.headers().contains_key(header::CONTENT_TYPE) {
+        *response.body_mut() = Body::from(words);
+        let headers = response.headers_mut();
+        headers.remove(header::CONTENT_LENGTH);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    }
+    response
+}

@@ -1,0 +1,189 @@
+//! A response as an ack.
+
+use std::borrow::Cow;
+
+use axum::{
+    body::{Body, Bytes},
+    http::{HeaderMap, Method, header, response::Parts},
+    response::{IntoResponse, Response},
+};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde_json::value::RawValue;
+
+use super::envelope::{Ack, AckBody, AckHeaders};
+use crate::Error;
+
+/// The largest answer that is sent as an ack, in bytes; a longer one, or one without an end, is an error instead.
+pub(crate) const MAX_ANSWER: usize = 16 * 1024 * 1024;
+
+/// A response whose body has arrived.
+pub(crate) struct Answer {
+    head: Parts,
+    body: Bytes,
+}
+
+impl Answer {
+    /// Waits for the body of a response. What cannot become an ack becomes the answer that says so.
+    pub(crate) async fn collect(response: Response, method: &Method) -> Self {
+        let (head, body) = response.into_parts();
+        if content_type(&head.headers).starts_with("text/event-stream") {
+            return Self::whole(Error::endless()).await;
+        }
+        match Limited::new(body, MAX_ANSWER).collect().await {
+            Ok(_) if *method == Method::HEAD => Self { head, body: Bytes::new() },
+            Ok(collected) => Self { head, body: collected.to_bytes() },
+            Err(error) if error.is::<LengthLimitError>() => Self::whole(Error::answer_too_large(MAX_ANSWER)).await,
+            Err(error) => {
+                tracing::error!(%error, "the body of an answer broke off");
+                Self::whole(Error::broken_answer()).await
+            }
+        }
+    }
+
+    /// An answer of the framework's own.
+    pub(crate) async fn whole(error: Error) -> Self {
+        let (head, body) = error.into_response().into_parts();
+        // An error's body is in memory, so this neither waits nor fails.
+        let body = Body::collect(body).await.map(|body| body.to_bytes()).unwrap_or_default();
+        Self { head, body }
+    }
+
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        &self.head.headers
+    }
+
+    /// The ack; `takes_binary` says whether the client can receive a binary attachment.
+    pub(crate) fn ack(&self, takes_binary: bool) -> Ack<'_> {
+        let content_type = content_type(&self.head.headers);
+        let (body, implied) = self.body(content_type);
+        let base64 = matches!(body, AckBody::Binary(_)) && !takes_binary;
+        let body = match body {
+            AckBody::Binary(bytes) if base64 => AckBody::Text(BASE64_STANDARD.encode(bytes).into()),
+            body => body,
+        };
+        let headers =
+            AckHeaders { response: &self.head.headers, implied_type: content_type.starts_with(implied), base64 };
+        Ack { body, headers, status: self.head.status.as_u16() }
+    }
+
+    /// The body by its content type, and the content type that goes without saying for it.
+    fn body(&self, content_type: &str) -> (AckBody<'_>, &'static str) {
+        if self.body.is_empty() {
+            return (AckBody::None, "text/plain");
+        }
+        if is_json(content_type)
+            // A body that only says it is JSON would break the packet, so it is read through once, without a copy.
+            && let Ok(json) = serde_json::from_slice::<&RawValue>(&self.body)
+        {
+            return (AckBody::Json(json), "application/json");
+        }
+        match std::str::from_utf8(&self.body) {
+            Ok(text) if is_text(content_type) => (AckBody::Text(Cow::Borrowed(text)), "text/plain"),
+            _ => (AckBody::Binary(&self.body), "application/octet-stream"),
+        }
+    }
+}
+
+fn content_type(headers: &HeaderMap) -> &str {
+    headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+fn essence(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or_default().trim()
+}
+
+fn is_json(content_type: &str) -> bool {
+    let essence = essence(content_type);
+    essence == "application/json" || essence.ends_with("+json")
+}
+
+fn is_text(content_type: &str) -> bool {
+    let essence = essence(content_type);
+    essence.is_empty()
+        || essence.starts_with("text/")
+        || essence.ends_with("+xml")
+        || is_json(essence)
+        || matches!(essence, "application/xml" | "application/javascript" | "application/x-www-form-urlencoded")
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+
+    use super::*;
+
+    async fn acked(response: impl IntoResponse, takes_binary: bool) -> String {
+        let answer = Answer::collect(response.into_response(), &Method::GET).await;
+        match answer.ack(takes_binary) {
+            Ack { body: AckBody::Binary(bytes), headers, status } => {
+                format!("{bytes:?} {} {status}", serde_json::to_string(&headers).unwrap())
+            }
+            ack => serde_json::to_string(&ack).unwrap(),
+        }
+    }
+
+    const JSON: (&str, &str) = ("content-type", "application/json");
+
+    #[tokio::test]
+    async fn json_passes_as_it_was_written() {
+        let spaced = "{ \"b\": 1e400,\n \"a\": 12345678901234567890 }";
+        assert_eq!(
+            acked(([JSON], spaced), true).await,
+            format!(r#"{{"body":{spaced},"headers":{{}},"statusCode":200}}"#)
+        );
+        assert_eq!(acked(([JSON], "null"), true).await, r#"{"body":null,"headers":{},"statusCode":200}"#);
+        assert_eq!(acked(([JSON], "0"), true).await, r#"{"body":0,"headers":{},"statusCode":200}"#);
+    }
+
+    #[tokio::test]
+    async fn json_that_is_none_is_text() {
+        let lie = r#"1},"x"]"#;
+        let ack: serde_json::Value = serde_json::from_str(&acked(([JSON], lie), true).await).unwrap();
+        assert_eq!(ack["body"], lie);
+        assert_eq!(ack["headers"]["content-type"], "application/json");
+    }
+
+    #[tokio::test]
+    async fn no_body_is_no_key() {
+        assert_eq!(acked(StatusCode::NO_CONTENT, true).await, r#"{"headers":{},"statusCode":204}"#);
+    }
+
+    #[tokio::test]
+    async fn a_type_that_goes_without_saying_is_not_said() {
+        assert_eq!(acked("hi", true).await, r#"{"body":"hi","headers":{},"statusCode":200}"#);
+        let html = axum::response::Html("<p>");
+        assert_eq!(
+            acked(html, true).await,
+            r#"{"body":"<p>","headers":{"content-type":"text/html; charset=utf-8"},"statusCode":200}"#
+        );
+        assert_eq!(acked(Bytes::from_static(b"abc"), true).await, r#"b"abc" {} 200"#);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_no_attachment_gets_base64() {
+        let bytes = Bytes::from_static(&[0xff, 0xfe]);
+        assert_eq!(
+            acked(bytes, false).await,
+            r#"{"body":"//4=","headers":{"content-transfer-encoding":"base64"},"statusCode":200}"#
+        );
+    }
+
+    #[tokio::test]
+    async fn cookies_and_the_connection_stay_on_the_server() {
+        let headers = [("set-cookie", "sid=1"), ("connection", "close"), ("x-a", "1"), ("content-length", "2")];
+        assert_eq!(acked((headers, "hi"), true).await, r#"{"body":"hi","headers":{"x-a":"1"},"statusCode":200}"#);
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_an_end_is_an_error() {
+        let endless =
+            Body::from_stream(futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>("x".repeat(1 << 20))));
+        assert!(acked(endless, true).await.contains("answer_too_large"));
+        let events = (
+            [("content-type", "text/event-stream")],
+            Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>()),
+        );
+        assert!(acked(events, true).await.contains("http_only"));
+    }
+}

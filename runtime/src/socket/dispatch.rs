@@ -1,0 +1,315 @@
+//! From a packet to its ack: the order, the number and the fate of the requests of one socket.
+
+use std::{
+    collections::VecDeque,
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Bytes,
+    http::{HeaderMap, Method},
+};
+use futures_util::{
+    FutureExt, StreamExt,
+    future::{BoxFuture, poll_fn},
+    stream::FuturesUnordered,
+};
+use socketioxide::{
+    ProtocolVersion, SendError, SocketError, TransportType,
+    adapter::LocalAdapter,
+    extract::AckSender,
+    handler::{FromMessageParts, MessageHandler, Value},
+    socket::Socket,
+};
+use tokio::{sync::mpsc, task::AbortHandle};
+use tower_service::Service;
+
+use super::{
+    RequestSocket,
+    ack::Answer,
+    cookies::Cookies,
+    envelope::Ack,
+    request::{lasting_headers, virtual_request},
+};
+use crate::Error;
+
+/// What all sockets of an application share.
+#[derive(Debug)]
+pub(crate) struct Dispatcher {
+    /// The finished router, which HTTP uses too.
+    pub(crate) router: Router,
+    /// How long a request may take, its answer's body included.
+    pub(crate) timeout: Duration,
+    /// How many requests of one socket may wait for their answers.
+    pub(crate) max_in_flight: usize,
+    /// How many bytes of packets one socket may have waiting before they are looked at.
+    pub(crate) max_queued_bytes: usize,
+}
+
+/// How many packets of one socket may wait before they are looked at.
+const MAX_QUEUED: usize = 1024;
+/// How many refusals may wait for room in a socket's send buffer; a client that provokes more and reads none is cut off.
+const MAX_REFUSALS: usize = 16 * 1024;
+/// How long to wait before a full send buffer is tried again: at first, and at most.
+const FIRST_RETRY: Duration = Duration::from_millis(1);
+const LAST_RETRY: Duration = Duration::from_millis(64);
+
+/// One socket's requests.
+///
+/// It must not own its socket: the socket owns it, through the handlers of its events.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    dispatcher: Arc<Dispatcher>,
+    cookies: Mutex<Cookies>,
+    lasting: OnceLock<HeaderMap>,
+    /// Made with the task behind it at the first request, since many sockets only listen.
+    queue: OnceLock<Queue>,
+}
+
+#[derive(Debug)]
+struct Queue {
+    sender: mpsc::UnboundedSender<Arrival>,
+    depth: Arc<Depth>,
+    task: AbortHandle,
+}
+
+/// What waits in a queue.
+#[derive(Debug, Default)]
+struct Depth {
+    packets: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+/// A packet on its way from the connection's reader to the socket's task.
+struct Arrival {
+    socket: Arc<Socket>,
+    connection: Arc<Connection>,
+    method: Method,
+    ack_id: Option<i64>,
+    /// `None` if there was no room for it.
+    packet: Option<Value>,
+    bytes: usize,
+}
+
+/// Hands the events of one method to the socket's task.
+///
+/// socketioxide calls it on the connection's reader, in the order of the packets. Its own handlers start a task for
+/// each event and lose that order.
+pub(crate) struct Dispatch {
+    pub(crate) method: Method,
+    pub(crate) connection: Arc<Connection>,
+}
+
+/// Tells this handler from the closures that socketioxide implements the trait for.
+pub(crate) enum ViaDispatch {}
+
+impl MessageHandler<LocalAdapter, ViaDispatch> for Dispatch {
+    fn call(&self, socket: Arc<Socket>, packet: Value, ack_id: Option<i64>) {
+        let connection = &self.connection;
+        let queue = connection.queue.get_or_init(|| Queue::start(connection.dispatcher.clone()));
+        let bytes = packet.len();
+        let packets = queue.depth.packets.fetch_add(1, Ordering::Relaxed);
+        let queued = queue.depth.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let fits = packets < MAX_QUEUED && (packets == 0 || queued + bytes <= connection.dispatcher.max_queued_bytes);
+        let arrival = Arrival {
+            socket,
+            connection: connection.clone(),
+            method: self.method.clone(),
+            ack_id,
+            packet: fits.then_some(packet),
+            bytes,
+        };
+        // It fails only after the socket is gone, when there is nobody to answer.
+        let _ = queue.sender.send(arrival);
+    }
+}
+
+impl Queue {
+    fn start(dispatcher: Arc<Dispatcher>) -> Self {
+        let (sender, arrivals) = mpsc::unbounded_channel();
+        let depth = Arc::new(Depth::default());
+        let task = tokio::spawn(work(dispatcher, arrivals, depth.clone())).abort_handle();
+        Self { sender, depth, task }
+    }
+}
+
+impl Connection {
+    pub(crate) fn new(dispatcher: Arc<Dispatcher>, handshake: &HeaderMap) -> Self {
+        let cookies = Mutex::new(Cookies::of(handshake));
+        Self { dispatcher, cookies, lasting: OnceLock::new(), queue: OnceLock::new() }
+    }
+
+    /// Cancels what is under way, as hyper does when an HTTP client goes away.
+    pub(crate) fn close(&self) {
+        if let Some(queue) = self.queue.get() {
+            queue.task.abort();
+        }
+    }
+}
+
+/// The task of one socket: starts requests in the order of their packets, and drives those that wait.
+async fn work(dispatcher: Arc<Dispatcher>, mut arrivals: mpsc::UnboundedReceiver<Arrival>, depth: Arc<Depth>) {
+    let mut in_flight: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
+    let mut refusals = Refusals::default();
+    loop {
+        tokio::select! {
+            biased;
+            Some(()) = in_flight.next(), if !in_flight.is_empty() => {}
+            () = refusals.retry(), if !refusals.is_empty() => {}
+            arrival = arrivals.recv() => {
+                let Some(arrival) = arrival else { break };
+                depth.packets.fetch_sub(1, Ordering::Relaxed);
+                depth.bytes.fetch_sub(arrival.bytes, Ordering::Relaxed);
+                if in_flight.len() >= dispatcher.max_in_flight || arrival.packet.is_none() {
+                    if refusals.add(arrival, dispatcher.max_in_flight).await.is_err() {
+                        break;
+                    }
+                    continue;
+                }
+                // The first poll comes before the next packet is looked at, so that requests start in order; one that
+                // does not wait is finished by it.
+                let mut request = Box::pin(answer(arrival));
+                if poll_fn(|cx| Poll::Ready(request.poll_unpin(cx))).await.is_pending() {
+                    in_flight.push(request);
+                }
+            }
+        }
+    }
+}
+
+/// Runs one request and sends its ack.
+async fn answer(arrival: Arrival) {
+    let Arrival { socket, connection, method, ack_id, packet, .. } = arrival;
+    let dispatcher = &connection.dispatcher;
+    let routed = AssertUnwindSafe(route(&socket, &connection, &method, packet)).catch_unwind();
+    let answer = match tokio::time::timeout(dispatcher.timeout, routed).await {
+        Ok(Ok(Ok(answer))) => answer,
+        Ok(Ok(Err(refusal))) => {
+            tracing::debug!(
+                transport = "socket",
+                method = method.as_str(),
+                status = refusal.status().as_u16(),
+                "refused"
+            );
+            let answer = Answer::whole(refusal).await;
+            if ack_id.is_none() {
+                // Without an ack the Sails client still hears of a request that could not be read, as an event.
+                let _ = socket.emit("sails:parseError", &answer.ack(false));
+            }
+            answer
+        }
+        Ok(Err(_panic)) => Answer::whole(Error::panicked()).await,
+        Err(_elapsed) => Answer::whole(Error::timed_out(dispatcher.timeout)).await,
+    };
+    connection.cookies.lock().unwrap_or_else(PoisonError::into_inner).keep(answer.headers());
+    if let Some(ack_id) = ack_id {
+        deliver(&socket, ack_id, &answer.ack(takes_binary(&socket))).await;
+    }
+}
+
+/// Sends the virtual request through the router, and waits for the whole of its answer.
+async fn route(
+    socket: &Arc<Socket>,
+    connection: &Arc<Connection>,
+    method: &Method,
+    packet: Option<Value>,
+) -> Result<Answer, Error> {
+    let text: Bytes = match packet {
+        Some(Value::Str(text, attachments)) if attachments.as_ref().is_none_or(|all| all.is_empty()) => text.into(),
+        _ => return Err(Error::malformed("a request carries JSON only: send bytes as base64, or over HTTP")),
+    };
+    let lasting = connection.lasting.get_or_init(|| lasting_headers(&socket.req_parts().headers));
+    let cookie = connection.cookies.lock().unwrap_or_else(PoisonError::into_inner).header();
+    let mut request = virtual_request(method, &text, socket.req_parts(), lasting, cookie)?;
+    request.extensions_mut().insert(RequestSocket::new(socket.clone(), connection.clone()));
+    let mut router = connection.dispatcher.router.clone();
+    let response = match router.call(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    };
+    Ok(Answer::collect(response, method).await)
+}
+
+/// Whether a binary attachment reaches this client whole. engineioxide frames one for Engine.IO 4 whatever the client
+/// speaks, which an Engine.IO 3 client misreads over long-polling.
+fn takes_binary(socket: &Socket) -> bool {
+    socket.protocol() != ProtocolVersion::V4 || socket.transport_type() == TransportType::Websocket
+}
+
+/// Sends an ack, however long the send buffer stays full: it takes no waiting send, and an ack is never dropped.
+async fn deliver(socket: &Arc<Socket>, ack_id: i64, ack: &Ack<'_>) {
+    let mut pause = FIRST_RETRY;
+    while !try_deliver(socket, ack_id, ack) {
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LAST_RETRY);
+    }
+}
+
+/// Sends an ack; false if there is no room for it now.
+fn try_deliver(socket: &Arc<Socket>, ack_id: i64, ack: &Ack<'_>) -> bool {
+    // A failed send consumes its sender, so each try makes one.
+    let Ok(sender) = AckSender::from_message_parts(socket, &mut Value::Bytes(Bytes::new()), &Some(ack_id));
+    match sender.send(ack) {
+        Err(SendError::Socket(SocketError::InternalChannelFull)) => false,
+        Ok(()) | Err(SendError::Socket(SocketError::Closed)) => true,
+        Err(error) => {
+            tracing::error!(%error, "an ack could not be written");
+            true
+        }
+    }
+}
+
+/// The 429 answers that wait for room in the send buffer.
+#[derive(Default)]
+struct Refusals {
+    answer: Option<Answer>,
+    waiting: VecDeque<(Arc<Socket>, i64)>,
+}
+
+impl Refusals {
+    fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Refuses a request. Fails when the client has been refused so often, and has read so little, that it is cut off.
+    async fn add(&mut self, arrival: Arrival, limit: usize) -> Result<(), ()> {
+        let Arrival { socket, ack_id: Some(ack_id), .. } = arrival else {
+            tracing::warn!("a request without an ack was dropped: too many in flight on its socket");
+            return Ok(());
+        };
+        if self.answer.is_none() {
+            self.answer = Some(Answer::whole(Error::too_many_in_flight(limit)).await);
+        }
+        if self.waiting.len() >= MAX_REFUSALS {
+            tracing::warn!("a socket was closed: it sends without end and reads nothing");
+            self.waiting.clear();
+            let _ = socket.disconnect();
+            return Err(());
+        }
+        self.waiting.push_back((socket, ack_id));
+        self.flush();
+        Ok(())
+    }
+
+    async fn retry(&mut self) {
+        tokio::time::sleep(FIRST_RETRY).await;
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        let Some(answer) = &self.answer else { return };
+        while let Some((socket, ack_id)) = self.waiting.front() {
+            if !try_deliver(socket, *ack_id, &answer.ack(false)) {
+                break;
+            }
+            self.waiting.pop_front();
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! The wire format of a request and of its ack: the only place that knows their keys. docs/wire.md is normative.
+
+use std::{borrow::Cow, fmt};
+
+use axum::{body::Bytes, http::HeaderMap};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    ser::SerializeStruct,
+};
+use serde_json::value::RawValue;
+
+use crate::Error;
+
+/// What a client sends: one argument of an event that is named after the method, `["get", {url, data, headers}]`.
+///
+/// Everything in it borrows from the packet, so a body reaches the action without a copy.
+#[derive(Debug)]
+pub(crate) struct Envelope<'a> {
+    pub(crate) url: Cow<'a, str>,
+    /// `data`, or its other name `params`.
+    pub(crate) data: Option<&'a RawValue>,
+    pub(crate) headers: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+}
+
+impl<'a> Envelope<'a> {
+    /// Reads the text of an event, the event's name included.
+    pub(crate) fn parse(event: &'a str) -> Result<Self, Error> {
+        let Event(fields) = serde_json::from_str(event).map_err(|error| Error::malformed(readable(&error)))?;
+        let url = fields.url.ok_or_else(|| Error::malformed("the request has no `url`"))?;
+        let url = serde_json::from_str::<Text<'a>>(url.get())
+            .map_err(|_| Error::malformed(format!("`url` must be a string, this is {}", kind(url))))?;
+        if fields.data.is_some() && fields.params.is_some() {
+            return Err(Error::malformed("`data` and `params` are two names of one thing: send one of them"));
+        }
+        let headers = match fields.headers {
+            // The Sails server reads null and a string as no headers at all.
+            Some(headers) if !matches!(kind(headers), "null" | "a string") => {
+                serde_json::from_str::<Headers<'a>>(headers.get())
+                    .map_err(|error| Error::malformed(format!("`headers`: {}", readable(&error))))?
+                    .0
+            }
+            _ => Vec::new(),
+        };
+        Ok(Self { url: url.0, data: fields.data.or(fields.params), headers })
+    }
+}
+
+/// A parse error without its position, which a client of a library cannot use.
+fn readable(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.split(" at line ").next().unwrap_or_default().to_owned()
+}
+
+/// What kind of JSON value this is, in words.
+pub(crate) fn kind(value: &RawValue) -> &'static str {
+    match value.get().as_bytes().first() {
+        Some(b'{') => "an object",
+        Some(b'[') => "an array",
+        Some(b'"') => "a string",
+        Some(b't' | b'f') => "a boolean",
+        Some(b'n') => "null",
+        _ => "a number",
+    }
+}
+
+struct Event<'a>(Fields<'a>);
+
+impl<'de> Deserialize<'de> for Event<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Arguments;
+
+        impl<'de> Visitor<'de> for Arguments {
+            type Value = Event<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an event")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut arguments: A) -> Result<Self::Value, A::Error> {
+                let _name = arguments.next_element::<IgnoredAny>()?;
+                let fields = arguments.next_element()?.ok_or_else(|| {
+                    de::Error::custom("the event carries no request: send one object such as {\"url\": \"/hello\"}")
+                })?;
+                match arguments.next_element::<IgnoredAny>()? {
+                    None => Ok(Event(fields)),
+                    Some(_) => Err(de::Error::custom("the event carries more than the one object that is the request")),
+                }
+            }
+        }
+
+        deserializer.deserialize_seq(Arguments)
+    }
+}
+
+#[derive(Default)]
+struct Fields<'a> {
+    url: Option<&'a RawValue>,
+    data: Option<&'a RawValue>,
+    params: Option<&'a RawValue>,
+    headers: Option<&'a RawValue>,
+}
+
+impl<'de> Deserialize<'de> for Fields<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Fields<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object such as {\"url\": \"/hello\"} as the request")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut fields = Fields::default();
+                while let Some(Text(key)) = map.next_key()? {
+                    // The `method` that clients also send is not read: the event's name decides.
+                    let field = match &*key {
+                        "url" => &mut fields.url,
+                        "data" => &mut fields.data,
+                        "params" => &mut fields.params,
+                        "headers" => &mut fields.headers,
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                            continue;
+                        }
+                    };
+                    *field = Some(map.next_value()?);
+                }
+                Ok(fields)
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
+}
+
+/// A string that borrows from the packet where it has no escapes.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+struct Headers<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+
+impl<'de> Deserialize<'de> for Headers<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Map;
+
+        impl<'de> Visitor<'de> for Map {
+            type Value = Headers<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of strings")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut headers = Vec::with_capacity(map.size_hint().unwrap_or_default());
+                while let Some((Text(name), value)) = map.next_entry::<Text<'de>, &RawValue>()? {
+                    match kind(value) {
+                        "a string" => {
+                            let Text(text) = serde_json::from_str(value.get()).map_err(de::Error::custom)?;
+                            headers.push((name, text));
+                        }
+                        // A page sets a header to null to send none.
+                        "null" => {}
+                        "a number" | "a boolean" => headers.push((name, Cow::Borrowed(value.get()))),
+                        kind => return Err(de::Error::custom(format!("`{name}` must be a string, this is {kind}"))),
+                    }
+                }
+                Ok(Headers(headers))
+            }
+        }
+
+        deserializer.deserialize_map(Map)
+    }
+}
+
+/// What a client gets back: `{body, headers, statusCode}`, in this order.
+#[derive(Debug)]
+pub(crate) struct Ack<'a> {
+    pub(crate) body: AckBody<'a>,
+    pub(crate) headers: AckHeaders<'a>,
+    pub(crate) status: u16,
+}
+
+/// The body of an ack.
+#[derive(Debug)]
+pub(crate) enum AckBody<'a> {
+    /// No body, so no key.
+    None,
+    /// JSON as the action wrote it.
+    Json(&'a RawValue),
+    /// A JSON string.
+    Text(Cow<'a, str>),
+    /// A binary attachment.
+    Binary(&'a Bytes),
+}
+
+/// The headers of an ack.
+#[derive(Debug)]
+pub(crate) struct AckHeaders<'a> {
+    pub(crate) response: &'a HeaderMap,
+    /// Whether the kind of the body already says what `content-type` says.
+    pub(crate) implied_type: bool,
+    /// Whether the body is base64, for a client that can take no attachment.
+    pub(crate) base64: bool,
+}
+
+impl Serialize for Ack<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut ack = serializer.serialize_struct("Ack", 3)?;
+        match &self.body {
+            AckBody::None => ack.skip_field("body")?,
+            AckBody::Json(json) => ack.serialize_field("body", json)?,
+            AckBody::Text(text) => ack.serialize_field("body", text)?,
+            AckBody::Binary(bytes) => ack.serialize_field("body", bytes)?,
+        }
+        ack.serialize_field("headers", &self.headers)?;
+        ack.serialize_field("statusCode", &self.status)?;
+        ack.end()
+    }
+}
+
+/// Headers of a response that say nothing to a socket, or must not reach its script.
+const NOT_ACKED: [&str; 8] =
+    ["set-cookie", "content-length", "transfer-encoding", "connection", "keep-alive", "trailer", "upgrade", "date"];
+
+impl Serialize for AckHeaders<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let shown = self
+            .response
+            .keys()
+            .filter(|name| !NOT_ACKED.contains(&name.as_str()) && !(self.implied_type && **name == "content-type"));
+        let pairs = shown.map(|name| {
+            let values: Vec<_> =
+                self.response.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+            (name.as_str(), values.join(", "))
+        });
+        let base64 = self.base64.then(|| ("content-transfer-encoding", "base64".to_owned()));
+        serializer.collect_map(pairs.chain(base64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(event: &str) -> String {
+        Envelope::parse(event).unwrap_err().message().to_owned()
+    }
+
+    #[test]
+    fn a_request_borrows_from_its_packet() {
+        let event = r#"["post",{"method":"get","headers":{"x-a":"1","x-n":5,"x-gone":null},"data":{"n": 1e400},"url":"/a?b=c"}]"#;
+        let envelope = Envelope::parse(event).unwrap();
+        assert!(matches!(envelope.url, Cow::Borrowed("/a?b=c")));
+        assert_eq!(envelope.data.unwrap().get(), r#"{"n": 1e400}"#);
+        assert_eq!(envelope.headers, [("x-a".into(), "1".into()), ("x-n".into(), "5".into())]);
+    }
+
+    #[test]
+    fn params_is_another_name_of_data() {
+        assert_eq!(Envelope::parse(r#"["get",{"url":"/","params":[1]}]"#).unwrap().data.unwrap().get(), "[1]");
+        assert!(refused(r#"["get",{"url":"/","params":1,"data":1}]"#).contains("two names"));
+    }
+
+    #[test]
+    fn null_is_data_and_absent_is_none() {
+        assert_eq!(Envelope::parse(r#"["get",{"url":"/","data":null}]"#).unwrap().data.unwrap().get(), "null");
+        assert!(Envelope::parse(r#"["get",{"url":"/"}]"#).unwrap().data.is_none());
+    }
+
+    #[test]
+    fn headers_that_are_null_or_a_string_are_none() {
+        for headers in ["null", "\"x\""] {
+            let event = format!(r#"["get",{{"url":"/","headers":{headers}}}]"#);
+            assert!(Envelope::parse(&event).unwrap().headers.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_what_was_wrong() {
+        for (event, words) in [
+            (r#"["get"]"#, "no request"),
+            (r#"["get",null]"#, "invalid type: null, expected an object such as"),
+            (r#"["get","/hello"]"#, "expected an object such as"),
+            (r#"["get",["/hello"]]"#, "expected an object such as"),
+            (r#"["get",{}]"#, "has no `url`"),
+            (r#"["get",{"url":5}]"#, "`url` must be a string, this is a number"),
+            (r#"["get",{"url":null}]"#, "`url` must be a string, this is null"),
+            (r#"["get",{"url":"/"},"x"]"#, "more than the one object"),
+            (r#"["get",{"url":"/","headers":[]}]"#, "`headers`: invalid type: sequence"),
+            (r#"["get",{"url":"/","headers":{"x":{}}}]"#, "`x` must be a string, this is an object"),
+        ] {
+            assert!(refused(event).contains(words), "{event}: {}", refused(event));
+        }
+    }
+}

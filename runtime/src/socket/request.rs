@@ -1,0 +1,312 @@
+//! The virtual request: an envelope and a handshake as an `http::Request`.
+
+use std::{borrow::Cow, net::SocketAddr};
+
+use axum::{
+    body::{Body, Bytes},
+    extract::{ConnectInfo, Request},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header, request::Parts},
+};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::envelope::{Envelope, kind};
+use crate::Error;
+
+/// The longest URL that `http::Uri` takes, in bytes.
+const MAX_URL: usize = (u16::MAX - 1) as usize;
+/// The most headers that one packet may bring, and their names' and values' most bytes.
+const MAX_HEADERS: usize = 64;
+const MAX_HEADER_BYTES: usize = 8 * 1024;
+
+/// Builds the request that the router sees.
+///
+/// `packet` is the whole packet's text, so that the body can share its memory; `lasting` are the headers that the
+/// handshake lends to every request of its socket.
+pub(crate) fn virtual_request(
+    method: &Method,
+    packet: &Bytes,
+    handshake: &Parts,
+    lasting: &HeaderMap,
+    cookie: Option<HeaderValue>,
+) -> Result<Request, Error> {
+    let text = std::str::from_utf8(packet).map_err(|_| Error::malformed("the packet is not text"))?;
+    let envelope = Envelope::parse(text)?;
+    let in_query = matches!(*method, Method::GET | Method::HEAD);
+
+    let mut request = Request::new(Body::empty());
+    *request.method_mut() = method.clone();
+    *request.uri_mut() = uri(&envelope.url, envelope.data.filter(|_| in_query))?;
+    *request.headers_mut() = lasting.clone();
+    request.headers_mut().extend(cookie.map(|cookie| (header::COOKIE, cookie)));
+    if let Some(data) = envelope.data.filter(|_| !in_query) {
+        let body = packet.slice_ref(data.get().as_bytes());
+        let headers = request.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        *request.body_mut() = Body::from(body);
+    }
+    add_headers(request.headers_mut(), &envelope.headers)?;
+    if let Some(peer) = handshake.extensions.get::<ConnectInfo<SocketAddr>>() {
+        request.extensions_mut().insert(*peer);
+    }
+    Ok(request)
+}
+
+/// What a browser's URL parser would percent-encode before it sends a path and query over HTTP.
+const UNSENT: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'`').add(b'\\').add(b'^').add(b'|');
+
+fn uri(url: &str, query: Option<&RawValue>) -> Result<Uri, Error> {
+    let target = url.split('#').next().unwrap_or_default();
+    let bytes = target.as_bytes();
+    if bytes.first() != Some(&b'/') || matches!(bytes.get(1), Some(b'/' | b'\\')) {
+        let message = format!("`url` must be a path such as \"/hello\", this is {:?}", shortened(url));
+        return Err(Error::malformed(message));
+    }
+    if target.chars().any(char::is_control) {
+        return Err(Error::malformed("`url` has a control character"));
+    }
+    let mut target: Cow<'_, str> = utf8_percent_encode(target, UNSENT).into();
+    if let Some(data) = query {
+        join_query(&mut target, data)?;
+    }
+    if target.len() > MAX_URL {
+        return Err(Error::url_too_long(MAX_URL));
+    }
+    Uri::try_from(target.as_ref()).map_err(|error| Error::malformed(format!("`url`: {error}")))
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(100).collect()
+}
+
+/// Adds the data of a GET to the query as `$.get` would: scalars as values, arrays repeated, objects as JSON text.
+fn join_query(target: &mut Cow<'_, str>, data: &RawValue) -> Result<(), Error> {
+    let Entries(entries) = match kind(data) {
+        "null" => return Ok(()),
+        "an object" => serde_json::from_str(data.get()).map_err(|error| Error::malformed(error.to_string()))?,
+        kind => {
+            let message = format!("`data` of a GET joins the query, so it must be an object, this is {kind}");
+            return Err(Error::malformed(message));
+        }
+    };
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in &entries {
+        if kind(value) == "an array" {
+            let items: Vec<&RawValue> = serde_json::from_str(value.get()).map_err(Error::from)?;
+            for item in items {
+                query.append_pair(name, &query_value(item)?);
+            }
+        } else {
+            query.append_pair(name, &query_value(value)?);
+        }
+    }
+    let query = query.finish();
+    if !query.is_empty() {
+        let target = target.to_mut();
+        match target.find('?') {
+            None => target.push('?'),
+            Some(at) if at + 1 < target.len() => target.push('&'),
+            Some(_) => {}
+        }
+        target.push_str(&query);
+    }
+    Ok(())
+}
+
+fn query_value(value: &RawValue) -> Result<Cow<'_, str>, Error> {
+    match kind(value) {
+        "a string" => {
+            serde_json::from_str(value.get()).map(Cow::Owned).map_err(|error| Error::malformed(error.to_string()))
+        }
+        "null" => Ok(Cow::Borrowed("")),
+        _ => Ok(Cow::Borrowed(value.get())),
+    }
+}
+
+/// The entries of a JSON object, in their order.
+struct Entries<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Entries<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Entries<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
+}
+
+/// Adds the headers of the packet, except those that are not its to set.
+fn add_headers(headers: &mut HeaderMap, sent: &[(Cow<'_, str>, Cow<'_, str>)]) -> Result<(), Error> {
+    if sent.len() > MAX_HEADERS
+        || sent.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > MAX_HEADER_BYTES
+    {
+        let message = format!("a request brings at most {MAX_HEADERS} headers of {MAX_HEADER_BYTES} bytes in all");
+        return Err(Error::malformed(message));
+    }
+    for (name, value) in sent {
+        let parsed = HeaderName::try_from(&**name)
+            .map_err(|_| Error::malformed(format!("{:?} is not the name of a header", shortened(name))))?;
+        let value = HeaderValue::try_from(&**value).ok().filter(|value| value.to_str().is_ok()).ok_or_else(|| {
+            Error::malformed(format!("the header `{parsed}` has a character that no header can carry"))
+        })?;
+        if !is_of_handshake(&parsed) && !is_of_connection(&parsed) {
+            headers.insert(parsed, value);
+        }
+    }
+    Ok(())
+}
+
+/// The headers that the handshake lends to every request of its socket: all but those about the connection, its own
+/// body, and what may be answered to it. The cookie changes, so it is kept elsewhere.
+pub(crate) fn lasting_headers(handshake: &HeaderMap) -> HeaderMap {
+    let lends = |name: &HeaderName| {
+        let about_the_answer =
+            matches!(name.as_str(), "accept" | "accept-encoding" | "range" | "cookie" | "content-type")
+                || name.as_str().starts_with("if-");
+        !about_the_answer && !is_of_connection(name)
+    };
+    let lent = handshake.iter().filter(|(name, _)| lends(name));
+    lent.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// Headers that identify the client: the handshake brought them or they are absent; a packet cannot set them.
+fn is_of_handshake(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    matches!(name, "cookie" | "origin" | "host" | "referer" | "forwarded" | "via" | "x-real-ip")
+        || name.starts_with("x-forwarded-")
+        || name.starts_with("sec-")
+        || name.starts_with("proxy-")
+}
+
+/// Headers about how bytes travel, which a virtual request does not have.
+fn is_of_connection(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "expect"
+            | "accept-encoding"
+            | "content-length"
+            | "content-encoding"
+            | "http2-settings"
+    ) || name.starts_with("sec-websocket-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(method: Method, event: &str) -> Result<Request, Error> {
+        let handshake = axum::http::Request::builder()
+            .header("host", "example.com")
+            .header("origin", "http://example.com")
+            .header("user-agent", "test")
+            .header("accept-encoding", "gzip")
+            .header("sec-websocket-key", "abc")
+            .header("upgrade", "websocket")
+            .body(())
+            .unwrap()
+            .into_parts()
+            .0;
+        let lasting = lasting_headers(&handshake.headers);
+        let cookie = Some(HeaderValue::from_static("sid=1"));
+        virtual_request(&method, &Bytes::copy_from_slice(event.as_bytes()), &handshake, &lasting, cookie)
+    }
+
+    fn target(data: &str, url: &str) -> String {
+        let event = format!(r#"["get",{{"url":{url:?},"data":{data}}}]"#);
+        request(Method::GET, &event).unwrap().uri().to_string()
+    }
+
+    #[test]
+    fn the_data_of_a_get_joins_the_query() {
+        assert_eq!(target("{}", "/a"), "/a");
+        assert_eq!(target("null", "/a?x=1"), "/a?x=1");
+        assert_eq!(target(r#"{"b":"c d&","n":1.50,"t":true,"z":null}"#, "/a?x=1"), "/a?x=1&b=c+d%26&n=1.50&t=true&z=");
+        assert_eq!(target(r#"{"i":[1,"two",{"k":3}],"e":[]}"#, "/a?"), "/a?i=1&i=two&i=%7B%22k%22%3A3%7D");
+        assert_eq!(target(r#"{"where":{"name":"x"}}"#, "/a"), "/a?where=%7B%22name%22%3A%22x%22%7D");
+    }
+
+    #[test]
+    fn the_data_of_a_get_must_be_an_object() {
+        for data in ["[1]", "5", "\"x\"", "true"] {
+            let event = format!(r#"["get",{{"url":"/","data":{data}}}]"#);
+            assert!(request(Method::GET, &event).unwrap_err().message().contains("must be an object"), "{data}");
+        }
+    }
+
+    #[test]
+    fn a_url_is_sent_as_a_browser_would_send_it() {
+        assert_eq!(target("null", "/user/é x?q=<a>"), "/user/%C3%A9%20x?q=%3Ca%3E");
+        assert_eq!(target("null", "/a%20b%2Fc"), "/a%20b%2Fc");
+        assert_eq!(target("null", "/a#part"), "/a");
+    }
+
+    #[test]
+    fn a_url_is_a_path() {
+        for url in ["", "hello", "?x", "#", "//host/x", "/\\\\host", "http://host/x", "/a\\nb", "/a\\u0000"] {
+            let event = format!(r#"["get",{{"url":"{url}"}}]"#);
+            let error = request(Method::GET, &event).unwrap_err();
+            assert_eq!(error.status(), 400, "{url}");
+        }
+        let long = format!(r#"["get",{{"url":"/{}"}}]"#, "a".repeat(70_000));
+        assert_eq!(request(Method::GET, &long).unwrap_err().status(), 414);
+    }
+
+    #[test]
+    fn the_handshake_keeps_what_it_owns() {
+        let event = r#"["post",{"url":"/","headers":{"Cookie":"sid=2","ORIGIN":"http://evil","Host":"evil","X-Forwarded-For":"1.2.3.4",
+            "forwarded":"for=1","referer":"x","sec-fetch-site":"none","accept-encoding":"gzip","content-length":"7","transfer-encoding":"chunked",
+            "connection":"upgrade","x-own":"yes","authorization":"Bearer t"},"data":{"a":1}}]"#;
+        let request = request(Method::POST, event).unwrap();
+        let mut seen: Vec<_> =
+            request.headers().iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        seen.sort();
+        assert_eq!(
+            seen,
+            [
+                "authorization: Bearer t",
+                "content-length: 7",
+                "content-type: application/json",
+                "cookie: sid=1",
+                "host: example.com",
+                "origin: http://example.com",
+                "user-agent: test",
+                "x-own: yes",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_header_that_cannot_be_sent_is_refused() {
+        for header in [r#""a b":"1""#, r#""x":"a\r\nb: c""#, r#""x":"\u0000""#, r#""":"1""#, r#""x":"é""#] {
+            let event = format!(r#"["get",{{"url":"/","headers":{{{header}}}}}]"#);
+            assert_eq!(request(Method::GET, &event).unwrap_err().status(), 400, "{header}");
+        }
+        let many: Vec<_> = (0..65).map(|n| format!(r#""x-{n}":"1""#)).collect();
+        let event = format!(r#"["get",{{"url":"/","headers":{{{}}}}}]"#, many.join(","));
+        assert!(request(Method::GET, &event).unwrap_err().message().contains("at most 64 headers"));
+    }
+}

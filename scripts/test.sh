@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Everything that CI checks, in order. Installs what is missing first: npm packages, cargo-deny, and on Debian, as root
+# or by sudo, nodejs and npm; elsewhere it says what to install and stops.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+step() { printf '\n== %s\n' "$*"; }
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# need COMMAND PACKAGE...: installs the Debian packages if the command is missing.
+need() {
+  command -v "$1" >/dev/null && return
+  if ! command -v apt-get >/dev/null || { [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null; }; then
+    echo "scripts/test.sh needs \`$1\`: install it (on Debian: apt-get install ${*:2}) and run again." >&2
+    exit 1
+  fi
+  as_root apt-get update -qq
+  as_root apt-get install -y -qq --no-install-recommends "${@:2}"
+}
+
+if ! command -v cargo >/dev/null; then
+  echo "scripts/test.sh needs Rust: see https://rustup.rs, and run again." >&2
+  exit 1
+fi
+need cc gcc libc6-dev
+need node nodejs npm
+need npm npm
+command -v cargo-deny >/dev/null || cargo install cargo-deny --version '^0.20' --locked --quiet
+
+# The load tests hold thousands of sockets.
+ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
+
+step "format"
+cargo fmt --all --check
+
+step "lints"
+cargo clippy --workspace --all-targets --locked -- -D warnings
+
+step "tests"
+cargo test --workspace --locked
+
+step "docs"
+RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+step "real clients"
+npm --prefix tests/clients ci --no-audit --no-fund --loglevel=error
+npm --prefix tests/clients test
+
+step "benches run"
+cargo run --release --locked -p catamaran-benches -- --smoke
+
+step "licences and sources"
+cargo deny --log-level error check licenses bans sources
+
+step "packages"
+cargo package --locked --allow-dirty -p catamaran-macros -p catamaran
+
+step "all passed"
