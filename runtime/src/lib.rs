@@ -7,6 +7,7 @@ mod ctx;
 mod endpoint;
 mod error;
 mod finish;
+mod hub;
 pub mod prelude;
 mod route;
 mod server;
@@ -18,6 +19,7 @@ pub use catamaran_macros::{action, actions, controller, routes};
 pub use controller::{Controller, Table};
 pub use ctx::{Any, Ctx, Http, Socket};
 pub use error::{Error, Result, ServeError};
+pub use hub::Hub;
 pub use route::{Method, Reach, Route};
 pub use socket::RequestSocket;
 
