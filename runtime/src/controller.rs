@@ -87,7 +87,9 @@ where
 /// A controller behind a policy `P`, as `admin => RequireAdmin` in `routes!` makes it.
 #[derive(Debug)]
 pub struct Guarded<C, P> {
+    /// What it guards.
     pub controller: C,
+    /// The policy, which is a type without a value.
     pub policy: PhantomData<fn() -> P>,
 }
 
