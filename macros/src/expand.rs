@@ -31,10 +31,10 @@ pub(crate) fn companion(action: &Action) -> TokenStream {
 /// What an action on a known state has.
 fn constants(action: &Action, state: &Type) -> TokenStream {
     let route = route(action);
-    let call = call(action, &quote!(#state), &quote!(_));
+    let (request, call) = (request(), call(action, &quote!(#state), &quote!(_)));
     quote! {
         /// Where the action answers, and how to run it.
-        pub const ACTION: ::catamaran::Action<#state> = ::catamaran::Action { route: #route, call: |call| #call };
+        pub const ACTION: ::catamaran::Action<#state> = ::catamaran::Action { route: #route, call: |#request| #call };
         /// The action's route.
         pub const ROUTES: &[::catamaran::Route] = &[Self::ACTION.route];
         /// The action as a controller of one.
@@ -58,7 +58,7 @@ fn lift(state: &Type) -> TokenStream {
 
 /// What an action has whose state its table decides: the same for every state that its arguments can be read from.
 fn functions(action: &Action) -> TokenStream {
-    let (route, call) = (route(action), call(action, &quote!(__S), &quote!(__M)));
+    let (route, request, call) = (route(action), request(), call(action, &quote!(__S), &quote!(__M)));
     let arguments = from_path_first(action);
     let bounds = arguments.iter().enumerate().map(|(at, (argument, _))| {
         let slot = slot(argument);
@@ -72,7 +72,7 @@ fn functions(action: &Action) -> TokenStream {
         /// The action's route.
         pub const ROUTES: &[::catamaran::Route] = &[#route];
         #[doc(hidden)]
-        pub fn call<__S, __M>(call: ::catamaran::__private::Call<__S>) -> ::catamaran::__private::Reply
+        pub fn call<__S, __M>(#request: ::catamaran::__private::Call<__S>) -> ::catamaran::__private::Reply
         where
             __S: Send + Sync + 'static,
             #(#bounds,)*
@@ -204,8 +204,14 @@ fn call(action: &Action, state: &TokenStream, last: &TokenStream) -> TokenStream
     let call = quote_spanned!(name.span()=> ::catamaran::__private::#call);
     let answer = &action.answer;
     let last = (!arguments.is_empty()).then(|| quote!(#last,));
+    let request = request();
     // Only the compiler can name the closure and its future.
-    quote!(#call::<#state, #(#types,)* #answer, #last _, _>(call, |#(#patterns),*| #body))
+    quote!(#call::<#state, #(#types,)* #answer, #last _, _>(#request, |#(#patterns),*| #body))
+}
+
+/// The variable of the request under way; its hygiene keeps it apart from an action named `call`.
+fn request() -> Ident {
+    Ident::new("call", Span::mixed_site())
 }
 
 /// The arguments in the order in which they are read, with their variables.

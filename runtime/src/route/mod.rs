@@ -86,3 +86,11 @@ pub struct Route {
     /// The names of the parameters in `path`, from left to right.
     pub params: &'static [&'static str],
 }
+
+impl fmt::Display for Route {
+    /// One line of a listing: `GET    /rooms/{id}                      both   app::rooms::show`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { method, path, reach, module, action, .. } = self;
+        write!(f, "{method:<6} {path:<32} {reach:<6} {module}::{action}")
+    }
+}
