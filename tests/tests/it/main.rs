@@ -1,0 +1,4 @@
+//! Both transports of a running application, as clients see them.
+
+mod parity;
+mod support;
