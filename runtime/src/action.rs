@@ -23,15 +23,6 @@ pub struct Action<S> {
     pub call: fn(Call<S>) -> Reply,
 }
 
-impl<S> Action<S> {
-    /// The same action at another path, as `actions!` needs it for its prefix.
-    #[doc(hidden)]
-    pub const fn at(self, path: &'static str) -> Self {
-        let route = Route { path, ..self.route };
-        Self { route, call: self.call }
-    }
-}
-
 impl<S> Clone for Action<S> {
     fn clone(&self) -> Self {
         *self
@@ -144,6 +135,17 @@ impl<T: IntoResponse> Answer for T {
     fn answer(self) -> Response {
         self.into_response()
     }
+}
+
+/// Runs an action on the part of a controller's state that it asks for.
+pub fn lift<S, T: FromRef<S>>(call: Call<S>, run: fn(Call<T>) -> Reply) -> Reply {
+    let Call { request, state, params } = call;
+    run(Call { request, state: Arc::new(T::from_ref(&state)), params })
+}
+
+/// Stands in for an action that did not compile, so that the error about it is the only one.
+pub fn rejected<S>(_: Call<S>) -> Reply {
+    unreachable!("a program with a rejected action does not compile")
 }
 
 /// Runs an action that takes no argument.

@@ -165,3 +165,9 @@ pub const fn reach(declared: &[Option<Reach>]) -> Reach {
     }
     reach
 }
+
+/// Fails at the caller when an argument is a context although an earlier one is, too.
+#[track_caller]
+pub const fn alone(earlier: Option<Reach>, this: Option<Reach>) {
+    assert!(earlier.is_none() || this.is_none(), "an action takes one context");
+}

@@ -198,7 +198,7 @@ pub enum ServeError {
     Routes(String),
     /// A setting makes no sense.
     #[error("{0}")]
-    Setting(String),
+    Setting(&'static str),
 }
 
 impl fmt::Debug for ServeError {

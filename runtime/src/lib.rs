@@ -1,8 +1,5 @@
 //! Write an action once; it answers over HTTP and over Socket.IO.
 
-// Generated code says `::catamaran`; this lets it stand inside the crate's own tests as well.
-extern crate self as catamaran;
-
 mod action;
 mod app;
 mod controller;

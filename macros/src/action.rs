@@ -1,0 +1,113 @@
+//! `#[action]`: attribute and function in, function and companion out.
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote};
+use syn::{Attribute, Ident, ItemFn, LitStr};
+
+use crate::{
+    attr::{ActionAttr, RouteAttr, Within},
+    check,
+    errors::Errors,
+    expand,
+    model::{self, Action, Companion},
+    path,
+};
+
+pub(crate) fn action(attr: TokenStream, item: TokenStream) -> TokenStream {
+    let mut errors = Errors::default();
+    let Ok(mut function) = syn::parse2::<ItemFn>(item.clone()) else {
+        errors.at(model::first_span(&item), "an action is a function: `#[action]` goes on `async fn name(..) { .. }`");
+        return quote!(#item #errors);
+    };
+    let ActionAttr { within, route } = match syn::parse2(attr) {
+        Ok(attr) => attr,
+        Err(error) => ActionAttr { within: None, route: Err(error) },
+    };
+    let item = match take_repeated(&mut function, &mut errors) {
+        true => function.to_token_stream(),
+        false => item,
+    };
+    let state = match &within {
+        Some(within) => within.state.to_token_stream(),
+        None => own_state(&function, &mut errors),
+    };
+    let named = check::name_is_no_type(&function.sig.ident, &mut errors);
+    let companion = Companion::new(&function, state);
+    let code = match route {
+        Ok(route) => {
+            let action = read(&function, within, route, companion, &mut errors);
+            check::action(&action, &function.sig, &mut errors);
+            if errors.is_empty() { expand::companion(&action) } else { expand::stub(&action.companion) }
+        }
+        Err(error) => {
+            errors.add(error);
+            expand::stub(&companion)
+        }
+    };
+    // A companion whose name hides a type would break code that is not wrong.
+    let code = named.then_some(code);
+    quote!(#item #code #errors)
+}
+
+/// Puts the attribute and the function together.
+fn read(
+    function: &ItemFn,
+    within: Option<Within>,
+    route: RouteAttr,
+    companion: Companion,
+    errors: &mut Errors,
+) -> Action {
+    let RouteAttr { method, path: written } = route;
+    let prefix = within.map_or(String::new(), |within| within.prefix.value());
+    // The controller has reported what is wrong with its prefix.
+    let outer = path::parameters(&LitStr::new(&prefix, written.span()), &mut Errors::default());
+    let own = path::parameters(&written, errors);
+    let path = path::join(&prefix, &written);
+    if let Some(twice) = own.iter().find(|name| outer.contains(name)) {
+        errors.at(written.span(), format!("`{{{twice}}}` appears twice in {:?}", path.value()));
+    }
+    let params: Vec<String> = outer.into_iter().chain(own).collect();
+    Action {
+        method,
+        written,
+        path,
+        doc: model::doc(&function.attrs),
+        arguments: model::arguments(&function.sig, &params),
+        answer: model::answer(&function.sig.output),
+        params,
+        companion,
+    }
+}
+
+/// The state of an action that belongs to no controller: its only `State<T>`, or none.
+fn own_state(function: &ItemFn, errors: &mut Errors) -> TokenStream {
+    let states = model::states(&function.sig);
+    check::one_state(states.iter().map(|state| (&function.sig.ident, state)), "/x", errors);
+    states.first().map_or_else(|| quote!(::catamaran::NoState), ToTokens::to_token_stream)
+}
+
+/// Reports and removes further `#[action]`s, whose companions would collide.
+fn take_repeated(function: &mut ItemFn, errors: &mut Errors) -> bool {
+    let before = function.attrs.len();
+    function.attrs.retain(|attr| {
+        let repeated = is_action(attr);
+        if repeated {
+            let message = "an action has one route; write a second function for the second route";
+            errors.at(model::first_span(attr.path()), message);
+        }
+        !repeated
+    });
+    function.attrs.len() < before
+}
+
+/// Whether an attribute is `#[action(..)]`, be it imported under another name.
+pub(crate) fn is_action(attr: &Attribute) -> bool {
+    let named = attr.path().segments.last().is_some_and(|segment| segment.ident == "action");
+    named || attr.parse_args_with(looks_like_a_route).unwrap_or(false)
+}
+
+fn looks_like_a_route(input: syn::parse::ParseStream<'_>) -> syn::Result<bool> {
+    let word: Ident = input.parse()?;
+    input.parse::<LitStr>()?;
+    Ok(["get", "post", "put", "patch", "delete"].iter().any(|method| word == method))
+}
