@@ -20,6 +20,7 @@ const EXTRACTORS: &[&str] = &[
     "Method",
     "Multipart",
     "OriginalUri",
+    "Params",
     "Path",
     "Query",
     "RawForm",
