@@ -7,10 +7,10 @@ use axum::{
     body::Bytes,
     extract::{MatchedPath, OriginalUri, Path, Query, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
-    response::{AppendHeaders, Html, IntoResponse, NoContent, Redirect, Response},
+    response::{AppendHeaders, Html, NoContent, Redirect, Response},
     routing::{any, get as on_get, post as on_post},
 };
-use catamaran::{App, Error, Params, Result};
+use catamaran::{App, Error, Params, Result, action, controller, routes};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tower_http::{
@@ -125,12 +125,68 @@ async fn panics() -> Response {
     panic!("the secret of the panic")
 }
 
+#[controller("/act")]
+pub(crate) mod acts {
+    use super::*;
+
+    #[action(get "/hello")]
+    pub(crate) async fn hello() -> &'static str {
+        "hello"
+    }
+
+    #[action(get "/sum/{a}/{b}")]
+    pub(crate) async fn sum(a: u8, b: i16) -> Json<i16> {
+        Json(i16::from(a) + b)
+    }
+
+    #[action(get "/name/{name}")]
+    pub(crate) async fn name(name: String) -> String {
+        name
+    }
+
+    #[action(put "/items/{id}")]
+    pub(crate) async fn replace(id: u64, headers: HeaderMap, Json(item): Json<Item>) -> Json<Value> {
+        Json(json!([id, headers.get("x-own").is_some(), item]))
+    }
+
+    #[action(post "/items/{id}")]
+    pub(crate) async fn merge(Params(all): Params<BTreeMap<String, Value>>) -> Json<BTreeMap<String, Value>> {
+        Json(all)
+    }
+
+    #[action(delete "/items/{id}")]
+    pub(crate) async fn delete(id: u64) -> Result<StatusCode> {
+        if id == 7 { Ok(StatusCode::NO_CONTENT) } else { Err(Error::new(StatusCode::NOT_FOUND, "no such item")) }
+    }
+
+    #[action(post "/optional")]
+    pub(crate) async fn optional(there: Option<Extension<u8>>, item: Option<Json<Item>>) -> Json<Value> {
+        Json(json!([there.is_some(), item.map(|Json(item)| item)]))
+    }
+
+    #[action(get "/failed")]
+    pub(crate) async fn failed() -> Result<String> {
+        Ok(std::env::var("A VARIABLE THAT NOBODY SETS")?)
+    }
+
+    #[action(get "/panic")]
+    pub(crate) async fn panic() -> &'static str {
+        panic!("the secret of the panic")
+    }
+
+    #[action(get "/late")]
+    pub(crate) async fn late() -> &'static str {
+        std::future::pending().await
+    }
+}
+
 fn application() -> App<()> {
     let cors = CorsLayer::new()
         .allow_origin("http://page.example".parse::<HeaderValue>().unwrap())
         .expose_headers([header::LOCATION])
         .allow_credentials(true);
     App::new(())
+        .mount(routes![acts])
         .merge(echoes())
         .merge(answers())
         .max_request_bytes(LIMIT)
@@ -254,6 +310,27 @@ fn table() -> Vec<(u16, Ask)> {
         (500, get("/failed")),
         (500, get("/panic")),
         (408, get("/late")),
+        // Actions.
+        (200, get("/act/hello")),
+        (405, post("/act/hello", "{}")),
+        (200, Ask::new("head", "/act/hello")),
+        (200, get("/act/sum/1/-2")),
+        (400, get("/act/sum/256/2")),
+        (400, get("/act/sum/1/x")),
+        (404, get("/act/sum/1")),
+        (200, get("/act/name/a%20b%2Fc%25d")),
+        (400, get("/act/name/%ff")),
+        (200, Ask::new("put", "/act/items/7").data(r#"{"name":"a"}"#).header("x-own", "1")),
+        (422, Ask::new("put", "/act/items/7").data(r#"{"name":1}"#)),
+        (400, Ask::new("put", "/act/items/x").data(r#"{"name":"a"}"#)),
+        (200, post("/act/items/7?a=1", r#"{"b":2}"#)),
+        (204, Ask::new("delete", "/act/items/7")),
+        (404, Ask::new("delete", "/act/items/8")),
+        (200, Ask::new("post", "/act/optional")),
+        (200, post("/act/optional", r#"{"name":"a"}"#)),
+        (500, get("/act/failed")),
+        (500, get("/act/panic")),
+        (408, get("/act/late")),
         // Other JSON.
         (200, post("/value", "0")),
         (200, post("/value", "\"\"")),
@@ -349,4 +426,18 @@ async fn a_socket_keeps_the_cookie_it_is_given() {
     assert_eq!(client.ask(&get("/header")).await.json()["cookie"], "a=1");
     let mut other = Client::connect(&server).await;
     assert_eq!(other.ask(&get("/header")).await.json()["cookie"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_timeout_passes_through_the_layers() {
+    let marked = SetResponseHeaderLayer::overriding(header::SERVER, HeaderValue::from_static("catamaran"));
+    let app = App::new(()).mount(routes![acts]).timeout(Duration::from_millis(50)).layer(marked);
+    let server = Server::start(app).await;
+    let mut client = Client::connect(&server).await;
+    let over_http = comparable(server.http(&get("/act/late")).await);
+    assert_eq!((over_http.status, &*over_http.headers["server"]), (503, "catamaran"));
+    assert_eq!(over_http.message(), "the action did not answer within 0.05 s");
+    for _ in 0..10 {
+        assert_eq!(comparable(client.ask(&get("/act/late")).await), over_http);
+    }
 }
