@@ -1,4 +1,5 @@
 //! Both transports of a running application, as clients see them.
 
+mod app;
 mod parity;
 mod support;

@@ -36,19 +36,19 @@ const IMPLIED: [&str; 3] = ["application/json", "text/plain; charset=utf-8", "ap
 const LIMIT: usize = 4096;
 
 #[derive(Deserialize, Serialize)]
-struct Item {
+pub(crate) struct Item {
     name: String,
     count: Option<u8>,
 }
 
 #[derive(Deserialize, Serialize)]
-struct Page {
+pub(crate) struct Page {
     page: u32,
     size: Option<u32>,
 }
 
 #[derive(Clone)]
-struct Shared(&'static str);
+pub(crate) struct Shared(&'static str);
 
 fn echoes() -> Router {
     Router::new()

@@ -67,29 +67,38 @@ impl Server {
         Self { address, io, _task: task }
     }
 
-    /// Asks over HTTP, on a connection of its own.
+    /// Asks over HTTP.
     pub(crate) async fn http(&self, ask: &Ask) -> Answer {
-        let method = ask.method.to_uppercase();
-        let mut request = Request::builder().method(&*method).uri(&ask.url).header("host", self.address.to_string());
-        if ask.data.is_some() && !ask.headers.iter().any(|(name, _)| name == "content-type") {
-            request = request.header("content-type", "application/json");
-        }
-        for (name, value) in &ask.headers {
-            request = request.header(name, value);
-        }
-        let body = ask.data.clone().map_or_else(HttpBody::empty, HttpBody::from);
-        let response = self.send(request.body(body).expect("a request that HTTP can carry")).await;
-        within("the body", Answer::of_http(response)).await
+        http(self.address, ask).await
     }
 
-    /// Sends any HTTP request, on a connection of its own, and returns as soon as the head of the answer is there.
+    /// Sends any HTTP request, and returns as soon as the head of the answer is there.
     pub(crate) async fn send(&self, request: Request<HttpBody>) -> Response<Incoming> {
-        let stream = TcpStream::connect(self.address).await.expect("the server accepts");
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("a fresh connection");
-        tokio::spawn(connection.with_upgrades());
-        within("the answer", sender.send_request(request)).await.expect("an answer over HTTP")
+        send(self.address, request).await
     }
+}
+
+/// Asks over HTTP, on a connection of its own.
+pub(crate) async fn http(address: SocketAddr, ask: &Ask) -> Answer {
+    let method = ask.method.to_uppercase();
+    let mut request = Request::builder().method(&*method).uri(&ask.url).header("host", address.to_string());
+    if ask.data.is_some() && !ask.headers.iter().any(|(name, _)| name == "content-type") {
+        request = request.header("content-type", "application/json");
+    }
+    for (name, value) in &ask.headers {
+        request = request.header(name, value);
+    }
+    let body = ask.data.clone().map_or_else(HttpBody::empty, HttpBody::from);
+    let response = send(address, request.body(body).expect("a request that HTTP can carry")).await;
+    within("the body", Answer::of_http(response)).await
+}
+
+async fn send(address: SocketAddr, request: Request<HttpBody>) -> Response<Incoming> {
+    let stream = TcpStream::connect(address).await.expect("the server accepts");
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("a fresh connection");
+    tokio::spawn(connection.with_upgrades());
+    within("the answer", sender.send_request(request)).await.expect("an answer over HTTP")
 }
 
 /// One request that both transports can carry.
