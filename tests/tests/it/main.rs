@@ -3,3 +3,4 @@
 mod app;
 mod parity;
 mod support;
+mod traps;

@@ -128,7 +128,7 @@ impl Ask {
     }
 
     /// The event, as `sails.io.js` writes it.
-    fn event(&self) -> String {
+    pub(crate) fn event(&self) -> String {
         let headers: serde_json::Map<_, _> =
             self.headers.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
         let url = serde_json::Value::from(&*self.url);
