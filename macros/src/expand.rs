@@ -163,7 +163,7 @@ fn one_context(action: &Action) -> Option<TokenStream> {
         let earlier = &types[..at];
         quote_spanned! {first_span(ty)=>
             ::catamaran::__private::alone(
-                ::catamaran::__private::reach(&[#(::catamaran::__private::Probe::<#earlier>::REACH),*]),
+                &[#(::catamaran::__private::Probe::<#earlier>::REACH),*],
                 ::catamaran::__private::Probe::<#ty>::REACH,
             )
         }
