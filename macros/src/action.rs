@@ -9,7 +9,7 @@ use crate::{
     check,
     errors::Errors,
     expand,
-    model::{self, Action, Companion},
+    model::{self, Action, Companion, State},
     path,
 };
 
@@ -28,8 +28,8 @@ pub(crate) fn action(attr: TokenStream, item: TokenStream) -> TokenStream {
         false => item,
     };
     let state = match &within {
-        Some(within) => within.state.to_token_stream(),
-        None => own_state(&function, &mut errors),
+        Some(within) => State::Controller(within.state.clone()),
+        None => own_state(&function, &route, &mut errors),
     };
     let named = check::name_is_no_type(&function.sig.ident, &mut errors);
     let companion = Companion::new(&function, state);
@@ -79,11 +79,16 @@ fn read(
     }
 }
 
-/// The state of an action that belongs to no controller: its only `State<T>`, or none.
-fn own_state(function: &ItemFn, errors: &mut Errors) -> TokenStream {
+/// The state of an action that belongs to no controller.
+fn own_state(function: &ItemFn, route: &syn::Result<RouteAttr>, errors: &mut Errors) -> State {
+    let params = route.as_ref().map_or(Vec::new(), |route| path::parameters(&route.path, &mut Errors::default()));
+    let mut arguments = model::arguments(&function.sig, &params).into_iter();
+    if arguments.any(|argument| argument.is_unknown() && !argument.is(&["Ctx"])) {
+        return State::Any;
+    }
     let states = model::states(&function.sig);
     check::one_state(states.iter().map(|state| (&function.sig.ident, state)), "/x", errors);
-    states.first().map_or_else(|| quote!(::catamaran::NoState), ToTokens::to_token_stream)
+    State::Own(states.into_iter().next().unwrap_or_else(model::no_state))
 }
 
 /// Reports and removes further `#[action]`s, whose companions would collide.

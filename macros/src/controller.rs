@@ -2,7 +2,7 @@
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
-use syn::{Attribute, Ident, Item, ItemFn, ItemMod, LitStr, Meta, UseTree, parse_quote};
+use syn::{Attribute, Ident, Item, ItemFn, ItemMod, LitStr, Meta, Type, UseTree, parse_quote};
 
 use crate::{
     action::is_action,
@@ -10,7 +10,7 @@ use crate::{
     check,
     errors::Errors,
     expand,
-    model::{self, Companion, first_span},
+    model::{self, Companion, State, first_span},
     path,
 };
 
@@ -52,7 +52,7 @@ fn collect(attr: &ControllerAttr, prefix: &LitStr, items: &mut Vec<Item>, errors
         rejected.extend(check::one_state(states.iter().map(|(action, state)| (*action, state)), &written, errors));
     }
     let state = attr.state.clone().or_else(|| actions(items).find_map(|f| model::states(&f.sig).into_iter().next()));
-    let state = state.map_or_else(|| quote!(::catamaran::NoState), ToTokens::into_token_stream);
+    let state = state.unwrap_or_else(model::no_state);
 
     let mut listed = Vec::new();
     for function in items.iter_mut().filter_map(function_mut) {
@@ -70,7 +70,7 @@ fn collect(attr: &ControllerAttr, prefix: &LitStr, items: &mut Vec<Item>, errors
 }
 
 /// Writes `in("/prefix", State)` before the method, where `#[action]` finds it.
-fn pass_on(attr: &mut Attribute, prefix: &LitStr, state: &TokenStream) {
+fn pass_on(attr: &mut Attribute, prefix: &LitStr, state: &Type) {
     let path = attr.path().clone();
     let route = match &attr.meta {
         Meta::List(list) => list.tokens.clone(),
@@ -85,11 +85,11 @@ fn give_up(items: &mut Vec<Item>) {
     let mut stubs = Vec::new();
     for function in items.iter_mut().filter_map(function_mut).filter(|function| function.attrs.iter().any(is_action)) {
         function.attrs.retain(|attr| !is_action(attr));
-        stubs.push(Item::Verbatim(expand::stub(&Companion::new(function, quote!(::catamaran::NoState)))));
+        stubs.push(Item::Verbatim(expand::stub(&Companion::new(function, State::Controller(model::no_state())))));
         listed.push((model::cfgs(&function.attrs), function.sig.ident.clone()));
     }
     items.extend(stubs);
-    items.extend(expand::controller(&quote!(::catamaran::NoState), &listed));
+    items.extend(expand::controller(&model::no_state(), &listed));
 }
 
 /// A module sees nothing of the one around it until it says so.

@@ -1,0 +1,18 @@
+use catamaran::{action, controller, routes};
+
+#[controller("/x")]
+mod x {
+    use super::*;
+
+    #[allow(non_camel_case_types)]
+    pub struct line;
+
+    #[action(get "/line")]
+    pub async fn line() {
+        let _: Option<line> = None;
+    }
+}
+
+fn main() {
+    let _: catamaran::Table<()> = routes![x];
+}

@@ -1,0 +1,6 @@
+use catamaran::action;
+
+#[action(get "/{name}.png")]
+async fn x() {}
+
+fn main() {}
