@@ -52,10 +52,13 @@ const MAX_ATTACHMENTS: usize = 10;
 pub struct App<S: 'static> {
     state: S,
     tables: Vec<Table<S>>,
-    maps: Vec<Box<dyn FnOnce(Router) -> Router + Send>>,
-    socketios: Vec<Box<dyn FnOnce(&SocketIo) + Send>>,
+    maps: Vec<Map>,
+    socketios: Vec<Setup>,
     settings: Settings,
 }
+
+type Map = Box<dyn FnOnce(Router) -> Router + Send>;
+type Setup = Box<dyn FnOnce(&SocketIo) + Send>;
 
 struct Settings {
     timeout: Duration,

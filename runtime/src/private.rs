@@ -8,5 +8,6 @@ pub use crate::action::{
 };
 pub use crate::controller::Guarded;
 pub use crate::ctx::{NoContext, Probe, alone, reach};
+pub use crate::hub::{EncodeError, Message, escape, message};
 pub use crate::route::{Clash, check, clash, flatten, join, joined, settle, text, total};
 pub use crate::{__join as join, __under as under};

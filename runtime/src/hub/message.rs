@@ -1,13 +1,23 @@
 //! An event on its way out: a name, and arguments that are JSON already.
 
+use std::fmt;
+
 use serde::{Serialize, Serializer, ser::SerializeTuple};
 use serde_json::value::RawValue;
 
 /// What a subscriber receives: encoded once, however many there are.
 #[derive(Clone, Debug)]
-pub(crate) struct Message {
+pub struct Message {
     pub(crate) name: String,
     pub(crate) arguments: Vec<Box<RawValue>>,
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}", serde_json::Value::from(&*self.name))?;
+        self.arguments.iter().try_for_each(|argument| write!(f, ",{argument}"))?;
+        f.write_str("]")
+    }
 }
 
 impl Serialize for Message {
