@@ -168,6 +168,10 @@ pub const fn reach(declared: &[Option<Reach>]) -> Reach {
 
 /// Fails at the caller when an argument is a context although an earlier one is, too.
 #[track_caller]
-pub const fn alone(earlier: Option<Reach>, this: Option<Reach>) {
-    assert!(earlier.is_none() || this.is_none(), "an action takes one context");
+pub const fn alone(earlier: &[Option<Reach>], this: Option<Reach>) {
+    let mut i = 0;
+    while i < earlier.len() {
+        assert!(earlier[i].is_none() || this.is_none(), "an action takes one context");
+        i += 1;
+    }
 }
