@@ -246,13 +246,15 @@ fn slot(argument: &Argument) -> TokenStream {
 
 /// A variable for an argument; its hygiene keeps it apart from a function of the same name.
 fn binding(argument: &Argument, at: usize) -> Ident {
+    // An error about the variable is an error about the argument's type.
+    let span = Span::mixed_site().located_at(first_span(&argument.ty));
     match &argument.name {
         Some(name) => {
-            let mut value = name.clone();
-            value.set_span(Span::mixed_site());
-            value
+            let mut variable = name.clone();
+            variable.set_span(span);
+            variable
         }
-        None => format_ident!("argument{at}", span = Span::mixed_site()),
+        None => format_ident!("argument{at}", span = span),
     }
 }
 

@@ -66,7 +66,12 @@ struct Names(&'static [&'static str]);
 
 /// The `N`th parameter of the action's own route, read from the path by its name.
 #[derive(Debug)]
-pub struct Param<const N: usize, T: FromPath>(pub T);
+pub struct Named<const N: usize, T>(pub T);
+
+/// What `callN` reads for an argument that is a parameter: a [`Named`], if its type can be read from the path.
+///
+/// The way over the trait makes a type that cannot be read one error, where a bound on the struct would make two.
+pub type Param<const N: usize, T> = <T as FromPath>::Param<N>;
 
 /// A value that a parameter of a path can be read as.
 #[diagnostic::on_unimplemented(
@@ -75,12 +80,17 @@ pub struct Param<const N: usize, T: FromPath>(pub T);
     note = "an argument named like a `{{parameter}}` is read from the path; if this one is not meant to be, rename the argument, or the parameter",
     note = "implement `FromStr` for it, or take `Path<T>`, which reads any `Deserialize` type"
 )]
-pub trait FromPath: FromStr {}
+pub trait FromPath {
+    #[doc(hidden)]
+    type Param<const N: usize>;
+}
 
 #[diagnostic::do_not_recommend]
-impl<T: FromStr> FromPath for T {}
+impl<T: FromStr> FromPath for T {
+    type Param<const N: usize> = Named<N, T>;
+}
 
-impl<const N: usize, T: FromPath, S: Send + Sync> FromRequestParts<S> for Param<N, T> {
+impl<const N: usize, T: FromStr, S: Send + Sync> FromRequestParts<S> for Named<N, T> {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
