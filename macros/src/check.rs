@@ -137,7 +137,7 @@ fn get_has_no_body(action: &Action, errors: &mut Errors) {
 
 /// Each parameter is read by the argument of its name, and an argument of a primitive type is a parameter.
 fn parameters_and_arguments_meet(action: &Action, errors: &mut Errors) {
-    if action.arguments.iter().any(|argument| argument.is(&["Path"])) {
+    if action.arguments.iter().any(|argument| argument.is(&["Path", "Params"])) {
         return;
     }
     let mut misspelt = Vec::new();

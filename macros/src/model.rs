@@ -79,6 +79,7 @@ const EXTRACTORS: &[&str] = &[
     "Method",
     "Multipart",
     "OriginalUri",
+    "Params",
     "Path",
     "Query",
     "RawForm",

@@ -6,6 +6,7 @@ mod controller;
 mod ctx;
 mod endpoint;
 mod error;
+mod extract;
 mod finish;
 pub mod prelude;
 mod route;
@@ -18,6 +19,7 @@ pub use catamaran_macros::{action, actions, controller, routes};
 pub use controller::{Controller, Table};
 pub use ctx::{Any, Ctx, Http, Socket};
 pub use error::{Error, Result, ServeError};
+pub use extract::Params;
 pub use route::{Method, Reach, Route};
 pub use socket::RequestSocket;
 

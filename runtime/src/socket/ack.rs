@@ -63,7 +63,7 @@ impl Answer {
             body => body,
         };
         let headers =
-            AckHeaders { response: &self.head.headers, implied_type: content_type.starts_with(implied), base64 };
+            AckHeaders { response: &self.head.headers, implied_type: says_only(content_type, implied), base64 };
         Ack { body, headers, status: self.head.status.as_u16() }
     }
 
@@ -91,6 +91,12 @@ fn content_type(headers: &HeaderMap) -> &str {
 
 fn essence(content_type: &str) -> &str {
     content_type.split(';').next().unwrap_or_default().trim()
+}
+
+/// Whether a content type says no more than this one; UTF-8 goes without saying in an ack.
+fn says_only(content_type: &str, implied: &str) -> bool {
+    let parameters = content_type.split_once(';').map_or("", |(_, parameters)| parameters.trim());
+    essence(content_type) == implied && (parameters.is_empty() || parameters.eq_ignore_ascii_case("charset=utf-8"))
 }
 
 fn is_json(content_type: &str) -> bool {
@@ -158,6 +164,8 @@ mod tests {
             r#"{"body":"<p>","headers":{"content-type":"text/html; charset=utf-8"},"statusCode":200}"#
         );
         assert_eq!(acked(Bytes::from_static(b"abc"), true).await, r#"b"abc" {} 200"#);
+        let other = ([("content-type", "text/plain; charset=us-ascii")], "hi");
+        assert!(acked(other, true).await.contains("us-ascii"));
     }
 
     #[tokio::test]

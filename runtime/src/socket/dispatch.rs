@@ -53,6 +53,9 @@ pub(crate) struct Dispatcher {
     pub(crate) max_queued_bytes: usize,
 }
 
+/// How much longer than an action a whole request may take. The 503 of an action passes through the application's
+/// layers, the one given here does not, so the action's comes first.
+const GRACE: Duration = Duration::from_millis(100);
 /// How many packets of one socket may wait before they are looked at.
 const MAX_QUEUED: usize = 1024;
 /// How many refusals may wait for room in a socket's send buffer; a client that provokes more and reads none is cut off.
@@ -189,7 +192,7 @@ async fn answer(arrival: Arrival) {
     let Arrival { socket, connection, method, ack_id, packet, .. } = arrival;
     let dispatcher = &connection.dispatcher;
     let routed = AssertUnwindSafe(route(&socket, &connection, &method, packet)).catch_unwind();
-    let answer = match tokio::time::timeout(dispatcher.timeout, routed).await {
+    let answer = match tokio::time::timeout(dispatcher.timeout + GRACE, routed).await {
         Ok(Ok(Ok(answer))) => answer,
         Ok(Ok(Err(refusal))) => {
             tracing::debug!(

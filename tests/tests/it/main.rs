@@ -1,0 +1,6 @@
+//! Both transports of a running application, as clients see them.
+
+mod app;
+mod parity;
+mod support;
+mod traps;
