@@ -66,12 +66,7 @@ struct Names(&'static [&'static str]);
 
 /// The `N`th parameter of the action's own route, read from the path by its name.
 #[derive(Debug)]
-pub struct Named<const N: usize, T>(pub T);
-
-/// What `callN` reads for an argument that is a parameter: a [`Named`], if its type can be read from the path.
-///
-/// The way over the trait makes a type that cannot be read one error, where a bound on the struct would make two.
-pub type Param<const N: usize, T> = <T as FromPath>::Param<N>;
+pub struct Param<const N: usize, T>(pub T);
 
 /// A value that a parameter of a path can be read as.
 #[diagnostic::on_unimplemented(
@@ -80,17 +75,12 @@ pub type Param<const N: usize, T> = <T as FromPath>::Param<N>;
     note = "an argument named like a `{{parameter}}` is read from the path; if this one is not meant to be, rename the argument, or the parameter",
     note = "implement `FromStr` for it, or take `Path<T>`, which reads any `Deserialize` type"
 )]
-pub trait FromPath {
-    #[doc(hidden)]
-    type Param<const N: usize>;
-}
+pub trait FromPath: FromStr {}
 
 #[diagnostic::do_not_recommend]
-impl<T: FromStr> FromPath for T {
-    type Param<const N: usize> = Named<N, T>;
-}
+impl<T: FromStr> FromPath for T {}
 
-impl<const N: usize, T: FromStr, S: Send + Sync> FromRequestParts<S> for Named<N, T> {
+impl<const N: usize, T: FromPath, S: Send + Sync> FromRequestParts<S> for Param<N, T> {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
@@ -120,7 +110,6 @@ pub trait Part<S>: Sized + Send {
     fn part(parts: &mut Parts, state: &S) -> impl Future<Output = Result<Self, Response>> + Send;
 }
 
-#[diagnostic::do_not_recommend]
 impl<T: FromRequestParts<S> + Send, S: Sync> Part<S> for T {
     async fn part(parts: &mut Parts, state: &S) -> Result<Self, Response> {
         T::from_request_parts(parts, state).await.map_err(IntoResponse::into_response)
@@ -139,7 +128,6 @@ pub trait Last<S, M>: Sized + Send {
     fn last(request: Request, state: &S) -> impl Future<Output = Result<Self, Response>> + Send;
 }
 
-#[diagnostic::do_not_recommend]
 impl<T: FromRequest<S, M> + Send, S: Send + Sync, M> Last<S, M> for T {
     async fn last(request: Request, state: &S) -> Result<Self, Response> {
         T::from_request(request, state).await.map_err(IntoResponse::into_response)
