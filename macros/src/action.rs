@@ -27,15 +27,19 @@ pub(crate) fn action(attr: TokenStream, item: TokenStream) -> TokenStream {
         true => function.to_token_stream(),
         false => item,
     };
-    let state = match &within {
-        Some(within) => State::Controller(within.state.clone()),
-        None => own_state(&function, &route, &mut errors),
+    let (prefix, state) = match within {
+        Some(Within::Rejected) => {
+            let stub = expand::stub(&Companion::new(&function, State::Controller(model::no_state())));
+            return quote!(#item #stub);
+        }
+        Some(Within::Controller { prefix, state }) => (prefix.value(), State::Controller(state)),
+        None => (String::new(), own_state(&function, &route, &mut errors)),
     };
     let named = check::name_is_no_type(&function.sig.ident, &mut errors);
     let companion = Companion::new(&function, state);
     let code = match route {
         Ok(route) => {
-            let action = read(&function, within, route, companion, &mut errors);
+            let action = read(&function, &prefix, route, companion, &mut errors);
             check::action(&action, &function.sig, &mut errors);
             if errors.is_empty() { expand::companion(&action) } else { expand::stub(&action.companion) }
         }
@@ -44,29 +48,23 @@ pub(crate) fn action(attr: TokenStream, item: TokenStream) -> TokenStream {
             expand::stub(&companion)
         }
     };
-    // A companion whose name hides a type would break code that is not wrong.
-    let code = named.then_some(code);
+    // A companion whose name hides a type would break code that is not wrong, and a method cannot have one.
+    let code = (named && function.sig.receiver().is_none()).then_some(code);
     quote!(#item #code #errors)
 }
 
 /// Puts the attribute and the function together.
-fn read(
-    function: &ItemFn,
-    within: Option<Within>,
-    route: RouteAttr,
-    companion: Companion,
-    errors: &mut Errors,
-) -> Action {
+fn read(function: &ItemFn, prefix: &str, route: RouteAttr, companion: Companion, errors: &mut Errors) -> Action {
     let RouteAttr { method, path: written } = route;
-    let prefix = within.map_or(String::new(), |within| within.prefix.value());
     // The controller has reported what is wrong with its prefix.
-    let outer = path::parameters(&LitStr::new(&prefix, written.span()), &mut Errors::default());
+    let outer = path::parameters(&LitStr::new(prefix, written.span()), &mut Errors::default());
     let own = path::parameters(&written, errors);
-    let path = path::join(&prefix, &written);
+    let path = path::join(prefix, &written);
     if let Some(twice) = own.iter().find(|name| outer.contains(name)) {
         errors.at(written.span(), format!("`{{{twice}}}` appears twice in {:?}", path.value()));
     }
-    let params: Vec<String> = outer.into_iter().chain(own).collect();
+    let inner = own.into_iter().filter(|name| !outer.contains(name)).collect::<Vec<_>>();
+    let params = [outer, inner].concat();
     Action {
         method,
         written,

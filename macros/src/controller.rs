@@ -10,7 +10,7 @@ use crate::{
     check,
     errors::Errors,
     expand,
-    model::{self, Companion, State, first_span},
+    model::{self, first_span},
     path,
 };
 
@@ -79,17 +79,21 @@ fn pass_on(attr: &mut Attribute, prefix: &LitStr, state: &Type) {
     attr.meta = parse_quote!(#path(in(#prefix, #state) #route));
 }
 
-/// Leaves stubs for all actions of a controller whose own attribute is wrong.
+/// Leaves a stub in place of each action when the controller's own attribute is wrong.
 fn give_up(items: &mut Vec<Item>) {
     let mut listed = Vec::new();
-    let mut stubs = Vec::new();
-    for function in items.iter_mut().filter_map(function_mut).filter(|function| function.attrs.iter().any(is_action)) {
-        function.attrs.retain(|attr| !is_action(attr));
-        stubs.push(Item::Verbatim(expand::stub(&Companion::new(function, State::Controller(model::no_state())))));
+    for function in items.iter_mut().filter_map(function_mut) {
+        let Some(attr) = function.attrs.iter_mut().find(|attr| is_action(attr)) else { continue };
+        reject(attr);
         listed.push((model::cfgs(&function.attrs), function.sig.ident.clone()));
     }
-    items.extend(stubs);
     items.extend(expand::controller(&model::no_state(), &listed));
+}
+
+/// Tells `#[action]` that the controller has said what is wrong.
+fn reject(attr: &mut Attribute) {
+    let path = attr.path().clone();
+    attr.meta = parse_quote!(#path(in(rejected)));
 }
 
 /// A module sees nothing of the one around it until it says so.
@@ -97,14 +101,10 @@ fn imports_the_attribute(items: &mut Vec<Item>, errors: &mut Errors) {
     if items.iter().any(|item| matches!(item, Item::Use(_))) {
         return;
     }
-    let unqualified = |attr: &&mut Attribute| is_action(attr) && attr.path().get_ident().is_some();
-    let mut attrs = items.iter_mut().filter_map(function_mut).flat_map(|f| &mut f.attrs).filter(unqualified).peekable();
-    let Some(first) = attrs.peek() else { return };
+    let unqualified = |attr: &&Attribute| is_action(attr) && attr.path().get_ident().is_some();
+    let Some(first) = actions(items).flat_map(|function| &function.attrs).find(unqualified) else { return };
     errors.at(first_span(first.path()), "`action` is not imported in this module; begin it with `use super::*;`");
-    for attr in attrs {
-        let Meta::List(list) = &mut attr.meta else { continue };
-        list.path = parse_quote!(::catamaran::action);
-    }
+    // With the import in place, this is the only error.
     items.push(parse_quote!(
         #[allow(unused_imports)]
         use super::*;

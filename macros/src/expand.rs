@@ -47,9 +47,9 @@ fn constants(action: &Action, state: &Type) -> TokenStream {
 fn lift(state: &Type) -> TokenStream {
     quote! {
         #[doc(hidden)]
-        pub fn call<__S>(call: ::catamaran::__private::Call<__S>) -> ::catamaran::__private::Reply
+        pub fn call<__S, __M>(call: ::catamaran::__private::Call<__S>) -> ::catamaran::__private::Reply
         where
-            #state: ::catamaran::__private::FromRef<__S>,
+            #state: ::catamaran::__private::PartOf<__S, __M>,
         {
             ::catamaran::__private::lift(call, Self::ACTION.call)
         }
@@ -61,10 +61,10 @@ fn functions(action: &Action) -> TokenStream {
     let (route, request, call) = (route(action), request(), call(action, &quote!(__S), &quote!(__M)));
     let arguments = from_path_first(action);
     let bounds = arguments.iter().enumerate().map(|(at, (argument, _))| {
-        let slot = slot(argument);
+        let (slot, span) = (slot(argument), first_span(&argument.ty));
         match at + 1 == arguments.len() {
-            true => quote!(#slot: ::catamaran::__private::Last<__S, __M>),
-            false => quote!(#slot: ::catamaran::__private::Part<__S>),
+            true => quote_spanned!(span=> #slot: ::catamaran::__private::Last<__S, __M>),
+            false => quote_spanned!(span=> #slot: ::catamaran::__private::Part<__S>),
         }
     });
     let bounds: Vec<TokenStream> = bounds.collect();
@@ -107,7 +107,10 @@ pub(crate) fn stub(companion: &Companion) -> TokenStream {
             pub const ROUTES: &[::catamaran::Route] = &[Self::ACTION.route];
             pub const CONTROLLER: ::catamaran::Controller<#state> =
                 ::catamaran::Controller { routes: &[], actions: &[] };
-            pub fn call<__S>(call: ::catamaran::__private::Call<__S>) -> ::catamaran::__private::Reply {
+            pub fn call<__S, __M>(call: ::catamaran::__private::Call<__S>) -> ::catamaran::__private::Reply
+            where
+                (): ::catamaran::__private::PartOf<(), __M>,
+            {
                 ::catamaran::__private::rejected(call)
             }
         }
@@ -191,22 +194,26 @@ fn maybe_contexts(action: &Action) -> impl Iterator<Item = &Argument> {
 /// `last` says how the last argument is read.
 fn call(action: &Action, state: &TokenStream, last: &TokenStream) -> TokenStream {
     let name = &action.companion.name;
-    let values = action.arguments.iter().enumerate().map(|(at, argument)| binding(argument, at));
+    let values = action.arguments.iter().enumerate().map(|(at, argument)| {
+        let value = binding(argument, at);
+        match argument.source {
+            Source::Path(_) => quote!(#value.0),
+            Source::Request => quote!(#value),
+        }
+    });
     let body = quote_spanned!(name.span()=> #name(#(#values),*));
 
     let arguments = from_path_first(action);
     let types = arguments.iter().map(|(argument, _)| slot(argument));
-    let patterns = arguments.iter().map(|(argument, value)| match argument.source {
-        Source::Path(_) => quote!(::catamaran::__private::Param(#value)),
-        Source::Request => quote!(#value),
-    });
+    let variables = arguments.iter().map(|(_, variable)| variable);
     let call = format_ident!("call{}", arguments.len(), span = name.span());
     let call = quote_spanned!(name.span()=> ::catamaran::__private::#call);
     let answer = &action.answer;
     let last = (!arguments.is_empty()).then(|| quote!(#last,));
     let request = request();
-    // Only the compiler can name the closure and its future.
-    quote!(#call::<#state, #(#types,)* #answer, #last _, _>(#request, |#(#patterns),*| #body))
+    // Only the compiler can name the closure and its future; an error about the future belongs to the function.
+    let inferred = quote_spanned!(name.span()=> _, _);
+    quote!(#call::<#state, #(#types,)* #answer, #last #inferred>(#request, |#(#variables),*| #body))
 }
 
 /// The variable of the request under way; its hygiene keeps it apart from an action named `call`.
@@ -239,13 +246,15 @@ fn slot(argument: &Argument) -> TokenStream {
 
 /// A variable for an argument; its hygiene keeps it apart from a function of the same name.
 fn binding(argument: &Argument, at: usize) -> Ident {
+    // An error about the variable is an error about the argument's type.
+    let span = Span::mixed_site().located_at(first_span(&argument.ty));
     match &argument.name {
         Some(name) => {
-            let mut value = name.clone();
-            value.set_span(Span::mixed_site());
-            value
+            let mut variable = name.clone();
+            variable.set_span(span);
+            variable
         }
-        None => format_ident!("argument{at}", span = Span::mixed_site()),
+        None => format_ident!("argument{at}", span = span),
     }
 }
 
@@ -279,9 +288,14 @@ pub(crate) fn actions(prefix: &LitStr, input: &ActionsInput) -> TokenStream {
         .iter()
         .map(|Listed { cfgs, action }| quote!(#(#cfgs)* ::catamaran::__private::under!(#prefix, #action)));
     let lifted = input.actions.iter().map(|Listed { cfgs, action }| {
+        let state = match &input.controller.state {
+            Some(state) => quote!(#state),
+            None => quote_spanned!(last_span(action)=> ::catamaran::NoState),
+        };
+        let run = quote_spanned!(last_span(action)=> #action::call::<#state, _>);
         quote! {
             #(#cfgs)*
-            ::catamaran::Action { route: ::catamaran::__private::under!(#prefix, #action), call: #action::call }
+            ::catamaran::Action { route: ::catamaran::__private::under!(#prefix, #action), call: #run }
         }
     });
     quote! {
@@ -300,15 +314,17 @@ pub(crate) fn routes(input: &RoutesInput) -> TokenStream {
         let at = Literal::usize_unsuffixed(at);
         quote_spanned!(last_span(controller)=> const _: () = ::catamaran::__private::settle(&ROUTES, CLASH, CONTROLLERS, #at);)
     });
+    let routes = controllers.iter().map(|controller| quote_spanned!(last_span(controller)=> #controller::ROUTES));
     let mounted = input.controllers.iter().map(|Mounted { controller, policy }| match policy {
         Some(policy) => {
-            let guarded = quote_spanned!(first_span(policy)=> ::catamaran::__private::Guarded);
-            quote!(&#guarded { controller: #controller::CONTROLLER, policy: ::core::marker::PhantomData::<fn() -> #policy> })
+            let span = first_span(policy);
+            let policy = quote!(::core::marker::PhantomData::<fn() -> #policy>);
+            quote_spanned!(span=> &::catamaran::__private::Guarded { controller: #controller::CONTROLLER, policy: #policy })
         }
         None => quote_spanned!(last_span(controller)=> &#controller::CONTROLLER),
     });
     quote! {{
-        const CONTROLLERS: &[&[::catamaran::Route]] = &[#(#controllers::ROUTES),*];
+        const CONTROLLERS: &[&[::catamaran::Route]] = &[#(#routes),*];
         #[allow(long_running_const_eval)]
         static ROUTES: [::catamaran::Route; ::catamaran::__private::total(CONTROLLERS)] =
             ::catamaran::__private::flatten(CONTROLLERS);

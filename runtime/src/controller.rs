@@ -94,6 +94,12 @@ pub struct Guarded<C, P> {
 }
 
 /// What the table needs of a controller once the application's state `S` is known.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be mounted on the state `{S}`",
+    label = "does not fit the state `{S}`",
+    note = "a controller's state is a part of the application's: implement `FromRef<{S}>` for it, or give `App::new` the state that holds it",
+    note = "a policy, as in `routes![admin => RequireAdmin]`, is an extractor for the application's state"
+)]
 pub trait Mount<S>: Sync {
     #[doc(hidden)]
     fn mount(&self, state: &Arc<S>, endpoints: Endpoints) -> Router;

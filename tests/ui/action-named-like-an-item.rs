@@ -5,7 +5,10 @@ mod x {
     use super::*;
 
     #[allow(non_camel_case_types)]
-    pub struct line;
+    pub enum line {}
+
+    #[action(get "/lines")]
+    pub async fn lines() {}
 
     #[action(get "/line")]
     pub async fn line() {

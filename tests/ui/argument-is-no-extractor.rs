@@ -10,7 +10,7 @@ mod x {
     pub async fn first(_: NotAnExtractor, _: String) {}
 
     #[action(post "/last")]
-    pub async fn last(_: String, _: NotAnExtractor) {}
+    pub async fn last(_: axum::http::Method, _: NotAnExtractor) {}
 }
 
 fn main() {}

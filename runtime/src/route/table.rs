@@ -45,8 +45,8 @@ macro_rules! __join {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __under {
-    ($prefix:literal, $action:ty) => {
-        <$action>::ROUTES[0].at($crate::__private::join!($prefix, <$action>::ROUTES[0].path))
+    ($prefix:literal, $($action:ident)::+) => {
+        $($action)::+::ROUTES[0].at($crate::__private::join!($prefix, $($action)::+::ROUTES[0].path))
     };
 }
 
