@@ -2,6 +2,9 @@
 
 mod app;
 mod hostile;
+#[cfg(target_os = "linux")]
+mod leak;
 mod parity;
 mod support;
+mod tracing;
 mod traps;
