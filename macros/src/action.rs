@@ -9,7 +9,7 @@ use crate::{
     check,
     errors::Errors,
     expand,
-    model::{self, Action, Companion},
+    model::{self, Action, Companion, State},
     path,
 };
 
@@ -27,15 +27,19 @@ pub(crate) fn action(attr: TokenStream, item: TokenStream) -> TokenStream {
         true => function.to_token_stream(),
         false => item,
     };
-    let state = match &within {
-        Some(within) => within.state.to_token_stream(),
-        None => own_state(&function, &mut errors),
+    let (prefix, state) = match within {
+        Some(Within::Rejected) => {
+            let stub = expand::stub(&Companion::new(&function, State::Controller(model::no_state())));
+            return quote!(#item #stub);
+        }
+        Some(Within::Controller { prefix, state }) => (prefix.value(), State::Controller(state)),
+        None => (String::new(), own_state(&function, &route, &mut errors)),
     };
     let named = check::name_is_no_type(&function.sig.ident, &mut errors);
     let companion = Companion::new(&function, state);
     let code = match route {
         Ok(route) => {
-            let action = read(&function, within, route, companion, &mut errors);
+            let action = read(&function, &prefix, route, companion, &mut errors);
             check::action(&action, &function.sig, &mut errors);
             if errors.is_empty() { expand::companion(&action) } else { expand::stub(&action.companion) }
         }
@@ -44,29 +48,23 @@ pub(crate) fn action(attr: TokenStream, item: TokenStream) -> TokenStream {
             expand::stub(&companion)
         }
     };
-    // A companion whose name hides a type would break code that is not wrong.
-    let code = named.then_some(code);
+    // A companion whose name hides a type would break code that is not wrong, and a method cannot have one.
+    let code = (named && function.sig.receiver().is_none()).then_some(code);
     quote!(#item #code #errors)
 }
 
 /// Puts the attribute and the function together.
-fn read(
-    function: &ItemFn,
-    within: Option<Within>,
-    route: RouteAttr,
-    companion: Companion,
-    errors: &mut Errors,
-) -> Action {
+fn read(function: &ItemFn, prefix: &str, route: RouteAttr, companion: Companion, errors: &mut Errors) -> Action {
     let RouteAttr { method, path: written } = route;
-    let prefix = within.map_or(String::new(), |within| within.prefix.value());
     // The controller has reported what is wrong with its prefix.
-    let outer = path::parameters(&LitStr::new(&prefix, written.span()), &mut Errors::default());
+    let outer = path::parameters(&LitStr::new(prefix, written.span()), &mut Errors::default());
     let own = path::parameters(&written, errors);
-    let path = path::join(&prefix, &written);
+    let path = path::join(prefix, &written);
     if let Some(twice) = own.iter().find(|name| outer.contains(name)) {
         errors.at(written.span(), format!("`{{{twice}}}` appears twice in {:?}", path.value()));
     }
-    let params: Vec<String> = outer.into_iter().chain(own).collect();
+    let inner = own.into_iter().filter(|name| !outer.contains(name)).collect::<Vec<_>>();
+    let params = [outer, inner].concat();
     Action {
         method,
         written,
@@ -79,11 +77,16 @@ fn read(
     }
 }
 
-/// The state of an action that belongs to no controller: its only `State<T>`, or none.
-fn own_state(function: &ItemFn, errors: &mut Errors) -> TokenStream {
+/// The state of an action that belongs to no controller.
+fn own_state(function: &ItemFn, route: &syn::Result<RouteAttr>, errors: &mut Errors) -> State {
+    let params = route.as_ref().map_or(Vec::new(), |route| path::parameters(&route.path, &mut Errors::default()));
+    let mut arguments = model::arguments(&function.sig, &params).into_iter();
+    if arguments.any(|argument| argument.is_unknown() && !argument.is(&["Ctx"])) {
+        return State::Any;
+    }
     let states = model::states(&function.sig);
     check::one_state(states.iter().map(|state| (&function.sig.ident, state)), "/x", errors);
-    states.first().map_or_else(|| quote!(::catamaran::NoState), ToTokens::to_token_stream)
+    State::Own(states.into_iter().next().unwrap_or_else(model::no_state))
 }
 
 /// Reports and removes further `#[action]`s, whose companions would collide.

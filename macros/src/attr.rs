@@ -13,10 +13,12 @@ pub(crate) struct ActionAttr {
     pub(crate) route: syn::Result<RouteAttr>,
 }
 
-/// The controller that an action belongs to.
-pub(crate) struct Within {
-    pub(crate) prefix: LitStr,
-    pub(crate) state: Type,
+/// What a controller passes on to an action.
+pub(crate) enum Within {
+    /// `in("/chat", AppState)`
+    Controller { prefix: LitStr, state: Type },
+    /// `in(rejected)`: the controller has reported what is wrong.
+    Rejected,
 }
 
 /// `get "/hello"`
@@ -78,9 +80,13 @@ impl Parse for Within {
         input.parse::<Token![in]>()?;
         let inner;
         parenthesized!(inner in input);
+        if inner.peek(Ident) {
+            inner.parse::<Ident>()?;
+            return Ok(Self::Rejected);
+        }
         let prefix = inner.parse()?;
         inner.parse::<Token![,]>()?;
-        Ok(Self { prefix, state: inner.parse()? })
+        Ok(Self::Controller { prefix, state: inner.parse()? })
     }
 }
 
@@ -134,7 +140,8 @@ impl Method {
 
 impl Parse for ControllerAttr {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
-        let controller = Self::parse_before(input, "#[controller(\"/chat\")]")?;
+        let state = "expected `state = Type`; a controller has no other option";
+        let controller = Self::parse_before(input, "#[controller(\"/chat\")]", state)?;
         if !input.is_empty() {
             return Err(
                 input.error("expected nothing after the state, e.g. `#[controller(\"/chat\", state = AppState)]`")
@@ -146,17 +153,16 @@ impl Parse for ControllerAttr {
 
 impl ControllerAttr {
     /// Reads the prefix and the state, and leaves what follows.
-    fn parse_before(input: ParseStream<'_>, example: &str) -> syn::Result<Self> {
+    fn parse_before(input: ParseStream<'_>, example: &str, expected: &str) -> syn::Result<Self> {
         let prefix = input.parse().map_err(|error: syn::Error| {
             let message = format!("expected the prefix of the paths as a string, e.g. `{example}`");
             syn::Error::new(error.span(), message)
         })?;
         let mut state = None;
         if input.parse::<Option<Token![,]>>()?.is_some() && !input.is_empty() {
-            let message = "expected `state = Type`; a controller has no other option";
-            let word: Ident = input.parse().map_err(|error| syn::Error::new(error.span(), message))?;
+            let word: Ident = input.parse().map_err(|error| syn::Error::new(error.span(), expected))?;
             if word != "state" {
-                return Err(syn::Error::new(word.span(), message));
+                return Err(syn::Error::new(word.span(), expected));
             }
             input.parse::<Token![=]>()?;
             state = Some(input.parse()?);
@@ -169,7 +175,8 @@ impl ControllerAttr {
 impl Parse for ActionsInput {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
         let example = "actions! { \"/users\" => list, show }";
-        let controller = ControllerAttr::parse_before(input, example)?;
+        let state = "expected `state = Type`, or `=>` and the actions, e.g. `actions! { \"/users\" => list, show }`";
+        let controller = ControllerAttr::parse_before(input, example, state)?;
         input.parse::<Token![=>]>().map_err(|error| {
             syn::Error::new(error.span(), format!("expected `=>` and the actions, e.g. `{example}`"))
         })?;

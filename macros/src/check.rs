@@ -236,8 +236,9 @@ pub(crate) fn one_state<'a>(
         match &first {
             None => first = Some((action, text)),
             Some((by, other)) if *other != text => {
+                let second = if *by == action { String::new() } else { format!("`{action}` takes ") };
                 let message = format!(
-                    "`{by}` takes `State<{other}>` and `{action}` takes `State<{text}>`: \
+                    "`{by}` takes `State<{other}>` and {second}`State<{text}>`: \
                      name the state that holds both with `#[controller({prefix:?}, state = AppState)]`"
                 );
                 errors.at(first_span(state), message);

@@ -2,7 +2,7 @@
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
-use syn::{Attribute, Ident, Item, ItemFn, ItemMod, LitStr, Meta, UseTree, parse_quote};
+use syn::{Attribute, Ident, Item, ItemFn, ItemMod, LitStr, Meta, Type, UseTree, parse_quote};
 
 use crate::{
     action::is_action,
@@ -10,7 +10,7 @@ use crate::{
     check,
     errors::Errors,
     expand,
-    model::{self, Companion, first_span},
+    model::{self, first_span},
     path,
 };
 
@@ -52,7 +52,7 @@ fn collect(attr: &ControllerAttr, prefix: &LitStr, items: &mut Vec<Item>, errors
         rejected.extend(check::one_state(states.iter().map(|(action, state)| (*action, state)), &written, errors));
     }
     let state = attr.state.clone().or_else(|| actions(items).find_map(|f| model::states(&f.sig).into_iter().next()));
-    let state = state.map_or_else(|| quote!(::catamaran::NoState), ToTokens::into_token_stream);
+    let state = state.unwrap_or_else(model::no_state);
 
     let mut listed = Vec::new();
     for function in items.iter_mut().filter_map(function_mut) {
@@ -70,7 +70,7 @@ fn collect(attr: &ControllerAttr, prefix: &LitStr, items: &mut Vec<Item>, errors
 }
 
 /// Writes `in("/prefix", State)` before the method, where `#[action]` finds it.
-fn pass_on(attr: &mut Attribute, prefix: &LitStr, state: &TokenStream) {
+fn pass_on(attr: &mut Attribute, prefix: &LitStr, state: &Type) {
     let path = attr.path().clone();
     let route = match &attr.meta {
         Meta::List(list) => list.tokens.clone(),
@@ -79,17 +79,21 @@ fn pass_on(attr: &mut Attribute, prefix: &LitStr, state: &TokenStream) {
     attr.meta = parse_quote!(#path(in(#prefix, #state) #route));
 }
 
-/// Leaves stubs for all actions of a controller whose own attribute is wrong.
+/// Leaves a stub in place of each action when the controller's own attribute is wrong.
 fn give_up(items: &mut Vec<Item>) {
     let mut listed = Vec::new();
-    let mut stubs = Vec::new();
-    for function in items.iter_mut().filter_map(function_mut).filter(|function| function.attrs.iter().any(is_action)) {
-        function.attrs.retain(|attr| !is_action(attr));
-        stubs.push(Item::Verbatim(expand::stub(&Companion::new(function, quote!(::catamaran::NoState)))));
+    for function in items.iter_mut().filter_map(function_mut) {
+        let Some(attr) = function.attrs.iter_mut().find(|attr| is_action(attr)) else { continue };
+        reject(attr);
         listed.push((model::cfgs(&function.attrs), function.sig.ident.clone()));
     }
-    items.extend(stubs);
-    items.extend(expand::controller(&quote!(::catamaran::NoState), &listed));
+    items.extend(expand::controller(&model::no_state(), &listed));
+}
+
+/// Tells `#[action]` that the controller has said what is wrong.
+fn reject(attr: &mut Attribute) {
+    let path = attr.path().clone();
+    attr.meta = parse_quote!(#path(in(rejected)));
 }
 
 /// A module sees nothing of the one around it until it says so.
@@ -97,14 +101,10 @@ fn imports_the_attribute(items: &mut Vec<Item>, errors: &mut Errors) {
     if items.iter().any(|item| matches!(item, Item::Use(_))) {
         return;
     }
-    let unqualified = |attr: &&mut Attribute| is_action(attr) && attr.path().get_ident().is_some();
-    let mut attrs = items.iter_mut().filter_map(function_mut).flat_map(|f| &mut f.attrs).filter(unqualified).peekable();
-    let Some(first) = attrs.peek() else { return };
+    let unqualified = |attr: &&Attribute| is_action(attr) && attr.path().get_ident().is_some();
+    let Some(first) = actions(items).flat_map(|function| &function.attrs).find(unqualified) else { return };
     errors.at(first_span(first.path()), "`action` is not imported in this module; begin it with `use super::*;`");
-    for attr in attrs {
-        let Meta::List(list) = &mut attr.meta else { continue };
-        list.path = parse_quote!(::catamaran::action);
-    }
+    // With the import in place, this is the only error.
     items.push(parse_quote!(
         #[allow(unused_imports)]
         use super::*;

@@ -14,6 +14,8 @@ mod errors;
 mod expand;
 mod model;
 mod path;
+#[cfg(test)]
+mod snapshots;
 mod table;
 
 /// See `catamaran::action`.

@@ -4,7 +4,7 @@ use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::{
     Attribute, Expr, ExprLit, FnArg, GenericArgument, Ident, ItemFn, Lit, LitStr, Meta, Pat, PathArguments,
-    PathSegment, ReturnType, Signature, Type, Visibility, ext::IdentExt,
+    PathSegment, ReturnType, Signature, Type, Visibility, ext::IdentExt, parse_quote,
 };
 
 use crate::attr::Method;
@@ -29,7 +29,33 @@ pub(crate) struct Companion {
     pub(crate) name: Ident,
     pub(crate) vis: Visibility,
     pub(crate) cfgs: Vec<Attribute>,
-    pub(crate) state: TokenStream,
+    pub(crate) state: State,
+}
+
+/// The state that an action runs on.
+pub(crate) enum State {
+    /// What the action's controller says, or infers from all its actions.
+    Controller(Type),
+    /// The only `State<T>` of an action that stands alone, or `NoState`.
+    Own(Type),
+    /// Whatever state the application has: an action that stands alone has an argument of a type that only the
+    /// application knows, and it may read any state.
+    Any,
+}
+
+impl State {
+    /// The state's type where one is needed.
+    pub(crate) fn ty(&self) -> Type {
+        match self {
+            Self::Controller(ty) | Self::Own(ty) => ty.clone(),
+            Self::Any => no_state(),
+        }
+    }
+}
+
+/// The state of actions that ask for none.
+pub(crate) fn no_state() -> Type {
+    parse_quote!(::catamaran::NoState)
 }
 
 /// One argument of an action.
@@ -39,6 +65,32 @@ pub(crate) struct Argument {
     pub(crate) ty: Type,
     pub(crate) source: Source,
 }
+
+/// Arguments of these types are no context, and they read no state but the one they name.
+const EXTRACTORS: &[&str] = &[
+    "Bytes",
+    "ConnectInfo",
+    "Extension",
+    "Form",
+    "HeaderMap",
+    "Host",
+    "Json",
+    "MatchedPath",
+    "Method",
+    "Multipart",
+    "OriginalUri",
+    "Params",
+    "Path",
+    "Query",
+    "RawForm",
+    "RawPathParams",
+    "RawQuery",
+    "Request",
+    "State",
+    "String",
+    "Uri",
+    "Version",
+];
 
 /// Where an argument comes from.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,7 +102,7 @@ pub(crate) enum Source {
 }
 
 impl Companion {
-    pub(crate) fn new(function: &ItemFn, state: TokenStream) -> Self {
+    pub(crate) fn new(function: &ItemFn, state: State) -> Self {
         Self { name: function.sig.ident.clone(), vis: function.vis.clone(), cfgs: cfgs(&function.attrs), state }
     }
 }
@@ -63,6 +115,11 @@ impl Argument {
 
     pub(crate) fn is(&self, names: &[&str]) -> bool {
         last_segment(&self.ty).is_some_and(|segment| names.iter().any(|name| segment.ident == name))
+    }
+
+    /// Whether nothing but the compiler knows what this argument is: a context perhaps.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.source == Source::Request && !self.is(EXTRACTORS)
     }
 
     /// The `T` of `Name<T>`.

@@ -7,12 +7,11 @@ use crate::errors::Errors;
 /// The names in the braces of a path; what the router would refuse at start is an error here.
 pub(crate) fn parameters(path: &LitStr, errors: &mut Errors) -> Vec<String> {
     let text = path.value();
-    let Some(segments) = text.strip_prefix('/') else {
+    if !text.starts_with('/') {
         errors.at(path.span(), format!("a path starts with `/`: write \"/{text}\""));
-        return Vec::new();
-    };
+    }
     let mut names = Vec::new();
-    let mut segments = segments.split('/').peekable();
+    let mut segments = text.strip_prefix('/').unwrap_or(&text).split('/').peekable();
     while let Some(segment) = segments.next() {
         if segment.starts_with("{*") && segments.peek().is_some() {
             let message = format!("`{segment}` takes the rest of the path, so it must be the last segment");
@@ -24,7 +23,10 @@ pub(crate) fn parameters(path: &LitStr, errors: &mut Errors) -> Vec<String> {
                 errors.at(path.span(), format!("`{{{name}}}` appears twice in \"{text}\""));
             }
             Ok(Some(name)) => names.push(name),
-            Err(message) => errors.at(path.span(), message),
+            Err(message) => {
+                errors.at(path.span(), message);
+                names.extend(meant(segment));
+            }
         }
     }
     names
@@ -54,6 +56,12 @@ fn parameter(segment: &str) -> Result<Option<String>, String> {
         return Err(format!("`{name}` is not a name that an argument can have"));
     }
     Ok(Some(name.to_owned()))
+}
+
+/// The name that a wrong segment means, so that the argument of that name is no mistake as well.
+fn meant(segment: &str) -> Option<String> {
+    let name = segment.trim_matches(|c: char| !c.is_alphanumeric() && c != '_').split(['{', '}']).next()?;
+    is_name(name).then(|| name.to_owned())
 }
 
 /// Whether an argument can have this name, be it as `r#name`.

@@ -6,7 +6,7 @@ use quote::quote;
 use crate::{
     attr::{ActionsInput, RoutesInput},
     errors::Errors,
-    expand, path,
+    expand, model, path,
 };
 
 pub(crate) fn actions(input: TokenStream) -> TokenStream {
@@ -15,7 +15,7 @@ pub(crate) fn actions(input: TokenStream) -> TokenStream {
         Ok(input) => input,
         Err(error) => {
             errors.add(error);
-            let empty = expand::controller(&quote!(::catamaran::NoState), &[]);
+            let empty = expand::controller(&model::no_state(), &[]);
             return quote!(#(#empty)* #errors);
         }
     };

@@ -91,7 +91,7 @@ pub mod chat {
 pub mod users {
     use super::*;
 
-    actions! { "/users", state = AppState => list, show, greet, #[cfg(any())] gone }
+    actions! { "/users", state = AppState => list, show, greet, ban, #[cfg(any())] gone }
 
     #[action(get "/")]
     pub async fn list() -> &'static str {
@@ -108,6 +108,11 @@ pub mod users {
         format!("{} {name}!", greeting.0)
     }
 
+    #[action(delete "/{name}")]
+    pub async fn ban(_: Admin, name: String, State(greeting): State<Greeting>) -> String {
+        format!("no {} {name}", greeting.0)
+    }
+
     #[cfg(any())]
     #[action(get "/gone")]
     pub async fn gone() {}
@@ -122,6 +127,12 @@ impl FromRequestParts<AppState> for Admin {
     async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, StatusCode> {
         parts.headers.get("x-admin").map(|_| Self).ok_or(StatusCode::FORBIDDEN)
     }
+}
+
+/// Stands alone, and its extractor reads the application's state.
+#[action(get "/whoami")]
+async fn whoami(State(greeting): State<Greeting>, _: Admin) -> &'static str {
+    greeting.0
 }
 
 #[controller("/admin", state = AppState)]
@@ -240,12 +251,14 @@ fn a_stateless_controller_mounts_anywhere() {
 #[tokio::test]
 async fn actions_puts_each_action_under_the_prefix_and_on_the_state() {
     let paths: Vec<_> = users::ROUTES.iter().map(|route| route.path).collect();
-    assert_eq!(paths, ["/users", "/users/{name}", "/users/{name}/greet"]);
+    assert_eq!(paths, ["/users", "/users/{name}", "/users/{name}/greet", "/users/{name}"]);
     let router = app().mount(routes![users]).into_router().unwrap();
     assert_eq!(get(router.clone(), "/users").await, ok("all"));
     assert_eq!(get(router.clone(), "/users/ada").await, ok("moin ada"));
     let request = Request::post("/users/ada/greet").body(Body::empty()).unwrap();
-    assert_eq!(ask(router, request).await, ok("moin ada!"));
+    assert_eq!(ask(router.clone(), request).await, ok("moin ada!"));
+    let request = Request::delete("/users/ada").header("x-admin", "yes").body(Body::empty()).unwrap();
+    assert_eq!(ask(router, request).await, ok("no moin ada"));
 }
 
 #[tokio::test]
@@ -272,6 +285,16 @@ async fn an_extractor_of_the_application_reads_its_state() {
     let request = |admin: &str| Request::delete("/admin/users/7").header(admin, "yes").body(Body::empty()).unwrap();
     assert_eq!(ask(router.clone(), request("x-nobody")).await.0, StatusCode::FORBIDDEN);
     assert_eq!(ask(router, request("x-admin")).await.0, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn an_action_alone_needs_no_state_said_for_an_extractor_of_the_application() {
+    let request = || Request::get("/whoami").header("x-admin", "yes").body(Body::empty()).unwrap();
+    for table in [routes![whoami], routes![whoami => Admin]] {
+        let router = app().mount(table).into_router().unwrap();
+        assert_eq!(ask(router.clone(), request()).await, ok("moin"));
+        assert_eq!(get(router, "/whoami").await.0, StatusCode::FORBIDDEN);
+    }
 }
 
 #[test]

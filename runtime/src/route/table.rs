@@ -45,8 +45,8 @@ macro_rules! __join {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __under {
-    ($prefix:literal, $action:ty) => {
-        <$action>::ACTION.route.at($crate::__private::join!($prefix, <$action>::ACTION.route.path))
+    ($prefix:literal, $($action:ident)::+) => {
+        $($action)::+::ROUTES[0].at($crate::__private::join!($prefix, $($action)::+::ROUTES[0].path))
     };
 }
 
@@ -95,6 +95,6 @@ impl Route {
     #[doc(hidden)]
     #[must_use]
     pub const fn at(self, path: &'static str) -> Self {
-        Self { path, ..self }
+        if self.path.is_empty() { self } else { Self { path, ..self } }
     }
 }
