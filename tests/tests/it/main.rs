@@ -1,6 +1,10 @@
 //! Both transports of a running application, as clients see them.
 
 mod app;
+mod hostile;
+#[cfg(target_os = "linux")]
+mod leak;
 mod parity;
 mod support;
+mod tracing;
 mod traps;

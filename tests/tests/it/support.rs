@@ -288,9 +288,9 @@ impl Client {
         within("room to send", self.stream.send(Message::text(packet.into()))).await.expect("an open connection");
     }
 
-    /// Sends a frame as it is, unless the server has closed the connection.
-    pub(crate) async fn try_send(&mut self, frame: Message) {
-        let _ = within("room to send", self.stream.send(frame)).await;
+    /// Sends a frame as it is; false if the server has closed the connection.
+    pub(crate) async fn try_send(&mut self, frame: Message) -> bool {
+        within("room to send", self.stream.send(frame)).await.is_ok()
     }
 
     /// Sends a request without waiting for anything, and returns the id of its ack.
@@ -371,6 +371,8 @@ impl Client {
                     let _ = self.stream.send(Message::text("3")).await;
                 }
                 "3" => {}
+                // The server closes the session, and then the connection.
+                "1" => return Packet::Closed,
                 text if text.starts_with("42") => return Packet::Event(text[2..].to_owned()),
                 text if text.starts_with("43") => return ack(&text[2..], None),
                 text if text.starts_with("461-") => {
