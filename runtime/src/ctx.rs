@@ -136,6 +136,24 @@ impl MayHaveSocket for Ctx<Socket> {
     }
 }
 
+/// A context that holds a socket for certain.
+#[diagnostic::on_unimplemented(
+    message = "`subscribe` needs a requesting socket, and this action may have none",
+    label = "`{Self}` does not hold a socket for certain",
+    note = "where there may be one: `if let Some(socket) = ctx.socket() {{ socket.subscribe(&room).await?; }}`",
+    note = "or take `ctx: Ctx<Socket>`: the action then answers sockets only, and `ctx.subscribe(&room)` exists"
+)]
+pub trait HasSocket {
+    #[doc(hidden)]
+    fn held(&self) -> &RequestSocket;
+}
+
+impl HasSocket for Ctx<Socket> {
+    fn held(&self) -> &RequestSocket {
+        &self.held
+    }
+}
+
 /// Asks the compiler whether an argument's type is a context, and for which reach.
 #[derive(Debug)]
 pub struct Probe<T>(PhantomData<T>);
