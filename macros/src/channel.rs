@@ -1,6 +1,6 @@
 //! `#[channel]`: a struct whose values are channels.
 
-use proc_macro2::{Ident, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::{
     Expr, ItemStruct, LitStr, Member, Token, Type,
@@ -74,8 +74,7 @@ pub(crate) fn channel(attr: TokenStream, item: &TokenStream) -> TokenStream {
             every_field_is_in_the_pattern(&channel, &attr.pattern, &used, &fields, &mut errors);
             a_colon_parts_two_fields(&attr.pattern, &mut errors);
             a_stream_has_no_fields(attr.stream.as_ref(), &mut errors);
-            let used = used.iter().filter_map(|name| fields.iter().find(|field| field.name == *name));
-            expand(&attr, &channel, used)
+            expand(&attr, &channel, &fields)
         }
         Err(error) => {
             errors.add(error);
@@ -155,13 +154,14 @@ fn every_field_is_in_the_pattern(
     }
 }
 
-/// A colon in a value is escaped, so it tells where one value ends and the next begins.
+/// A colon in a value is escaped, so it tells where one value ends and the next begins; so do its like.
 fn a_colon_parts_two_fields(pattern: &LitStr, errors: &mut Errors) {
+    let parts = |c: char| c.is_ascii() && !c.is_ascii_alphanumeric() && !"-_.%".contains(c);
     let text = pattern.value();
     let between = text.split('{').skip(1).filter_map(|part| part.split_once('}')).map(|(_, between)| between);
     let mut between: Vec<&str> = between.collect();
     between.pop();
-    if between.iter().any(|between| !between.contains(':')) {
+    if between.iter().any(|between| !between.contains(parts)) {
         let message = format!("put a `:` between two fields in {text:?}, or two channels may share a name");
         errors.at(pattern.span(), message);
     }
@@ -174,24 +174,46 @@ fn a_stream_has_no_fields(stream: Option<&LitStr>, errors: &mut Errors) {
     }
 }
 
-fn expand<'a>(attr: &ChannelAttr, channel: &ItemStruct, used: impl Iterator<Item = &'a Field>) -> TokenStream {
+fn expand(attr: &ChannelAttr, channel: &ItemStruct, fields: &[Field]) -> TokenStream {
     let ChannelAttr { pattern, event, history, stream } = attr;
     let name = &channel.ident;
     let (impl_generics, ty_generics, bounds) = channel.generics.split_for_impl();
-    let used = used.map(|Field { member, ty, .. }| quote_spanned!(first_span(ty)=> &self.#member));
     let history = history.as_ref().map(|history| quote!(const HISTORY: usize = #history;));
     let stream = stream.as_ref().map(
         |stream| quote!(const STREAM: ::core::option::Option<&'static str> = ::core::option::Option::Some(#stream);),
     );
+    let body = body(&pattern.value(), fields);
     quote! {
         impl #impl_generics ::catamaran::Channel for #name #ty_generics #bounds {
             type Event = #event;
             const PATTERN: &'static str = #pattern;
             #history
             #stream
-            fn name(&self) -> ::std::string::String {
-                ::catamaran::__private::name(Self::PATTERN, &[#(#used),*])
-            }
+            fn name(&self) -> ::std::string::String { #body }
         }
+    }
+}
+
+/// Writes the texts of the pattern as they are, and the fields escaped.
+fn body(pattern: &str, fields: &[Field]) -> TokenStream {
+    let mut parts = pattern.split('{');
+    let start = parts.next().unwrap_or_default();
+    let name = Ident::new("name", Span::mixed_site());
+    let parts = parts.filter_map(|part| part.split_once('}')).map(|(field, text)| {
+        let field = fields.iter().find(|one| one.name == field).map(|Field { member, ty, .. }| {
+            let value = quote_spanned!(first_span(ty)=> &self.#member);
+            quote!(::catamaran::__private::escape(&mut #name, #value);)
+        });
+        let text = (!text.is_empty()).then(|| quote!(#name.push_str(#text);));
+        quote!(#field #text)
+    });
+    let parts: Vec<TokenStream> = parts.collect();
+    match parts.is_empty() {
+        true => quote!(::std::string::String::from(#start)),
+        false => quote! {
+            let mut #name = ::std::string::String::from(#start);
+            #(#parts)*
+            #name
+        },
     }
 }

@@ -59,18 +59,17 @@ fn expand(input: &DeriveInput, name: &TokenStream) -> TokenStream {
     let ident = &input.ident;
     let mut generics = input.generics.clone();
     if !generics.params.is_empty() {
-        generics.make_where_clause().predicates.push(syn::parse_quote!(Self: ::core::marker::Send));
         generics.make_where_clause().predicates.push(syn::parse_quote!(Self: ::catamaran::__private::Serialize));
     }
     let (impl_generics, ty_generics, bounds) = generics.split_for_impl();
-    let arguments = quote_spanned!(ident.span()=> ::catamaran::__private::arguments(self));
+    let message = quote_spanned!(ident.span()=> ::catamaran::__private::message);
+    let result = quote! {
+        ::core::result::Result<::catamaran::__private::Message, ::catamaran::__private::EncodeError>
+    };
     quote! {
         impl #impl_generics ::catamaran::Event for #ident #ty_generics #bounds {
-            fn name(&self) -> &str {
-                #name
-            }
-            fn arguments(&self) -> ::core::result::Result<::catamaran::__private::Arguments, ::catamaran::__private::JsonError> {
-                #arguments
+            fn message(&self) -> #result {
+                #message(#name, self)
             }
         }
     }

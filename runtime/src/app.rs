@@ -19,6 +19,7 @@ use crate::{
     controller::Table,
     endpoint::Endpoints,
     finish::Finish,
+    hub::Hub,
     route, server,
     socket::{self, Dispatcher},
 };
@@ -51,10 +52,13 @@ const MAX_ATTACHMENTS: usize = 10;
 pub struct App<S: 'static> {
     state: S,
     tables: Vec<Table<S>>,
-    maps: Vec<Box<dyn FnOnce(Router) -> Router + Send>>,
-    socketios: Vec<Box<dyn FnOnce(&SocketIo) + Send>>,
+    maps: Vec<Map>,
+    socketios: Vec<Setup>,
     settings: Settings,
 }
+
+type Map = Box<dyn FnOnce(Router) -> Router + Send>;
+type Setup = Box<dyn FnOnce(&SocketIo) + Send>;
 
 struct Settings {
     timeout: Duration,
@@ -289,7 +293,8 @@ impl<S: Send + Sync + 'static> App<S> {
         let ours =
             controllers.fold(Router::new(), |router, controller| router.merge(controller.mount(&state, endpoints)));
         let router = maps.into_iter().fold(ours, |router, map| map(router));
-        let router = router.layer(DefaultBodyLimit::max(settings.max_request_bytes)).layer(Finish);
+        let hub = Hub::default();
+        let router = router.layer(DefaultBodyLimit::max(settings.max_request_bytes)).layer(Finish { hub: hub.clone() });
 
         let (engine, io) = settings.engine(&path).build_svc();
         let dispatcher = Dispatcher {
@@ -297,6 +302,7 @@ impl<S: Send + Sync + 'static> App<S> {
             timeout: settings.timeout,
             max_in_flight: settings.max_in_flight,
             max_queued_bytes: 4 * settings.max_request_bytes,
+            hub: hub.clone(),
         };
         socket::attach(&io, Arc::new(dispatcher));
         for setup in socketios {

@@ -13,6 +13,7 @@ pub mod prelude;
 mod route;
 mod server;
 mod socket;
+pub mod test;
 
 pub use action::{Action, NoState};
 pub use app::App;
@@ -20,7 +21,7 @@ pub use controller::{Controller, Table};
 pub use ctx::{Any, Ctx, Http, Socket};
 pub use error::{Error, Result, ServeError};
 pub use extract::Params;
-pub use hub::{Channel, Event, Untyped};
+pub use hub::{Channel, EncodeError, Event, Hub, SubscribeError, Untyped, UntypedEvent};
 pub use route::{Method, Reach, Route};
 pub use socket::RequestSocket;
 

@@ -1,3 +1,3 @@
 //! What most controllers need: `use catamaran::prelude::*;`.
 
-pub use crate::{App, Ctx, Http, RequestSocket, Socket, action, actions, controller, routes};
+pub use crate::{App, Ctx, Http, Hub, RequestSocket, Socket, action, actions, controller, routes};

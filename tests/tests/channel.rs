@@ -47,11 +47,10 @@ pub struct Notice {
 #[derive(Event, Serialize)]
 pub struct ServerTime<T>(T);
 
-#[track_caller]
-fn assert_event(event: &impl Event, name: &str, arguments: &[Value]) {
-    let written = event.arguments().unwrap();
-    let written: Vec<Value> = written.iter().map(|text| serde_json::from_str(text.get()).unwrap()).collect();
-    assert_eq!((event.name(), &*written), (name, arguments));
+/// The event's name and arguments, as JSON.
+fn frame(event: &impl Event) -> Value {
+    let message = event.message().unwrap().to_string();
+    serde_json::from_str(&message).unwrap()
 }
 
 #[test]
@@ -73,16 +72,18 @@ fn two_values_never_share_a_name() {
 
 #[test]
 fn an_event_is_its_variant_in_camel_case_and_what_stands_inside() {
-    assert_event(&RoomEvent::Said { from_user: "ada".into(), internal: 1 }, "said", &[json!({ "fromUser": "ada" })]);
-    assert_event(&RoomEvent::UserLeft(7), "userLeft", &[json!(7)]);
-    assert_event(&RoomEvent::Moved(1, None), "moved", &[json!(1), json!(null)]);
-    assert_event(&RoomEvent::Closed, "closed", &[]);
-    assert_event(&RoomEvent::Renamed("hall".into()), "room:renamed", &[json!("hall")]);
+    assert_eq!(
+        frame(&RoomEvent::Said { from_user: "ada".into(), internal: 1 }),
+        json!(["said", { "fromUser": "ada" }])
+    );
+    assert_eq!(frame(&RoomEvent::UserLeft(7)), json!(["userLeft", 7]));
+    assert_eq!(frame(&RoomEvent::Moved(1, None)), json!(["moved", 1, null]));
+    assert_eq!(frame(&RoomEvent::Closed), json!(["closed"]));
+    assert_eq!(frame(&RoomEvent::Renamed("hall".into())), json!(["room:renamed", "hall"]));
 }
 
 #[test]
 fn a_struct_is_an_event_too() {
-    assert_event(&Notice { text: "hello".into() }, "note", &[json!({ "text": "hello" })]);
-    assert_event(&ServerTime(12.5), "serverTime", &[json!(12.5)]);
-    assert_event(&("any name".to_owned(), json!([1])), "any name", &[json!([1])]);
+    assert_eq!(frame(&Notice { text: "hello".into() }), json!(["note", { "text": "hello" }]));
+    assert_eq!(frame(&ServerTime(12.5)), json!(["serverTime", 12.5]));
 }

@@ -1,94 +1,103 @@
-//! A channel: what sockets subscribe to, and what events are published to.
+//! A channel: what sockets subscribe to, by its type.
 
-use std::fmt::{self, Display, Write};
+use std::fmt::{Display, Write};
 
-use serde_json::Value;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
 
-use super::Event;
+use super::{
+    event::{EncodeError, Event},
+    message::Message,
+};
 
-/// What sockets subscribe to; `#[channel]` implements it for a struct.
+/// What sockets subscribe to: a type with a name, and the one type of event that is published there.
 ///
-/// Each value of the struct is a channel of its own, and only events of the one type can be published to it.
+/// `#[channel("room:{id}", event = RoomEvent)]` implements it for a struct.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a channel, so no socket can subscribe to it",
-    label = "not a channel",
-    note = "a channel is a struct with a name: `#[channel(\"room:{{id}}\", event = RoomEvent)] pub struct Room {{ pub id: u64 }}`",
-    note = "`Untyped::new(\"name\")` is a channel whose name and events are not checked"
+    label = "expected a type declared with `#[channel(..)]`",
+    note = "write `#[channel(\"room:{{id}}\", event = RoomEvent)] struct Room {{ id: u64 }}` and pass `&Room {{ id }}`"
 )]
-pub trait Channel: Send + Sync {
-    /// What can be published to the channel.
+pub trait Channel {
+    /// What is published there.
     type Event: Event;
-    /// The name with its fields in braces: `room:{id}`.
+
+    /// The name with its parameters, as declared: `room:{id}`.
     const PATTERN: &'static str;
+
     /// How many events are kept for sockets that come back.
     const HISTORY: usize = 0;
+
     /// The stream that the channel's events are counted on, if it shares one; otherwise it is its own.
     const STREAM: Option<&'static str> = None;
 
-    /// The name of this channel; two different channels of a type never share one.
+    /// The name of this one: `room:7`.
     fn name(&self) -> String;
 }
 
-/// A channel that is only a name, for code that comes from Sails: nothing checks what is published to it.
+/// All but the characters that stand for themselves in the name of a channel.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
+
+/// Writes a value into the name of a channel, so that no two lists of values give one name.
+///
+/// Generated code calls it for each parameter; what stands between two parameters has a character that is escaped here.
+pub fn escape(name: &mut String, value: &dyn Display) {
+    let text = value.to_string();
+    // A `String` takes everything that is written to it.
+    let _ = write!(name, "{}", utf8_percent_encode(&text, ESCAPED));
+}
+
+/// A channel with any name and any event: the one way around typed channels, for code that was ported from Sails.
 ///
 /// ```
-/// use catamaran::{Channel, Untyped};
+/// use catamaran::{Channel, Untyped, UntypedEvent};
 ///
-/// let lobby = Untyped::new("lobby");
-/// assert_eq!(lobby.name(), "lobby");
+/// let room = Untyped::new("funSockets");
+/// let event = UntypedEvent::new("message", &"hi").unwrap();
+/// assert_eq!(room.name(), "funSockets");
+/// # let _ = event;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Untyped(String);
+pub struct Untyped {
+    name: String,
+}
 
 impl Untyped {
-    /// The channel of this name.
+    /// The channel of this name, which may also be one that a typed channel gives.
     pub fn new(name: impl Into<String>) -> Self {
-        Self(name.into())
+        Self { name: name.into() }
     }
 }
 
 impl Channel for Untyped {
-    type Event = (String, Value);
+    type Event = UntypedEvent;
+
     const PATTERN: &'static str = "{name}";
 
     fn name(&self) -> String {
-        self.0.clone()
+        self.name.clone()
     }
 }
 
-/// The name that a pattern gives to these values of its fields, which stand in the pattern's order.
-pub fn name(pattern: &str, fields: &[&dyn Display]) -> String {
-    let mut name = String::with_capacity(pattern.len() + 16);
-    let mut fields = fields.iter();
-    for (i, part) in pattern.split('{').enumerate() {
-        let text = match part.split_once('}') {
-            Some((_, text)) if i > 0 => {
-                let mut escaped = Escaped(&mut name);
-                fields.next().map_or(Ok(()), |field| write!(escaped, "{field}")).expect("a String takes any text");
-                text
-            }
-            _ => part,
-        };
-        name.push_str(text);
+/// An event of any name that carries any value.
+#[derive(Clone, Debug)]
+pub struct UntypedEvent(Message);
+
+impl UntypedEvent {
+    /// An event with one argument.
+    ///
+    /// # Errors
+    ///
+    /// If the value cannot be written as JSON.
+    pub fn new<T: Serialize + ?Sized>(name: impl Into<String>, data: &T) -> Result<Self, EncodeError> {
+        let argument = serde_json::value::to_raw_value(data).map_err(EncodeError)?;
+        Ok(Self(Message { name: name.into(), arguments: vec![argument] }))
     }
-    name
 }
 
-/// Writes a field so that it cannot be taken for a part of the pattern.
-struct Escaped<'a>(&'a mut String);
-
-impl Write for Escaped<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for c in text.chars() {
-            if c.is_control() || matches!(c, ':' | '%' | '{' | '}') {
-                for byte in c.encode_utf8(&mut [0; 4]).bytes() {
-                    write!(self.0, "%{byte:02X}")?;
-                }
-            } else {
-                self.0.push(c);
-            }
-        }
-        Ok(())
+impl Event for UntypedEvent {
+    fn message(&self) -> Result<Message, EncodeError> {
+        Ok(self.0.clone())
     }
 }
 
@@ -97,18 +106,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_the_pattern_with_its_fields() {
-        assert_eq!(name("lobby", &[]), "lobby");
-        assert_eq!(name("room:{id}", &[&7]), "room:7");
-        assert_eq!(name("{shop}:pet:{id}:all", &[&"north", &7]), "north:pet:7:all");
-    }
-
-    #[test]
-    fn different_values_never_share_a_name() {
-        assert_eq!(name("{a}:{b}", &[&"x:y", &"z"]), "x%3Ay:z");
-        assert_eq!(name("{a}:{b}", &[&"x", &"y:z"]), "x:y%3Az");
-        assert_eq!(name("{a}", &[&"%3A"]), "%253A");
-        assert_eq!(name("{a}", &[&"{a}\n\u{85}"]), "%7Ba%7D%0A%C2%85");
-        assert_eq!(name("{a}", &[&"größe 1"]), "größe 1");
+    fn no_two_values_share_a_name() {
+        let name = |values: &[&str]| {
+            let mut name = String::from("room");
+            for value in values {
+                name.push(':');
+                escape(&mut name, value);
+            }
+            name
+        };
+        assert_eq!(name(&["7", "a-b_c.d"]), "room:7:a-b_c.d");
+        assert_eq!(name(&["a:b"]), "room:a%3Ab");
+        assert_ne!(name(&["a:b"]), name(&["a", "b"]));
+        assert_ne!(name(&["%3A"]), name(&[":"]));
+        assert_eq!(name(&["é\n{}"]), "room:%C3%A9%0A%7B%7D");
     }
 }

@@ -1,104 +1,101 @@
-//! An event: a name and arguments, as Socket.IO sends them.
+//! An event: a value with a name, and what a subscriber receives of it.
 
-use serde::{Serialize, Serializer, ser};
-use serde_json::{
-    Error, Value,
-    value::{RawValue, to_raw_value},
+use serde::{
+    Serialize, Serializer,
+    ser::{self, Impossible},
 };
+use serde_json::value::{RawValue, to_raw_value};
 
-/// The arguments of an event, each as JSON text.
-pub type Arguments = Vec<Box<RawValue>>;
+use super::message::Message;
 
-/// What is published to a channel; `#[derive(Event)]` implements it for what is `Serialize`.
+/// What is published to a channel; `#[derive(Event)]` implements it beside `Serialize`.
+///
+/// An event's name is its variant's in camelCase, or what `#[event(name = "..")]` says. A subscriber receives what stands
+/// *inside* the variant: fields as one object, a single unnamed field as its value, several as several arguments, nothing
+/// as none.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an event",
-    label = "cannot be published",
-    note = "write `#[derive(catamaran::Event, serde::Serialize)]` above `{Self}`"
+    label = "expected a type that derives `Event`",
+    note = "write `#[derive(catamaran::Event, serde::Serialize)]` above the enum"
 )]
-pub trait Event: Send {
-    /// The name that clients listen for.
-    fn name(&self) -> &str;
-
-    /// What their listeners are called with.
-    ///
-    /// # Errors
-    ///
-    /// A value that has no JSON form, such as a map whose keys are not texts.
-    fn arguments(&self) -> Result<Arguments, Error>;
+pub trait Event {
+    #[doc(hidden)]
+    fn message(&self) -> Result<Message, EncodeError>;
 }
 
-/// The event of an [`Untyped`](super::Untyped) channel: its name, and its one argument.
-impl Event for (String, Value) {
-    fn name(&self) -> &str {
-        &self.0
-    }
+/// An event that cannot be written as JSON, such as one with a map whose keys are no strings.
+#[derive(Debug, thiserror::Error)]
+#[error("the event cannot be written as JSON: {0}")]
+pub struct EncodeError(#[source] pub(crate) serde_json::Error);
 
-    fn arguments(&self) -> Result<Arguments, Error> {
-        Ok(vec![to_raw_value(&self.1)?])
-    }
+/// The message of an event that has this name.
+pub fn message<E: Serialize>(name: &str, event: &E) -> Result<Message, EncodeError> {
+    let arguments = event.serialize(Inside).map_err(EncodeError)?;
+    Ok(Message { name: name.to_owned(), arguments })
 }
 
-/// What serde writes inside a variant, or for a struct: fields are one object, a tuple is several arguments, a single
-/// value is itself, and a unit is nothing.
-pub fn arguments(event: &impl Serialize) -> Result<Arguments, Error> {
-    event.serialize(Inside)
+type Arguments = Vec<Box<RawValue>>;
+type Error = serde_json::Error;
+
+fn no_event<T>() -> Result<T, Error> {
+    Err(ser::Error::custom("an event is an enum or a struct"))
 }
 
-/// A serializer that leaves the outermost name away.
+/// Takes the name of a variant off, and the rest as arguments.
 struct Inside;
 
-fn one(value: &(impl Serialize + ?Sized)) -> Result<Arguments, Error> {
-    Ok(vec![to_raw_value(value)?])
-}
-
-macro_rules! values {
-    ($($method:ident: $ty:ty,)*) => {$(
-        fn $method(self, value: $ty) -> Result<Arguments, Error> {
-            one(&value)
-        }
-    )*};
+macro_rules! no_events {
+    ($($method:ident: $ty:ty;)*) => {
+        $(fn $method(self, _: $ty) -> Result<Arguments, Error> { no_event() })*
+    };
 }
 
 impl Serializer for Inside {
     type Ok = Arguments;
     type Error = Error;
-    type SerializeSeq = List;
-    type SerializeTuple = List;
-    type SerializeTupleStruct = List;
-    type SerializeTupleVariant = List;
-    type SerializeMap = Object;
-    type SerializeStruct = Object;
-    type SerializeStructVariant = Object;
+    type SerializeSeq = Impossible<Arguments, Error>;
+    type SerializeTuple = Impossible<Arguments, Error>;
+    type SerializeTupleStruct = Several;
+    type SerializeTupleVariant = Several;
+    type SerializeMap = Fields;
+    type SerializeStruct = Fields;
+    type SerializeStructVariant = Fields;
 
-    values! {
-        serialize_bool: bool,
-        serialize_i8: i8,
-        serialize_i16: i16,
-        serialize_i32: i32,
-        serialize_i64: i64,
-        serialize_i128: i128,
-        serialize_u8: u8,
-        serialize_u16: u16,
-        serialize_u32: u32,
-        serialize_u64: u64,
-        serialize_u128: u128,
-        serialize_f32: f32,
-        serialize_f64: f64,
-        serialize_char: char,
-        serialize_str: &str,
-        serialize_bytes: &[u8],
+    no_events! {
+        serialize_bool: bool;
+        serialize_i8: i8;
+        serialize_i16: i16;
+        serialize_i32: i32;
+        serialize_i64: i64;
+        serialize_u8: u8;
+        serialize_u16: u16;
+        serialize_u32: u32;
+        serialize_u64: u64;
+        serialize_f32: f32;
+        serialize_f64: f64;
+        serialize_char: char;
+        serialize_str: &str;
+        serialize_bytes: &[u8];
     }
 
     fn serialize_none(self) -> Result<Arguments, Error> {
-        one(&())
+        no_event()
     }
 
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<Arguments, Error> {
-        one(value)
+    fn serialize_some<T: Serialize + ?Sized>(self, _: &T) -> Result<Arguments, Error> {
+        no_event()
     }
 
     fn serialize_unit(self) -> Result<Arguments, Error> {
-        Ok(Vec::new())
+        no_event()
+    }
+
+    fn serialize_seq(self, _: Option<usize>) -> Result<Self::SerializeSeq, Error> {
+        no_event()
+    }
+
+    fn serialize_tuple(self, _: usize) -> Result<Self::SerializeTuple, Error> {
+        no_event()
     }
 
     fn serialize_unit_struct(self, _: &'static str) -> Result<Arguments, Error> {
@@ -110,7 +107,7 @@ impl Serializer for Inside {
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<Arguments, Error> {
-        one(value)
+        Ok(vec![to_raw_value(value)?])
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
@@ -120,108 +117,126 @@ impl Serializer for Inside {
         _: &'static str,
         value: &T,
     ) -> Result<Arguments, Error> {
-        one(value)
+        Ok(vec![to_raw_value(value)?])
     }
 
-    fn serialize_seq(self, _: Option<usize>) -> Result<List, Error> {
-        Ok(List { items: Vec::new(), together: true })
+    fn serialize_tuple_struct(self, _: &'static str, length: usize) -> Result<Several, Error> {
+        Ok(Several(Vec::with_capacity(length)))
     }
 
-    fn serialize_tuple(self, _: usize) -> Result<List, Error> {
-        Ok(List { items: Vec::new(), together: true })
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        length: usize,
+    ) -> Result<Several, Error> {
+        Ok(Several(Vec::with_capacity(length)))
     }
 
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<List, Error> {
-        Ok(List { items: Vec::new(), together: false })
+    fn serialize_map(self, _: Option<usize>) -> Result<Fields, Error> {
+        Ok(Fields::default())
     }
 
-    fn serialize_tuple_variant(self, _: &'static str, _: u32, _: &'static str, _: usize) -> Result<List, Error> {
-        Ok(List { items: Vec::new(), together: false })
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Fields, Error> {
+        Ok(Fields::default())
     }
 
-    fn serialize_map(self, _: Option<usize>) -> Result<Object, Error> {
-        Ok(Object::default())
-    }
-
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Object, Error> {
-        Ok(Object::default())
-    }
-
-    fn serialize_struct_variant(self, _: &'static str, _: u32, _: &'static str, _: usize) -> Result<Object, Error> {
-        Ok(Object::default())
+    fn serialize_struct_variant(self, _: &'static str, _: u32, _: &'static str, _: usize) -> Result<Fields, Error> {
+        Ok(Fields::default())
     }
 }
 
-/// The items of a tuple, which are one argument each, or of a sequence, which is one argument as a whole.
-struct List {
-    items: Arguments,
-    together: bool,
-}
+/// Unnamed fields, each of them an argument.
+struct Several(Arguments);
 
-impl List {
-    fn push(&mut self, item: &(impl Serialize + ?Sized)) -> Result<(), Error> {
-        self.items.push(to_raw_value(item)?);
+impl ser::SerializeTupleVariant for Several {
+    type Ok = Arguments;
+    type Error = Error;
+
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
+        self.0.push(to_raw_value(value)?);
         Ok(())
     }
 
-    fn finish(self) -> Result<Arguments, Error> {
-        if self.together { one(&self.items) } else { Ok(self.items) }
+    fn end(self) -> Result<Arguments, Error> {
+        Ok(self.0)
     }
 }
 
-macro_rules! lists {
-    ($($name:ident: $method:ident,)*) => {$(
-        impl ser::$name for List {
-            type Ok = Arguments;
-            type Error = Error;
+impl ser::SerializeTupleStruct for Several {
+    type Ok = Arguments;
+    type Error = Error;
 
-            fn $method<T: Serialize + ?Sized>(&mut self, item: &T) -> Result<(), Error> {
-                self.push(item)
-            }
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
+        ser::SerializeTupleVariant::serialize_field(self, value)
+    }
 
-            fn end(self) -> Result<Arguments, Error> {
-                self.finish()
-            }
-        }
-    )*};
+    fn end(self) -> Result<Arguments, Error> {
+        Ok(self.0)
+    }
 }
 
-lists! {
-    SerializeSeq: serialize_element,
-    SerializeTuple: serialize_element,
-    SerializeTupleStruct: serialize_field,
-    SerializeTupleVariant: serialize_field,
-}
-
-/// The fields of a struct, as the text between the braces.
+/// Named fields, together one argument.
 #[derive(Default)]
-struct Object(String);
+struct Fields {
+    /// The members of the object so far, as JSON text.
+    text: String,
+}
 
-impl Object {
-    fn key(&mut self, key: &(impl Serialize + ?Sized)) -> Result<(), Error> {
+impl Fields {
+    fn key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Error> {
         let key = serde_json::to_string(key)?;
         if !key.starts_with('"') {
-            return Err(ser::Error::custom("the key of a map in an event must be a text"));
+            return Err(ser::Error::custom("the key of a field must be a string"));
         }
-        if !self.0.is_empty() {
-            self.0.push(',');
+        if !self.text.is_empty() {
+            self.text.push(',');
         }
-        self.0.push_str(&key);
+        self.text.push_str(&key);
+        self.text.push(':');
         Ok(())
     }
 
-    fn value(&mut self, value: &(impl Serialize + ?Sized)) -> Result<(), Error> {
-        self.0.push(':');
-        self.0.push_str(&serde_json::to_string(value)?);
+    fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
+        self.text.push_str(&serde_json::to_string(value)?);
         Ok(())
     }
 
-    fn finish(self) -> Result<Arguments, Error> {
-        Ok(vec![RawValue::from_string(format!("{{{}}}", self.0))?])
+    fn object(self) -> Result<Arguments, Error> {
+        Ok(vec![RawValue::from_string(format!("{{{}}}", self.text))?])
     }
 }
 
-impl ser::SerializeMap for Object {
+impl ser::SerializeStructVariant for Fields {
+    type Ok = Arguments;
+    type Error = Error;
+
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Error> {
+        self.key(key)?;
+        self.value(value)
+    }
+
+    fn end(self) -> Result<Arguments, Error> {
+        self.object()
+    }
+}
+
+impl ser::SerializeStruct for Fields {
+    type Ok = Arguments;
+    type Error = Error;
+
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Error> {
+        self.key(key)?;
+        self.value(value)
+    }
+
+    fn end(self) -> Result<Arguments, Error> {
+        self.object()
+    }
+}
+
+impl ser::SerializeMap for Fields {
     type Ok = Arguments;
     type Error = Error;
 
@@ -234,84 +249,56 @@ impl ser::SerializeMap for Object {
     }
 
     fn end(self) -> Result<Arguments, Error> {
-        self.finish()
+        self.object()
     }
 }
-
-macro_rules! objects {
-    ($($name:ident,)*) => {$(
-        impl ser::$name for Object {
-            type Ok = Arguments;
-            type Error = Error;
-
-            fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Error> {
-                self.key(key)?;
-                self.value(value)
-            }
-
-            fn end(self) -> Result<Arguments, Error> {
-                self.finish()
-            }
-        }
-    )*};
-}
-
-objects! { SerializeStruct, SerializeStructVariant, }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     #[derive(Serialize)]
-    enum Mixed {
-        Unit,
-        Newtype(Vec<u8>),
-        Tuple(u8, &'static str),
-        #[serde(rename_all = "camelCase")]
-        Fields {
-            first_name: &'static str,
+    #[serde(rename_all_fields = "camelCase")]
+    enum RoomEvent {
+        Said {
+            from_whom: String,
             #[serde(skip_serializing_if = "Option::is_none")]
-            age: Option<u8>,
+            at: Option<u32>,
         },
+        Renamed(String),
+        Moved(i32, i32),
+        Closed,
     }
 
     #[derive(Serialize)]
-    struct Unit;
-
-    #[derive(Serialize)]
-    struct Flat {
-        id: u8,
+    struct Tagged {
         #[serde(flatten)]
-        more: BTreeMap<&'static str, bool>,
+        rest: std::collections::BTreeMap<&'static str, u8>,
+        own: bool,
     }
 
-    #[track_caller]
-    fn assert_arguments(event: &impl Serialize, expected: &[&str]) {
-        let arguments = arguments(event).unwrap();
-        let texts: Vec<&str> = arguments.iter().map(|argument| argument.get()).collect();
-        assert_eq!(texts, expected);
-    }
-
-    #[test]
-    fn the_payload_is_what_stands_inside_the_variant() {
-        assert_arguments(&Mixed::Unit, &[]);
-        assert_arguments(&Mixed::Newtype(vec![1, 2]), &["[1,2]"]);
-        assert_arguments(&Mixed::Tuple(1, "a"), &["1", "\"a\""]);
-        assert_arguments(&Mixed::Fields { first_name: "ada", age: None }, &[r#"{"firstName":"ada"}"#]);
-        assert_arguments(&Mixed::Fields { first_name: "a\"b", age: Some(3) }, &[r#"{"firstName":"a\"b","age":3}"#]);
+    fn frame(name: &str, event: &impl Serialize) -> String {
+        serde_json::to_string(&message(name, event).unwrap()).unwrap()
     }
 
     #[test]
-    fn a_struct_is_its_own_payload() {
-        assert_arguments(&Unit, &[]);
-        assert_arguments(&Flat { id: 7, more: BTreeMap::from([("new", true)]) }, &[r#"{"id":7,"new":true}"#]);
+    fn a_subscriber_receives_what_stands_inside_the_variant() {
+        assert_eq!(frame("said", &RoomEvent::Said { from_whom: "ada".into(), at: None }), r#"[{"fromWhom":"ada"}]"#);
+        assert_eq!(
+            frame("said", &RoomEvent::Said { from_whom: "a\"".into(), at: Some(3) }),
+            r#"[{"fromWhom":"a\"","at":3}]"#
+        );
+        assert_eq!(frame("renamed", &RoomEvent::Renamed("x".into())), r#"["x"]"#);
+        assert_eq!(frame("moved", &RoomEvent::Moved(1, -2)), "[1,-2]");
+        assert_eq!(frame("closed", &RoomEvent::Closed), "[]");
+        assert_eq!(frame("tagged", &Tagged { rest: [("a", 1)].into(), own: true }), r#"[{"a":1,"own":true}]"#);
     }
 
     #[test]
-    fn a_key_that_is_no_text_is_an_error() {
-        let error = arguments(&BTreeMap::from([((), 1)])).unwrap_err();
-        assert_eq!(error.to_string(), "the key of a map in an event must be a text");
+    fn what_is_no_event_is_an_error() {
+        assert!(message("x", &5).is_err());
+        assert!(message("x", &vec![1]).is_err());
+        let keys = std::collections::BTreeMap::from([(vec![1], 1)]);
+        assert!(message("x", &keys).is_err());
     }
 }

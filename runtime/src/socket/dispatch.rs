@@ -38,7 +38,10 @@ use super::{
     envelope::Ack,
     request::{lasting_headers, virtual_request},
 };
-use crate::Error;
+use crate::{
+    Error,
+    hub::{Hub, Peer},
+};
 
 /// What all sockets of an application share.
 #[derive(Debug)]
@@ -51,6 +54,8 @@ pub(crate) struct Dispatcher {
     pub(crate) max_in_flight: usize,
     /// How many bytes of packets one socket may have waiting before they are looked at.
     pub(crate) max_queued_bytes: usize,
+    /// The channels that sockets subscribe to.
+    pub(crate) hub: Hub,
 }
 
 /// How much longer than an action a whole request may take. The 503 of an action passes through the application's
@@ -70,6 +75,7 @@ const LAST_RETRY: Duration = Duration::from_millis(64);
 #[derive(Debug)]
 pub(crate) struct Connection {
     dispatcher: Arc<Dispatcher>,
+    peer: Peer,
     cookies: Mutex<Cookies>,
     lasting: OnceLock<HeaderMap>,
     /// Made with the task behind it at the first request, since many sockets only listen.
@@ -144,13 +150,16 @@ impl Queue {
 }
 
 impl Connection {
-    pub(crate) fn new(dispatcher: Arc<Dispatcher>, handshake: &HeaderMap) -> Self {
-        let cookies = Mutex::new(Cookies::of(handshake));
-        Self { dispatcher, cookies, lasting: OnceLock::new(), queue: OnceLock::new() }
+    pub(crate) fn new(dispatcher: Arc<Dispatcher>, socket: &Arc<Socket>) -> Self {
+        let cookies = Mutex::new(Cookies::of(&socket.req_parts().headers));
+        let peer = Peer::of_socket(socket);
+        Self { dispatcher, peer, cookies, lasting: OnceLock::new(), queue: OnceLock::new() }
     }
 
-    /// Cancels what is under way, as hyper does when an HTTP client goes away.
+    /// Ends the socket's subscriptions, and cancels what is under way, as hyper does when an HTTP client goes away.
     pub(crate) fn close(&self) {
+        self.peer.mark_gone();
+        self.dispatcher.hub.members().remove_all(self.peer.id());
         if let Some(queue) = self.queue.get() {
             queue.task.abort();
         }
@@ -161,6 +170,7 @@ impl Connection {
 async fn work(dispatcher: Arc<Dispatcher>, mut arrivals: mpsc::UnboundedReceiver<Arrival>, depth: Arc<Depth>) {
     let mut in_flight: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
     let mut refusals = Refusals::default();
+    let mut ready = false;
     loop {
         tokio::select! {
             biased;
@@ -170,6 +180,11 @@ async fn work(dispatcher: Arc<Dispatcher>, mut arrivals: mpsc::UnboundedReceiver
                 let Some(arrival) = arrival else { break };
                 depth.packets.fetch_sub(1, Ordering::Relaxed);
                 depth.bytes.fetch_sub(arrival.bytes, Ordering::Relaxed);
+                // The client is told that it is connected a moment before events can be emitted to it.
+                while !ready {
+                    ready = arrival.socket.connected() || arrival.connection.peer.is_gone();
+                    tokio::task::yield_now().await;
+                }
                 if in_flight.len() >= dispatcher.max_in_flight || arrival.packet.is_none() {
                     if refusals.add(arrival, dispatcher.max_in_flight).await.is_err() {
                         break;
@@ -231,7 +246,8 @@ async fn route(
     let lasting = connection.lasting.get_or_init(|| lasting_headers(&socket.req_parts().headers));
     let cookie = connection.cookies.lock().unwrap_or_else(PoisonError::into_inner).header();
     let mut request = virtual_request(method, &text, socket.req_parts(), lasting, cookie)?;
-    request.extensions_mut().insert(RequestSocket::new(socket.clone(), connection.clone()));
+    let hub = connection.dispatcher.hub.clone();
+    request.extensions_mut().insert(RequestSocket::of_socket(socket.clone(), connection.peer.clone(), hub));
     let mut router = connection.dispatcher.router.clone();
     let response = match router.call(request).await {
         Ok(response) => response,

@@ -230,7 +230,7 @@ impl Serialize for AckHeaders<'_> {
         let shown = self
             .response
             .keys()
-            .filter(|name| !NOT_ACKED.contains(&name.as_str()) && !(self.implied_type && **name == "content-type"));
+            .filter(|name| !NOT_ACKED.contains(&name.as_str()) && (!self.implied_type || **name != "content-type"));
         let pairs = shown.map(|name| {
             let values: Vec<_> =
                 self.response.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
