@@ -24,6 +24,7 @@ pub use extract::Params;
 pub use hub::{Channel, EncodeError, Event, Hub, SubscribeError, Untyped, UntypedEvent};
 pub use route::{Method, Reach, Route};
 pub use socket::RequestSocket;
+pub use socketioxide::TransportType;
 
 // The macros are documented here and not in their own crate, so that their examples compile.
 #[doc = include_str!("docs/event.md")]

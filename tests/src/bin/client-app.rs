@@ -16,7 +16,7 @@ use axum::{
 use catamaran::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
-use socketioxide::TransportType;
+use catamaran::TransportType;
 use tokio::{net::TcpListener, sync::watch};
 
 /// Answers of each kind.
