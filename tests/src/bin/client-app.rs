@@ -13,10 +13,10 @@ use axum::{
     response::{IntoResponse, Redirect},
     routing::any,
 };
+use catamaran::TransportType;
 use catamaran::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
-use catamaran::TransportType;
 use tokio::{net::TcpListener, sync::watch};
 
 /// Answers of each kind.
