@@ -1,4 +1,4 @@
-// Starts the Rust server `client-app`, and asks it over HTTP.
+// Starts a Rust server, and asks it over HTTP.
 
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -6,18 +6,9 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { within } from './within.js'
 
-/** Path of the server: `CLIENT_APP`, or what cargo builds. */
-function binary() {
-  if (process.env.CLIENT_APP) return process.env.CLIENT_APP
-  const command = [
-    'build',
-    '--quiet',
-    '-p',
-    'catamaran-tests',
-    '--bin',
-    'client-app',
-    '--message-format=json-render-diagnostics',
-  ]
+/** Builds a binary of the workspace, and returns its path. */
+function binary(name) {
+  const command = ['build', '--quiet', '--bin', name, '--message-format=json-render-diagnostics']
   const stdio = ['ignore', 'pipe', 'inherit']
   const cwd = fileURLToPath(new URL('../..', import.meta.url))
   const messages = execFileSync('cargo', command, { cwd, stdio, encoding: 'utf8', maxBuffer: Infinity })
@@ -25,30 +16,47 @@ function binary() {
     .trim()
     .split('\n')
     .map((line) => JSON.parse(line))
-  return artifacts.find(({ executable, target }) => executable && target.name === 'client-app').executable
+  return artifacts.find(({ executable, target }) => executable && target.name === name).executable
 }
 
 /**
- * Starts a server with these Engine.IO transports, or with the default ones.
- * @returns {Promise<{ url: string, stop(): Promise<number> }>} `stop` resolves with the exit code.
+ * Starts `client-app` with these Engine.IO transports, or with the default ones; `CLIENT_APP` names another binary.
+ * @returns {Promise<{ url: string, log: string[], stop(signal?: string): Promise<number> }>}
  */
-export async function start(...transports) {
-  const child = spawn(binary(), transports, { stdio: ['ignore', 'pipe', 'pipe'] })
+export function start(...transports) {
+  return run(process.env.CLIENT_APP ?? binary('client-app'), transports)
+}
+
+/** Starts `examples/hello`. */
+export function startHello() {
+  return run(binary('hello'), [])
+}
+
+/** Starts a server that prints `listening on URL`. `log` has its lines; `stop` resolves with the exit code. */
+async function run(path, options) {
+  const child = spawn(path, options, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, PORT: '0' } })
   const kill = () => child.kill('SIGKILL')
   process.on('exit', kill)
-  let log = ''
-  child.stderr.on('data', (text) => (log += text))
+  let errors = ''
+  child.stderr.on('data', (text) => (errors += text))
   const exited = once(child, 'exit').then(([code, signal]) => {
     process.off('exit', kill)
-    if (code !== 0) console.error(`client-app ended with ${signal ?? code}:\n${log}`)
+    if (code !== 0) console.error(`${path} ended with ${signal ?? code}:\n${errors}`)
     return code
   })
-  const [line] = await within(once(createInterface({ input: child.stdout }), 'line'), 'the server listens')
+  const log = []
+  const listening = new Promise((resolve) => {
+    createInterface({ input: child.stdout }).on('line', (line) => {
+      log.push(line)
+      if (line.startsWith('listening on ')) resolve(line.replace('listening on ', ''))
+    })
+  })
   return {
-    url: line.replace('listening on ', ''),
-    stop() {
-      child.kill('SIGTERM')
-      return within(exited, 'the server stops')
+    url: await within(listening, 'the server listens', 60_000),
+    log,
+    stop(signal = 'SIGTERM') {
+      child.kill(signal)
+      return within(exited, 'the server stops', 1_000)
     },
   }
 }
