@@ -5,10 +5,12 @@
 use axum::{
     Json, Router,
     body::{Body, to_bytes},
-    extract::{FromRef, FromRequestParts, Query, State},
+    extract::{FromRef, FromRequestParts, Query, State, rejection::JsonRejection},
     http::{Request, StatusCode, request::Parts},
 };
-use catamaran::{App, Ctx, Http, Method, NoState, Reach, Route, Socket, action, actions, controller, routes};
+use catamaran::{
+    App, Ctx, Http, Method, NoState, Reach, RequestSocket, Route, Socket, action, actions, controller, routes,
+};
 use catamaran_tests::elsewhere;
 use tower::ServiceExt;
 
@@ -173,6 +175,18 @@ async fn file(path: String) -> impl axum::response::IntoResponse {
     path
 }
 
+/// Takes extractors that may fail.
+#[action(post "/maybe")]
+async fn maybe(socket: Option<RequestSocket>, body: Result<Json<u8>, JsonRejection>) -> String {
+    format!("{} {}", socket.is_some(), body.is_ok())
+}
+
+/// Its last argument may or may not read the body, which only the type tells.
+#[action(get "/perhaps")]
+async fn perhaps(socket: Option<RequestSocket>) -> String {
+    socket.is_some().to_string()
+}
+
 #[test]
 fn routes_are_a_constant() {
     const ROUTES: &[Route] = chat::ROUTES;
@@ -292,6 +306,14 @@ async fn an_extractor_of_the_application_reads_its_state() {
     let request = |admin: &str| Request::delete("/admin/users/7").header(admin, "yes").body(Body::empty()).unwrap();
     assert_eq!(ask(router.clone(), request("x-nobody")).await.0, StatusCode::FORBIDDEN);
     assert_eq!(ask(router, request("x-admin")).await.0, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn extractors_that_may_fail_are_extractors() {
+    let router = app().mount(routes![maybe, perhaps]).into_router().unwrap();
+    let request = Request::post("/maybe").header("content-type", "application/json").body(Body::from("7")).unwrap();
+    assert_eq!(ask(router.clone(), request).await, ok("false true"));
+    assert_eq!(get(router, "/perhaps").await, ok("false"));
 }
 
 #[tokio::test]
