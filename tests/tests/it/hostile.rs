@@ -190,7 +190,6 @@ async fn malformed_packets_harm_nobody_else() {
         (r#"4511-["get",{"url":"/hello"}]"#, Closed, ""),
         (r#"4510000-1["get",{"url":"/hello"}]"#, Closed, ""),
         (r#"4599999999999999999999-1["get",{"url":"/hello"}]"#, Closed, ""),
-        ("41", Closed, ""),
     ];
     let mut surprises = Vec::new();
     for (packet, expected, words) in packets {
@@ -204,6 +203,18 @@ async fn malformed_packets_harm_nobody_else() {
         }
     }
     assert!(surprises.is_empty(), "{}", surprises.join("\n"));
+}
+
+#[tokio::test]
+async fn a_socket_that_has_left_is_not_answered() {
+    let mut scene = Scene::new().await;
+    for eio in [Eio::V3, Eio::V4] {
+        let mut client = Client::with(&scene.server, eio, &[]).await;
+        client.send("41").await;
+        until("the socket to be gone", || scene.server.io.sockets().len() == 1).await;
+        assert_eq!(fate(&mut client, r#"421["get",{"url":"/hello"}]"#).await.0, Fate::Closed);
+        scene.is_unharmed().await;
+    }
 }
 
 #[tokio::test]
