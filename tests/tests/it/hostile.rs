@@ -511,6 +511,40 @@ async fn handshakes_that_are_none_are_refused() {
 }
 
 #[tokio::test]
+async fn malformed_polls_harm_nobody_else() {
+    let app = App::new(()).mount(routes![actions]);
+    let mut scene = Scene::of(app.transports([TransportType::Websocket, TransportType::Polling])).await;
+    for eio in [3, 4] {
+        for payload in [
+            "",
+            ":",
+            "0:",
+            "1:",
+            "99999999999999999999:4",
+            "-1:4",
+            "5:42[1]",
+            "3:42[1]9",
+            "6:😀",
+            "40\u{1e}\u{1e}40",
+            "b!!!",
+            "bAAAA",
+            "451-[{\"_placeholder\":true,\"num\":0}]\u{1e}bAAAA",
+            "\u{1e}",
+            "2probe",
+            "{}",
+        ] {
+            let base = format!("/socket.io/?EIO={eio}&transport=polling&b64=1");
+            let Body::Json(open) = scene.server.http(&get(&base)).await.body else { panic!("no open packet") };
+            let sid = open.split("\\\"").nth(3).expect("an id").to_owned();
+            let send = Ask::new("post", format!("{base}&sid={sid}")).header("content-type", "text/plain");
+            let answer = scene.server.http(&send.data(payload)).await;
+            assert!(answer.status < 500, "{payload}: {answer:?}");
+            scene.is_unharmed().await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_socket_that_sends_without_end_and_reads_nothing_is_cut_off() {
     let beat = Duration::from_millis(500);
     let mut scene = Scene::of(App::new(()).mount(routes![actions]).heartbeat(beat, beat)).await;
