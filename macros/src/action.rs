@@ -32,7 +32,7 @@ pub(crate) fn action(attr: TokenStream, item: TokenStream) -> TokenStream {
             let stub = expand::stub(&Companion::new(&function, State::Controller(model::no_state())));
             return quote!(#item #stub);
         }
-        Some(Within::Controller { prefix, state }) => (prefix.value(), State::Controller(state)),
+        Some(Within::Controller { prefix, state }) => (prefix.value(), State::Controller(*state)),
         None => (String::new(), own_state(&function, &route, &mut errors)),
     };
     let named = check::name_is_no_type(&function.sig.ident, &mut errors);

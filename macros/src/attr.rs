@@ -16,7 +16,7 @@ pub(crate) struct ActionAttr {
 /// What a controller passes on to an action.
 pub(crate) enum Within {
     /// `in("/chat", AppState)`
-    Controller { prefix: LitStr, state: Type },
+    Controller { prefix: LitStr, state: Box<Type> },
     /// `in(rejected)`: the controller has reported what is wrong.
     Rejected,
 }

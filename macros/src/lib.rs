@@ -8,9 +8,11 @@ use proc_macro::TokenStream;
 
 mod action;
 mod attr;
+mod channel;
 mod check;
 mod controller;
 mod errors;
+mod event;
 mod expand;
 mod model;
 mod path;
@@ -40,4 +42,16 @@ pub fn actions(input: TokenStream) -> TokenStream {
 #[proc_macro]
 pub fn routes(input: TokenStream) -> TokenStream {
     table::routes(input.into()).into()
+}
+
+/// See `catamaran::channel`.
+#[proc_macro_attribute]
+pub fn channel(attr: TokenStream, item: TokenStream) -> TokenStream {
+    channel::channel(attr.into(), &item.into()).into()
+}
+
+/// See `catamaran::Event`.
+#[proc_macro_derive(Event, attributes(event))]
+pub fn event(item: TokenStream) -> TokenStream {
+    event::event(item.into()).into()
 }

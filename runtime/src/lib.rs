@@ -17,7 +17,6 @@ pub mod test;
 
 pub use action::{Action, NoState};
 pub use app::App;
-pub use catamaran_macros::{action, actions, controller, routes};
 pub use controller::{Controller, Table};
 pub use ctx::{Any, Ctx, Http, Socket};
 pub use error::{Error, Result, ServeError};
@@ -25,6 +24,21 @@ pub use extract::Params;
 pub use hub::{Channel, EncodeError, Event, Hub, SubscribeError, Untyped, UntypedEvent};
 pub use route::{Method, Reach, Route};
 pub use socket::RequestSocket;
+pub use socketioxide::TransportType;
+
+// The macros are documented here and not in their own crate, so that their examples compile.
+#[doc = include_str!("docs/event.md")]
+pub use catamaran_macros::Event;
+#[doc = include_str!("docs/action.md")]
+pub use catamaran_macros::action;
+#[doc = include_str!("docs/actions.md")]
+pub use catamaran_macros::actions;
+#[doc = include_str!("docs/channel.md")]
+pub use catamaran_macros::channel;
+#[doc = include_str!("docs/controller.md")]
+pub use catamaran_macros::controller;
+#[doc = include_str!("docs/routes.md")]
+pub use catamaran_macros::routes;
 
 #[doc(hidden)]
 #[path = "private.rs"]

@@ -25,6 +25,12 @@ pub trait Channel {
     /// The name with its parameters, as declared: `room:{id}`.
     const PATTERN: &'static str;
 
+    /// How many events are kept for sockets that come back.
+    const HISTORY: usize = 0;
+
+    /// The stream that the channel's events are counted on, if it shares one; otherwise it is its own.
+    const STREAM: Option<&'static str> = None;
+
     /// The name of this one: `room:7`.
     fn name(&self) -> String;
 }

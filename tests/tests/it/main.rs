@@ -1,6 +1,7 @@
 //! Both transports of a running application, as clients see them.
 
 mod app;
+mod channels;
 mod hostile;
 #[cfg(target_os = "linux")]
 mod leak;
