@@ -43,8 +43,8 @@ pub(crate) fn controller(attr: TokenStream, item: &TokenStream) -> TokenStream {
 fn collect(attr: &ControllerAttr, prefix: &LitStr, items: &mut Vec<Item>, errors: &mut Errors) {
     imports_the_attribute(items, errors);
     actions_are_not_conditional(items, errors);
-    let mut rejected = names_are_free(items, errors);
-    rejected.extend(routes_differ(prefix, items, errors));
+    let nameless = names_are_free(items, errors);
+    let mut rejected = routes_differ(prefix, items, errors);
     if attr.state.is_none() {
         let written = attr.prefix.value();
         let states: Vec<_> =
@@ -57,8 +57,13 @@ fn collect(attr: &ControllerAttr, prefix: &LitStr, items: &mut Vec<Item>, errors
     let mut listed = Vec::new();
     for function in items.iter_mut().filter_map(function_mut) {
         let Some(at) = function.attrs.iter().position(is_action) else { continue };
+        if nameless.contains(&function.sig.ident) {
+            // Even a stub would need the name.
+            function.attrs.remove(at);
+            continue;
+        }
         if rejected.contains(&function.sig.ident) {
-            function.attrs.retain(|attr| !is_action(attr));
+            reject(&mut function.attrs[at]);
             continue;
         }
         pass_on(&mut function.attrs[at], prefix, &state);

@@ -21,7 +21,7 @@ pub use controller::{Controller, Table};
 pub use ctx::{Any, Ctx, Http, Socket};
 pub use error::{Error, Result, ServeError};
 pub use extract::Params;
-pub use hub::{Channel, EncodeError, Event, Hub, SubscribeError, Untyped, UntypedEvent};
+pub use hub::{Channel, EncodeError, Event, Hub, SubscribeError, Subscribing, Untyped, UntypedEvent};
 pub use route::{Method, Reach, Route};
 pub use socket::RequestSocket;
 pub use socketioxide::TransportType;

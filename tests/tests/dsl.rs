@@ -168,6 +168,11 @@ async fn id(id: u64) -> String {
     id.to_string()
 }
 
+#[action(get "/files/{*path}")]
+async fn file(path: String) -> impl axum::response::IntoResponse {
+    path
+}
+
 #[test]
 fn routes_are_a_constant() {
     const ROUTES: &[Route] = chat::ROUTES;
@@ -213,7 +218,7 @@ async fn the_function_stays_callable() {
 
 #[tokio::test]
 async fn arguments_are_read_by_name_in_any_order() {
-    let router = app().mount(routes![chat, id, rooms]).into_router().unwrap();
+    let router = app().mount(routes![chat, id, rooms, file]).into_router().unwrap();
     let request = Request::post("/chat/rooms/7/note").body(Body::from("hello")).unwrap();
     assert_eq!(ask(router.clone(), request).await, ok("7 note hello"));
     assert_eq!(get(router.clone(), "/chat/hello").await, ok("moin"));
@@ -221,6 +226,7 @@ async fn arguments_are_read_by_name_in_any_order() {
     assert_eq!(get(router.clone(), "/id/3").await, ok("3"));
     assert_eq!(get(router.clone(), "/rooms/a%20b").await, ok("a b"));
     assert_eq!(get(router.clone(), "/rooms/hall/posts/3").await, ok("3 in hall"));
+    assert_eq!(get(router.clone(), "/files/a/b.txt").await, ok("a/b.txt"));
     let (status, body) = get(router, "/id/x").await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert!(body.contains("which is not a valid u64"), "{body}");
@@ -231,7 +237,8 @@ async fn a_nested_controller_still_reads_its_own_parameters() {
     let inner = app().mount(routes![chat, rooms, id]).into_router().unwrap();
     let router = Router::new().nest("/tenants/{tenant}", inner.clone()).nest("/of/{id}", inner);
     assert_eq!(get(router.clone(), "/tenants/acme/id/7").await, ok("7"));
-    assert_eq!(get(router, "/of/acme/rooms/hall/posts/9").await, ok("9 in hall"));
+    assert_eq!(get(router.clone(), "/of/acme/rooms/hall/posts/9").await, ok("9 in hall"));
+    assert_eq!(get(router, "/of/acme/id/7").await, ok("7"), "the innermost parameter of a name");
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod members;
 mod message;
 mod peer;
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, pin::Pin, sync::Arc};
 
 use axum::{
     extract::FromRequestParts,
@@ -84,15 +84,20 @@ impl IntoResponse for SubscribeError {
     }
 }
 
+/// A subscription under way.
+///
+/// Its type has a name because an `async fn` with bounds gives three errors for one wrong argument.
+pub type Subscribing<'a> = Pin<Box<dyn Future<Output = Result<(), SubscribeError>> + Send + 'a>>;
+
 impl RequestSocket {
     /// Subscribes this socket to a channel; once more changes nothing.
     ///
     /// # Errors
     ///
     /// If the socket is gone.
-    #[allow(clippy::unused_async)]
-    pub async fn subscribe<C: Channel + ?Sized>(&self, channel: &C) -> Result<(), SubscribeError> {
-        if self.hub().members().add(channel.name(), self.peer()) { Ok(()) } else { Err(SubscribeError) }
+    pub fn subscribe<C: Channel + ?Sized>(&self, channel: &C) -> Subscribing<'_> {
+        let name = channel.name();
+        Box::pin(async { if self.hub().members().add(name, self.peer()) { Ok(()) } else { Err(SubscribeError) } })
     }
 
     /// Ends this socket's subscription to a channel, if there is one.
@@ -127,10 +132,10 @@ impl<T: Via> Ctx<T> {
     /// # Errors
     ///
     /// If the socket is gone.
-    pub async fn subscribe<C: Channel + ?Sized>(&self, channel: &C) -> Result<(), SubscribeError>
+    pub fn subscribe<C: Channel + ?Sized>(&self, channel: &C) -> Subscribing<'_>
     where
         Self: HasSocket,
     {
-        self.certain().subscribe(channel).await
+        self.certain().subscribe(channel)
     }
 }
