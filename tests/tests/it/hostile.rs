@@ -190,7 +190,6 @@ async fn malformed_packets_harm_nobody_else() {
         (r#"4511-["get",{"url":"/hello"}]"#, Closed, ""),
         (r#"4510000-1["get",{"url":"/hello"}]"#, Closed, ""),
         (r#"4599999999999999999999-1["get",{"url":"/hello"}]"#, Closed, ""),
-        ("41", Closed, ""),
     ];
     let mut surprises = Vec::new();
     for (packet, expected, words) in packets {
@@ -204,6 +203,18 @@ async fn malformed_packets_harm_nobody_else() {
         }
     }
     assert!(surprises.is_empty(), "{}", surprises.join("\n"));
+}
+
+#[tokio::test]
+async fn a_socket_that_has_left_is_not_answered() {
+    let mut scene = Scene::new().await;
+    for eio in [Eio::V3, Eio::V4] {
+        let mut client = Client::with(&scene.server, eio, &[]).await;
+        client.send("41").await;
+        until("the socket to be gone", || scene.server.io.sockets().len() == 1).await;
+        assert_eq!(fate(&mut client, r#"421["get",{"url":"/hello"}]"#).await.0, Fate::Closed);
+        scene.is_unharmed().await;
+    }
 }
 
 #[tokio::test]
@@ -497,6 +508,40 @@ async fn handshakes_that_are_none_are_refused() {
     within("the end", noise.read_to_end(&mut answer)).await.unwrap();
     assert!(String::from_utf8_lossy(&answer).starts_with("HTTP/1.1 400"));
     scene.is_unharmed().await;
+}
+
+#[tokio::test]
+async fn malformed_polls_harm_nobody_else() {
+    let app = App::new(()).mount(routes![actions]);
+    let mut scene = Scene::of(app.transports([TransportType::Websocket, TransportType::Polling])).await;
+    for eio in [3, 4] {
+        for payload in [
+            "",
+            ":",
+            "0:",
+            "1:",
+            "99999999999999999999:4",
+            "-1:4",
+            "5:42[1]",
+            "3:42[1]9",
+            "6:😀",
+            "40\u{1e}\u{1e}40",
+            "b!!!",
+            "bAAAA",
+            "451-[{\"_placeholder\":true,\"num\":0}]\u{1e}bAAAA",
+            "\u{1e}",
+            "2probe",
+            "{}",
+        ] {
+            let base = format!("/socket.io/?EIO={eio}&transport=polling&b64=1");
+            let Body::Json(open) = scene.server.http(&get(&base)).await.body else { panic!("no open packet") };
+            let sid = open.split("\\\"").nth(3).expect("an id").to_owned();
+            let send = Ask::new("post", format!("{base}&sid={sid}")).header("content-type", "text/plain");
+            let answer = scene.server.http(&send.data(payload)).await;
+            assert!(answer.status < 500, "{payload}: {answer:?}");
+            scene.is_unharmed().await;
+        }
+    }
 }
 
 #[tokio::test]

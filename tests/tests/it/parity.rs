@@ -441,3 +441,171 @@ async fn a_timeout_passes_through_the_layers() {
         assert_eq!(comparable(client.ask(&get("/act/late")).await), over_http);
     }
 }
+
+/// A generator of requests, the same ones in each run (xorshift64).
+struct Requests(u64);
+
+impl Requests {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % limit as u64).expect("below a usize")
+    }
+
+    fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
+        of[self.below(of.len())]
+    }
+
+    fn url(&mut self) -> String {
+        const FIRST: &[&str] =
+            &["hello", "path", "rest", "params", "typed", "query", "pairs", "target", "act", "%61ct"];
+        const NEXT: &[&str] = &[
+            "hello",
+            "items",
+            "name",
+            "sum",
+            "7",
+            "256",
+            "-1",
+            "1e3",
+            "a b",
+            "é",
+            "%C3%A9",
+            "%E0%A4%A",
+            "%",
+            "%zz",
+            "%2F",
+            "%00",
+            "%2e%2e",
+            "..",
+            ".",
+            "",
+            "a+b",
+            "a;b=c",
+            "{id}",
+            "\u{202e}",
+            "'",
+            "\"",
+            "<x>",
+            "|",
+            "^",
+            "`",
+            "~!$&()*,=:@",
+            "%25",
+        ];
+        const QUERY: &[&str] = &[
+            "page=1",
+            "page=x",
+            "page=",
+            "page",
+            "size=2",
+            "a[]=1",
+            "a=%",
+            "a=%zz",
+            "=",
+            "&",
+            "?",
+            "a=b=c",
+            "a=é",
+            "a=\"x\"",
+            "page=1&page=2",
+            "a=+%20",
+            "a=%00",
+            "a='",
+            "/../",
+            "a=|^`{}",
+            "#part",
+        ];
+        let mut url = format!("/{}", self.one(FIRST));
+        for _ in 0..self.below(4) {
+            url = format!("{url}/{}", self.one(NEXT));
+        }
+        for nth in 0..self.below(4) {
+            url = format!("{url}{}{}", if nth == 0 { "?" } else { "&" }, self.one(QUERY));
+        }
+        url
+    }
+
+    fn json(&mut self, depth: usize) -> String {
+        const SCALARS: &[&str] = &[
+            "null",
+            "true",
+            "0",
+            "-0",
+            "1e400",
+            "12345678901234567890",
+            "0.1",
+            "1E-7",
+            "\"\"",
+            "\"a\"",
+            "\"\\u0000\"",
+            "\"\\ud800\"",
+            "\"é😀\"",
+            "\"7\"",
+            "3",
+            "[]",
+            "{}",
+            "\"\\/\"",
+            "[ 1 ]",
+        ];
+        const NAMES: &[&str] = &["name", "count", "page", "size", "id", "", "é", "__proto__", "a.b", "na\\u006de"];
+        match if depth == 0 { 0 } else { self.below(4) } {
+            2 => {
+                let items: Vec<_> = (0..self.below(4)).map(|_| self.json(depth - 1)).collect();
+                format!("[{}]", items.join(","))
+            }
+            3 => {
+                let fields: Vec<_> =
+                    (0..self.below(4)).map(|_| format!("\"{}\":{}", self.one(NAMES), self.json(depth - 1))).collect();
+                format!("{{{}}}", fields.join(" , "))
+            }
+            _ => self.one(SCALARS).to_owned(),
+        }
+    }
+
+    fn next(&mut self) -> Ask {
+        const METHODS: [&str; 7] = ["get", "post", "put", "patch", "delete", "head", "options"];
+        const BODIES: [&str; 6] = ["/json", "/value", "/maybe-json", "/text", "/params/7", "/act/items/7"];
+        let method = METHODS[self.below(7)];
+        if !["post", "put", "patch", "delete"].contains(&method) || self.below(4) == 0 {
+            return Ask::new(method, self.url());
+        }
+        let url = if self.below(3) == 0 { self.url() } else { self.one(&BODIES).to_owned() };
+        let ask = Ask::new(method, url).data(self.json(3));
+        match self.below(6) {
+            0 => ask.header("content-type", "application/x-www-form-urlencoded"),
+            1 => ask.header("content-type", "application/problem+json; charset=utf-8"),
+            2 => ask.header("content-type", "text/plain"),
+            _ => ask,
+        }
+    }
+}
+
+/// A URL as an HTTP client encodes it.
+fn as_sent(url: &str) -> String {
+    let encode = |byte: u8| {
+        let kept = byte.is_ascii_graphic() && !b"\"<>`\\^|".contains(&byte);
+        if kept { char::from(byte).to_string() } else { format!("%{byte:02X}") }
+    };
+    url.split('#').next().unwrap().bytes().map(encode).collect()
+}
+
+#[tokio::test]
+async fn generated_requests_are_answered_alike() {
+    let server = Server::start(application()).await;
+    let mut client = Client::connect(&server).await;
+    let mut requests = Requests(20_261_122);
+    let mut statuses = BTreeMap::<u16, usize>::new();
+    for _ in 0..3000 {
+        let ask = requests.next();
+        let over_socket = comparable(client.ask(&ask).await);
+        let sent = Ask { url: as_sent(&ask.url), ..ask.clone() };
+        let over_http = comparable(server.http(&sent).await);
+        *statuses.entry(over_http.status).or_default() += 1;
+        assert_eq!(over_socket, over_http, "{ask:?}");
+    }
+    for status in [200, 204, 400, 404, 405, 415, 422] {
+        assert!(statuses.contains_key(&status), "{statuses:?}");
+    }
+}
