@@ -2,12 +2,9 @@
 
 use std::{fmt, marker::PhantomData, sync::Arc};
 
-use axum::{
-    Router,
-    extract::{FromRef, FromRequestParts},
-};
+use axum::{Router, extract::FromRef};
 
-use crate::{Action, Route, endpoint::Endpoints};
+use crate::{Action, Route, endpoint::Endpoints, policy::Policy};
 
 /// A list of actions that share a state `S`.
 ///
@@ -22,29 +19,6 @@ pub struct Controller<S: 'static> {
 impl<S> fmt::Debug for Controller<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.routes).finish()
-    }
-}
-
-/// A policy: an extractor whose rejection is the answer of whom it does not let in.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot guard a controller",
-    label = "not an extractor for the application state `{S}`",
-    note = "a policy is a type that implements `FromRequestParts`; its rejection is the answer of whom it does not let in"
-)]
-pub trait Policy<S>: Send + 'static {
-    #[doc(hidden)]
-    fn admit(
-        parts: &mut axum::http::request::Parts,
-        state: &S,
-    ) -> impl Future<Output = Result<(), axum::response::Response>> + Send;
-}
-
-impl<S: Send + Sync, P: FromRequestParts<S> + Send + 'static> Policy<S> for P {
-    async fn admit(parts: &mut axum::http::request::Parts, state: &S) -> Result<(), axum::response::Response> {
-        match P::from_request_parts(parts, state).await {
-            Ok(_) => Ok(()),
-            Err(rejection) => Err(axum::response::IntoResponse::into_response(rejection)),
-        }
     }
 }
 
