@@ -74,7 +74,7 @@ impl TestSocket {
 impl Drop for TestSocket {
     fn drop(&mut self) {
         self.socket.peer().mark_gone();
-        self.socket.hub().members().remove_all(self.socket.id());
+        self.socket.hub().streams().leave_all(self.socket.peer());
     }
 }
 

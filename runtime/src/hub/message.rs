@@ -12,6 +12,13 @@ pub struct Message {
     pub(crate) arguments: Vec<Box<RawValue>>,
 }
 
+impl Message {
+    /// About as many bytes as its packet has.
+    pub(crate) fn bytes(&self) -> usize {
+        self.name.len() + self.arguments.iter().map(|argument| argument.get().len() + 1).sum::<usize>()
+    }
+}
+
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "[{}", serde_json::Value::from(&*self.name))?;

@@ -2,9 +2,12 @@
 
 mod channel;
 mod event;
-mod members;
+mod frame;
 mod message;
 mod peer;
+mod stream;
+mod streams;
+mod subscription;
 
 use std::{convert::Infallible, pin::Pin, sync::Arc};
 
@@ -15,9 +18,14 @@ use axum::{
 };
 pub use channel::{Channel, Untyped, UntypedEvent, escape};
 pub use event::{EncodeError, Event, message};
-pub(crate) use members::Members;
+use frame::Frame;
 pub use message::Message;
 pub(crate) use peer::Peer;
+pub use stream::Outcome;
+pub(crate) use stream::Position;
+use stream::Retention;
+use streams::{Streams, Target};
+pub(crate) use subscription::{Resume, Settled, Subscriptions};
 
 use crate::{
     Ctx, Error, RequestSocket,
@@ -37,10 +45,10 @@ use crate::{
 /// }
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct Hub(Arc<Members>);
+pub struct Hub(Arc<Streams>);
 
 impl Hub {
-    /// Sends an event to all sockets that are subscribed to a channel: at most once, and to each of them in the order of
+    /// Sends an event to all sockets that are subscribed to a channel, to each of them once and in the order of
     /// publishing. A socket that is too slow to take it is cut off, so that it does not miss one in silence.
     ///
     /// # Errors
@@ -49,14 +57,35 @@ impl Hub {
     // It waits for nothing today; with several servers it will.
     #[allow(clippy::unused_async)]
     pub async fn publish<C: Channel + ?Sized>(&self, channel: &C, event: C::Event) -> Result<(), EncodeError> {
-        let message = event.message()?;
-        self.0.publish(&channel.name(), &message);
+        self.0.publish(&target(channel), event.message()?, None);
         Ok(())
     }
 
-    pub(crate) fn members(&self) -> &Members {
+    /// As [`publish`](Self::publish), to all but one socket: most often the one whose request published.
+    ///
+    /// # Errors
+    ///
+    /// If the event cannot be written as JSON.
+    #[allow(clippy::unused_async)]
+    pub async fn publish_except<C: Channel + ?Sized>(
+        &self,
+        channel: &C,
+        event: C::Event,
+        socket: &RequestSocket,
+    ) -> Result<(), EncodeError> {
+        self.0.publish(&target(channel), event.message()?, Some(socket.peer()));
+        Ok(())
+    }
+
+    pub(crate) fn streams(&self) -> &Streams {
         &self.0
     }
+}
+
+fn target<C: Channel + ?Sized>(channel: &C) -> Target {
+    let name: Arc<str> = channel.name().into();
+    let stream = C::STREAM.map_or_else(|| name.clone(), |stream| format!("stream:{stream}").into());
+    Target { channel: name, stream, retention: Retention { entries: C::HISTORY, age: None } }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Hub {
@@ -87,23 +116,30 @@ impl IntoResponse for SubscribeError {
 /// A subscription under way.
 ///
 /// Its type has a name because an `async fn` with bounds gives three errors for one wrong argument.
-pub type Subscribing<'a> = Pin<Box<dyn Future<Output = Result<(), SubscribeError>> + Send + 'a>>;
+pub type Subscribing<'a> = Pin<Box<dyn Future<Output = Result<Outcome, SubscribeError>> + Send + 'a>>;
 
 impl RequestSocket {
     /// Subscribes this socket to a channel; once more changes nothing.
+    ///
+    /// What is published from now on reaches the socket, and nothing of it before the ack of this request; so an action
+    /// subscribes first, and then reads. It counts once the action answers with a status below 400. The outcome says
+    /// whether a client that comes back has missed nothing, in which case the action may spare its reads.
     ///
     /// # Errors
     ///
     /// If the socket is gone.
     pub fn subscribe<C: Channel + ?Sized>(&self, channel: &C) -> Subscribing<'_> {
-        let name = channel.name();
-        Box::pin(async { if self.hub().members().add(name, self.peer()) { Ok(()) } else { Err(SubscribeError) } })
+        let target = target(channel);
+        Box::pin(async move {
+            let outcome = self.subscriptions().add(self.hub().streams(), self.peer(), target);
+            outcome.ok_or(SubscribeError)
+        })
     }
 
     /// Ends this socket's subscription to a channel, if there is one.
     #[allow(clippy::unused_async)]
     pub async fn unsubscribe<C: Channel + ?Sized>(&self, channel: &C) {
-        self.hub().members().remove(&channel.name(), self.id());
+        self.subscriptions().remove(self.hub().streams(), self.peer(), &channel.name());
     }
 
     /// Sends an event to this socket alone.
@@ -112,7 +148,7 @@ impl RequestSocket {
     ///
     /// If the event cannot be written as JSON.
     pub fn emit<E: Event>(&self, event: &E) -> Result<(), EncodeError> {
-        self.peer().send(&event.message()?);
+        self.peer().send(&Frame::Event(&event.message()?));
         Ok(())
     }
 }

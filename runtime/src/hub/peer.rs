@@ -1,9 +1,10 @@
 //! One end of a subscription: a connected socket, or the inbox of a test.
 
 use std::{
+    collections::HashMap,
     fmt,
     sync::{
-        Arc, Weak,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -12,11 +13,14 @@ use std::{
 use socketioxide::{SendError, SocketError, socket::Socket};
 use tokio::sync::mpsc;
 
-use super::message::Message;
+use super::{frame::Frame, message::Message, stream::Entry, streams::Joined};
 use crate::server::Cut;
 
 /// How long to wait before a full socket is told once more that it is disconnected.
 const DISCONNECT_RETRY: Duration = Duration::from_millis(50);
+
+/// The most bytes of entries in one packet of a replay.
+const REPLAY_BYTES: usize = 64 * 1024;
 
 /// A receiver of events.
 #[derive(Clone)]
@@ -24,8 +28,11 @@ pub(crate) struct Peer(Arc<Inner>);
 
 struct Inner {
     id: String,
+    /// The secret by which our own client is known again after a reconnect; whoever has one understands positions.
+    client: Option<Arc<str>>,
     link: Link,
     gone: AtomicBool,
+    joined: Mutex<HashMap<Arc<str>, Joined>>,
 }
 
 enum Link {
@@ -35,16 +42,26 @@ enum Link {
 }
 
 impl Peer {
-    pub(crate) fn of_socket(socket: &Arc<Socket>) -> Self {
-        Self::new(socket.id.to_string(), Link::Socket(Arc::downgrade(socket)))
+    pub(crate) fn of_socket(socket: &Arc<Socket>, client: Option<Arc<str>>) -> Self {
+        Self::new(socket.id.to_string(), client, Link::Socket(Arc::downgrade(socket)))
     }
 
     pub(crate) fn of_inbox(id: String, inbox: mpsc::UnboundedSender<Message>) -> Self {
-        Self::new(id, Link::Inbox(inbox))
+        Self::new(id, None, Link::Inbox(inbox))
     }
 
-    fn new(id: String, link: Link) -> Self {
-        Self(Arc::new(Inner { id, link, gone: AtomicBool::new(false) }))
+    fn new(id: String, client: Option<Arc<str>>, link: Link) -> Self {
+        let (gone, joined) = (AtomicBool::new(false), Mutex::default());
+        Self(Arc::new(Inner { id, client, link, gone, joined }))
+    }
+
+    pub(crate) fn client(&self) -> Option<&Arc<str>> {
+        self.0.client.as_ref()
+    }
+
+    /// The channels that the socket is live in. A stream's lock may be taken under this one, not the other way round.
+    pub(crate) fn joined(&self) -> MutexGuard<'_, HashMap<Arc<str>, Joined>> {
+        self.0.joined.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn id(&self) -> &str {
@@ -60,28 +77,64 @@ impl Peer {
         self.0.gone.store(true, Ordering::SeqCst);
     }
 
-    /// Sends a message, or cuts the socket off: a subscriber that missed one in silence would be worse off.
-    pub(crate) fn send(&self, message: &Message) -> bool {
+    /// Sends a frame, or cuts the socket off: a subscriber that missed one in silence would be worse off.
+    pub(crate) fn send(&self, frame: &Frame<'_>) {
         if self.is_gone() {
-            return false;
+            return;
         }
         match &self.0.link {
-            Link::Inbox(inbox) => inbox.send(message.clone()).is_ok(),
-            Link::Socket(socket) => {
-                let Some(socket) = socket.upgrade() else { return false };
-                match socket.emit(&message.name, message) {
-                    Ok(()) => true,
-                    Err(SendError::Socket(SocketError::InternalChannelFull)) => {
-                        self.mark_gone();
-                        cut_off(socket);
-                        false
-                    }
-                    Err(error) => {
-                        tracing::debug!(%error, "an event was not sent");
-                        false
-                    }
+            Link::Inbox(inbox) => {
+                if let Some(message) = frame.plain() {
+                    // A test that dropped its socket reads no more.
+                    let _ = inbox.send(message.clone());
                 }
             }
+            Link::Socket(socket) => {
+                let Some(socket) = socket.upgrade() else { return };
+                let sent = match (self.client(), frame.plain()) {
+                    (Some(_), _) => socket.emit(frame.name(), frame),
+                    (None, Some(message)) => socket.emit(&message.name, message),
+                    (None, None) => return,
+                };
+                match sent {
+                    Ok(()) => {}
+                    Err(SendError::Socket(SocketError::InternalChannelFull)) => {
+                        self.mark_gone();
+                        tracing::warn!("a socket reads too slowly and was cut off");
+                        cut_off(socket);
+                    }
+                    Err(error) => tracing::debug!(%error, "an event was not sent"),
+                }
+            }
+        }
+    }
+
+    /// Sends what a subscription missed, in packets of a bounded size.
+    pub(crate) fn send_replay<'a>(&self, channel: &str, missed: impl Iterator<Item = &'a Entry>) {
+        let own = |entry: &&Entry| entry.except.is_none() || entry.except.as_ref() != self.client();
+        let mut missed = missed.filter(own).peekable();
+        if self.client().is_none() {
+            missed.for_each(|entry| {
+                self.send(&Frame::Entry { channel, offset: entry.offset, message: &entry.message });
+            });
+            return;
+        }
+        while missed.peek().is_some() {
+            let (mut entries, mut bytes) = (Vec::new(), 0);
+            while let Some(entry) = missed.next_if(|entry| bytes == 0 || bytes + entry.message.bytes() <= REPLAY_BYTES) {
+                bytes += entry.message.bytes();
+                entries.push(entry.clone());
+            }
+            self.send(&Frame::Replay { channel, entries: &entries, more: missed.peek().is_some() });
+        }
+    }
+
+    /// Closes the socket, whose client is somewhere else by now.
+    pub(crate) fn end(&self) {
+        if let Link::Socket(socket) = &self.0.link
+            && let Some(socket) = socket.upgrade()
+        {
+            cut_off(socket);
         }
     }
 }
@@ -92,10 +145,9 @@ impl fmt::Debug for Peer {
     }
 }
 
-/// Ends a socket whose send buffer is full. No packet fits down a full pipe, so its connection is cut; where the
-/// connection is not ours to cut, it is told as soon as there is room.
+/// Ends a socket. No packet fits down a full pipe, so its connection is cut; where the connection is not ours to cut, it
+/// is told as soon as there is room.
 fn cut_off(socket: Arc<Socket>) {
-    tracing::warn!("a socket reads too slowly and was cut off");
     if let Some(cut) = socket.req_parts().extensions.get::<Cut>() {
         cut.now();
     }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::event::Message;
+use super::message::Message;
 
 /// The most entries, and bytes of them, that a stream keeps for subscriptions that are not live yet.
 const MAX_HELD: usize = 4096;

@@ -8,7 +8,10 @@ use axum::{
 };
 use socketioxide::socket::Socket;
 
-use crate::{Error, Hub, Reach, hub::Peer};
+use crate::{
+    Error, Hub, Reach,
+    hub::{Peer, Subscriptions},
+};
 
 /// The socket that a request came over.
 ///
@@ -18,6 +21,7 @@ use crate::{Error, Hub, Reach, hub::Peer};
 pub struct RequestSocket {
     peer: Peer,
     hub: Hub,
+    subscriptions: Arc<Subscriptions>,
     handshake: Handshake,
 }
 
@@ -29,12 +33,18 @@ enum Handshake {
 }
 
 impl RequestSocket {
-    pub(crate) fn of_socket(socket: Arc<Socket>, peer: Peer, hub: Hub) -> Self {
-        Self { peer, hub, handshake: Handshake::Of(socket) }
+    pub(crate) fn of_request(
+        socket: Arc<Socket>,
+        peer: Peer,
+        hub: Hub,
+        subscriptions: Arc<Subscriptions>,
+    ) -> Self {
+        Self { peer, hub, subscriptions, handshake: Handshake::Of(socket) }
     }
 
     pub(crate) fn of_test(peer: Peer, hub: Hub, handshake: Parts) -> Self {
-        Self { peer, hub, handshake: Handshake::Made(Arc::new(handshake)) }
+        let subscriptions = Arc::new(Subscriptions::at_once());
+        Self { peer, hub, subscriptions, handshake: Handshake::Made(Arc::new(handshake)) }
     }
 
     /// The id of the socket, new at each connect. It is no secret and no proof of anything.
@@ -52,6 +62,10 @@ impl RequestSocket {
 
     pub(crate) fn hub(&self) -> &Hub {
         &self.hub
+    }
+
+    pub(crate) fn subscriptions(&self) -> &Subscriptions {
+        &self.subscriptions
     }
 
     pub(crate) fn peer(&self) -> &Peer {
