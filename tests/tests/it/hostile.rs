@@ -510,6 +510,19 @@ async fn handshakes_that_are_none_are_refused() {
     scene.is_unharmed().await;
 }
 
+/// The Sails server refuses all requests of an old client, and dies of a version that is none.
+#[tokio::test]
+async fn a_client_may_be_of_any_version() {
+    let mut scene = Scene::new().await;
+    for version in ["1.2.1", "0.9.0", "bogus", ""] {
+        for eio in [Eio::V3, Eio::V4] {
+            let mut client = Client::with(&scene.server, eio, &[("__sails_io_sdk_version", version)]).await;
+            assert_eq!(client.ask(&get("/hello")).await.status, 200, "{version}");
+            scene.is_unharmed().await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn malformed_polls_harm_nobody_else() {
     let app = App::new(()).mount(routes![actions]);

@@ -4,13 +4,14 @@ use std::{collections::BTreeMap, time::Duration};
 
 use axum::{
     Extension, Form, Json, Router,
-    body::Bytes,
+    body::{Body as HttpBody, Bytes},
     extract::{MatchedPath, OriginalUri, Path, Query, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::{AppendHeaders, Html, NoContent, Redirect, Response},
     routing::{any, get as on_get, post as on_post},
 };
 use catamaran::{App, Error, Params, Result, action, controller, routes};
+use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tower_http::{
@@ -108,6 +109,7 @@ fn answers() -> Router {
         .route("/latin", on_get(async || ([(header::CONTENT_TYPE, "text/plain; charset=us-ascii")], "plain")))
         .route("/image", on_get(async || ([(header::CONTENT_TYPE, "image/png")], Bytes::from_static(&[0x89, 0, 0xff]))))
         .route("/octets", on_get(async || Bytes::from_static(b"octets")))
+        .route("/streamed", on_get(async || ([(header::CONTENT_TYPE, "text/csv")], in_pieces())))
         .route("/to", on_get(async || Redirect::to("/hello")))
         .route("/moved", on_post(async || Redirect::permanent("/hello?a=b")))
         .route("/large", on_get(async || "x".repeat(300_000)))
@@ -115,6 +117,11 @@ fn answers() -> Router {
         .route("/failed", on_get(failed))
         .route("/panic", on_get(panics))
         .route("/late", on_get(async || std::future::pending::<&'static str>().await))
+}
+
+/// A body without a known length, as a file or a proxy has.
+fn in_pieces() -> HttpBody {
+    HttpBody::from_stream(stream::iter(["a,b\n", "", "1,2\n"].map(Ok::<_, std::io::Error>)))
 }
 
 async fn failed() -> Result<String> {
@@ -303,6 +310,7 @@ fn table() -> Vec<(u16, Ask)> {
         (200, get("/latin")),
         (200, get("/image")),
         (200, get("/octets")),
+        (200, get("/streamed")),
         (303, get("/to")),
         (308, post("/moved", "{}")),
         (200, get("/large")),
