@@ -21,7 +21,7 @@ pub use app::App;
 pub use controller::{Controller, Table};
 pub use ctx::{Any, Ctx, Http, Socket};
 pub use error::{Error, Result, ServeError};
-pub use hub::{Channel, EncodeError, Event, Hub, SubscribeError, Subscribing, Untyped, UntypedEvent};
+pub use hub::{Channel, EncodeError, Event, Hub, Outcome, SubscribeError, Subscribing, Untyped, UntypedEvent};
 pub use params::Params;
 pub use route::{Method, Reach, Route};
 pub use socket::RequestSocket;

@@ -99,9 +99,8 @@ impl Peer {
                 match sent {
                     Ok(()) => {}
                     Err(SendError::Socket(SocketError::InternalChannelFull)) => {
-                        self.mark_gone();
                         tracing::warn!("a socket reads too slowly and was cut off");
-                        cut_off(socket);
+                        self.end();
                     }
                     Err(error) => tracing::debug!(%error, "an event was not sent"),
                 }
@@ -121,7 +120,8 @@ impl Peer {
         }
         while missed.peek().is_some() {
             let (mut entries, mut bytes) = (Vec::new(), 0);
-            while let Some(entry) = missed.next_if(|entry| bytes == 0 || bytes + entry.message.bytes() <= REPLAY_BYTES) {
+            while let Some(entry) = missed.next_if(|entry| bytes == 0 || bytes + entry.message.bytes() <= REPLAY_BYTES)
+            {
                 bytes += entry.message.bytes();
                 entries.push(entry.clone());
             }
@@ -129,8 +129,9 @@ impl Peer {
         }
     }
 
-    /// Closes the socket, whose client is somewhere else by now.
+    /// Ends the socket: nothing more is sent to it, and its client hears a disconnect.
     pub(crate) fn end(&self) {
+        self.mark_gone();
         if let Link::Socket(socket) = &self.0.link
             && let Some(socket) = socket.upgrade()
         {

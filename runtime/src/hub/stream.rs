@@ -10,6 +10,8 @@ use std::{
 
 use super::message::Message;
 
+/// The most bytes of entries that a stream keeps for clients that come back.
+const MAX_HISTORY_BYTES: usize = 1024 * 1024;
 /// The most entries, and bytes of them, that a stream keeps for subscriptions that are not live yet.
 const MAX_HELD: usize = 4096;
 const MAX_HELD_BYTES: usize = 4 * 1024 * 1024;
@@ -25,8 +27,6 @@ pub(crate) struct Position {
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) offset: u64,
-    /// The same for all channels that one publish went to.
-    pub(crate) id: u64,
     pub(crate) channel: Arc<str>,
     pub(crate) message: Arc<Message>,
     /// The client that does not get it.
@@ -90,7 +90,6 @@ impl Log {
 
     pub(crate) fn append(
         &mut self,
-        id: u64,
         channel: Arc<str>,
         message: Arc<Message>,
         except: Option<Arc<str>>,
@@ -98,7 +97,7 @@ impl Log {
     ) -> u64 {
         self.top += 1;
         self.bytes += message.bytes();
-        self.ring.push_back(Entry { offset: self.top, id, channel, message, except, at: now });
+        self.ring.push_back(Entry { offset: self.top, channel, message, except, at: now });
         self.trim(now);
         self.top
     }
@@ -107,7 +106,7 @@ impl Log {
     fn trim(&mut self, now: Instant) {
         let pinned = self.pins.keys().next().copied().unwrap_or(u64::MAX);
         while let Some(oldest) = self.ring.front() {
-            let too_many = self.ring.len() > self.retention.entries;
+            let too_many = self.ring.len() > self.retention.entries || self.bytes > MAX_HISTORY_BYTES;
             let too_old = self.retention.age.is_some_and(|age| now.duration_since(oldest.at) > age);
             let held = pinned < oldest.offset && self.ring.len() <= MAX_HELD && self.bytes <= MAX_HELD_BYTES;
             if held || !(too_many || too_old) {
@@ -146,9 +145,103 @@ impl Log {
     pub(crate) fn after(&self, start: u64) -> Option<impl Iterator<Item = &Entry>> {
         (self.floor() <= start).then(|| self.ring.iter().filter(move |entry| entry.offset > start))
     }
+}
 
-    /// Whether the stream holds nothing that anybody could come back for.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.ring.is_empty() && self.pins.is_empty()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOM: &str = "room:7";
+
+    fn log(entries: usize) -> Log {
+        let mut log = Log::new("epoch".into());
+        log.retain(Retention { entries, age: None });
+        log
+    }
+
+    fn publish(log: &mut Log, count: u64) {
+        for _ in 0..count {
+            let message = Message { name: "said".into(), arguments: Vec::new() };
+            log.append(ROOM.into(), Arc::new(message), None, Instant::now());
+        }
+    }
+
+    fn at(offset: u64) -> Position {
+        Position { epoch: "epoch".into(), offset }
+    }
+
+    fn offsets(log: &Log, start: u64) -> Option<Vec<u64>> {
+        log.after(start).map(|entries| entries.map(|entry| entry.offset).collect())
+    }
+
+    #[test]
+    fn a_position_within_the_history_is_recovered() {
+        let mut log = log(3);
+        publish(&mut log, 5);
+        for (offset, outcome) in
+            [(1, Outcome::Gap), (2, Outcome::Recovered), (5, Outcome::Recovered), (6, Outcome::Gap)]
+        {
+            let (start, decided) = log.hold(Some(&at(offset)));
+            assert_eq!(decided, outcome, "{offset}");
+            assert_eq!(start, if outcome == Outcome::Recovered { offset } else { 5 });
+            log.release(start);
+        }
+        assert_eq!(offsets(&log, 2).unwrap(), [3, 4, 5]);
+        assert!(offsets(&log, 1).is_none());
+        assert_eq!(log.hold(None), (5, Outcome::Fresh));
+    }
+
+    #[test]
+    fn a_position_of_another_count_is_a_gap() {
+        let mut log = log(10);
+        publish(&mut log, 5);
+        let other = Position { epoch: "before".into(), offset: 5 };
+        assert_eq!(log.hold(Some(&other)), (5, Outcome::Gap));
+    }
+
+    #[test]
+    fn without_history_only_silence_is_recovered() {
+        let mut log = log(0);
+        publish(&mut log, 2);
+        let (start, outcome) = log.hold(Some(&at(2)));
+        assert_eq!((start, outcome), (2, Outcome::Recovered));
+        log.release(start);
+        publish(&mut log, 1);
+        assert_eq!(log.hold(Some(&at(2))).1, Outcome::Gap);
+    }
+
+    #[test]
+    fn what_follows_a_hold_is_kept_for_it_also_without_history() {
+        let mut log = log(0);
+        publish(&mut log, 1);
+        let (start, _) = log.hold(None);
+        publish(&mut log, 3);
+        assert_eq!(offsets(&log, start).unwrap(), [2, 3, 4]);
+        log.release(start);
+        assert_eq!(offsets(&log, 4).unwrap(), [0; 0]);
+        assert!(log.ring.is_empty());
+        assert_eq!(log.bytes, 0);
+    }
+
+    #[test]
+    fn a_hold_does_not_keep_without_end() {
+        let mut log = log(0);
+        let (start, _) = log.hold(None);
+        publish(&mut log, MAX_HELD as u64 + 1);
+        assert!(log.after(start).is_none());
+        assert!(log.ring.len() <= MAX_HELD);
+    }
+
+    #[test]
+    fn old_entries_go_by_their_age() {
+        let mut log = log(10);
+        log.retain(Retention { entries: 10, age: Some(Duration::from_secs(60)) });
+        let start = Instant::now();
+        for seconds in [0, 30, 61] {
+            let message = Arc::new(Message { name: "said".into(), arguments: Vec::new() });
+            log.append(ROOM.into(), message, None, start + Duration::from_secs(seconds));
+        }
+        assert_eq!(offsets(&log, 1).unwrap(), [2, 3]);
+        assert!(offsets(&log, 0).is_none());
     }
 }

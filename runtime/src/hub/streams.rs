@@ -1,11 +1,8 @@
 //! All streams of this process, and who is live in their channels.
 
 use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
@@ -21,10 +18,9 @@ use super::{
 /// The streams, and the clients that can resume.
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
-    streams: Mutex<HashMap<Arc<str>, Arc<Stream>>>,
+    streams: Mutex<Known>,
     /// The socket of each client that said who it is.
     clients: Mutex<HashMap<Arc<str>, Peer>>,
-    published: AtomicU64,
 }
 
 /// A channel that a socket is live in; the socket has it beside it.
@@ -47,20 +43,28 @@ struct State {
     channels: HashMap<Arc<str>, HashMap<String, Peer>>,
 }
 
-/// Streams above this number are dropped while nobody needs them; whoever resumes one then hears `gap`.
-const IDLE_STREAMS: usize = 100_000;
+/// The streams by name, and in the order in which they are looked at when there are too many.
+#[derive(Debug, Default)]
+struct Known {
+    streams: HashMap<Arc<str>, Arc<Stream>>,
+    order: VecDeque<Arc<str>>,
+}
+
+/// How many streams are kept although nobody is subscribed: whoever comes back to one that is not hears `gap`.
+const IDLE_STREAMS: usize = 4096;
+/// How many streams are looked at for each new one, to find one that nobody needs.
+const LOOKS: usize = 4;
 
 impl Streams {
     /// Appends an event to its stream, and sends it to the live subscribers of its channel.
     pub(crate) fn publish(&self, to: &Target, message: Message, except: Option<&Peer>) -> Position {
         let stream = self.stream(&to.stream);
-        let id = self.published.fetch_add(1, Ordering::Relaxed);
         let mut state = stream.lock();
         let state = &mut *state;
         state.log.retain(to.retention);
         let message = Arc::new(message);
         let client = except.and_then(Peer::client).cloned();
-        let offset = state.log.append(id, to.channel.clone(), message.clone(), client, Instant::now());
+        let offset = state.log.append(to.channel.clone(), message.clone(), client, Instant::now());
         for peer in state.channels.get(&to.channel).into_iter().flat_map(HashMap::values) {
             if except.is_none_or(|except| except.id() != peer.id()) {
                 peer.send(&Frame::Entry { channel: &to.channel, offset, message: &message });
@@ -101,7 +105,11 @@ impl Streams {
         let mut state = held.stream.lock();
         match state.log.after(held.start) {
             Some(missed) => peer.send_replay(&held.channel, missed.filter(|entry| entry.channel == held.channel)),
-            None => peer.send(&Frame::Gap { channel: &held.channel, top: &state.log.top(), reason: "not retained" }),
+            None if peer.client().is_some() => {
+                peer.send(&Frame::Gap { channel: &held.channel, top: &state.log.top(), reason: "not retained" });
+            }
+            // A client that knows no gaps has one way to hear of a loss.
+            None => peer.end(),
         }
         state.channels.entry(held.channel.clone()).or_default().insert(peer.id().to_owned(), peer.clone());
         true
@@ -133,27 +141,45 @@ impl Streams {
         let Some(client) = peer.client() else { return };
         let old = self.clients().insert(client.clone(), peer.clone());
         if let Some(old) = old {
-            old.mark_gone();
-            self.leave_all(&old);
             old.end();
+            self.leave_all(&old);
         }
     }
 
     fn stream(&self, name: &Arc<str>) -> Arc<Stream> {
-        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(stream) = streams.get(name) {
-            return stream.clone();
-        }
-        if streams.len() >= IDLE_STREAMS {
-            streams.retain(|_, stream| Arc::strong_count(stream) > 1 || !stream.lock().channels.is_empty());
-        }
-        let stream = Arc::new(Stream { state: Mutex::new(State { log: Log::new(epoch()), channels: HashMap::new() }) });
-        streams.insert(name.clone(), stream.clone());
-        stream
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner).get(name)
     }
 
     fn clients(&self) -> MutexGuard<'_, HashMap<Arc<str>, Peer>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn get(&mut self, name: &Arc<str>) -> Arc<Stream> {
+        if let Some(stream) = self.streams.get(name) {
+            return stream.clone();
+        }
+        for _ in 0..LOOKS {
+            if self.order.len() < IDLE_STREAMS {
+                break;
+            }
+            self.look_at_next();
+        }
+        let stream = Arc::new(Stream::new());
+        self.streams.insert(name.clone(), stream.clone());
+        self.order.push_back(name.clone());
+        stream
+    }
+
+    /// Drops the next stream in turn, unless a subscription has it.
+    fn look_at_next(&mut self) {
+        let Some(name) = self.order.pop_front() else { return };
+        if self.streams.get(&name).is_some_and(|stream| Arc::strong_count(stream) > 1) {
+            self.order.push_back(name);
+        } else {
+            self.streams.remove(&name);
+        }
     }
 }
 
@@ -165,6 +191,10 @@ fn epoch() -> Arc<str> {
 }
 
 impl Stream {
+    fn new() -> Self {
+        Self { state: Mutex::new(State { log: Log::new(epoch()), channels: HashMap::new() }) }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -227,5 +257,24 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.stream.lock().log.release(self.start);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_streams_are_dropped_and_those_in_use_are_kept() {
+        let streams = Streams::default();
+        let name = |n: usize| Arc::<str>::from(format!("room:{n}"));
+        let kept: Vec<_> = (0..10).map(|n| streams.stream(&name(n))).collect();
+        for n in 10..3 * IDLE_STREAMS {
+            streams.stream(&name(n));
+        }
+        let known = streams.streams.lock().unwrap();
+        assert_eq!(known.streams.len(), known.order.len());
+        assert!(known.streams.len() <= IDLE_STREAMS + kept.len());
+        assert!((0..10).all(|n| known.streams.contains_key(&name(n))));
     }
 }

@@ -41,9 +41,9 @@ pub(crate) struct Settled {
 }
 
 impl Subscriptions {
-    /// Those of a request that is going to be answered.
-    pub(crate) fn of_request(resume: Resume) -> Self {
-        Self { state: Mutex::new(State { resume, ..State::default() }) }
+    /// The client says where it was.
+    pub(crate) fn resume(&self, resume: Resume) {
+        self.lock().resume = resume;
     }
 
     /// Those outside any request: each is live at once.
@@ -91,12 +91,15 @@ impl Subscriptions {
     }
 
     /// The request is answered. What it subscribed to counts only if it succeeded.
-    pub(crate) fn settle(&self, succeeded: bool) -> Settled {
+    pub(crate) fn settle(&self, peer: &Peer, succeeded: bool) -> Settled {
         let mut state = std::mem::replace(&mut *self.lock(), State { settled: true, ..State::default() });
         if !succeeded {
-            return Settled { left: state.left, ..Settled::default() };
+            state.held.clear();
         }
-        let mut channels = state.had;
+        if peer.client().is_none() {
+            return Settled { held: state.held, ..Settled::default() };
+        }
+        let mut channels = if succeeded { state.had } else { Vec::new() };
         for held in &mut state.held {
             let position = held.settle();
             channels.push((held.channel().clone(), position, held.outcome()));

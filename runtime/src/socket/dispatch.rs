@@ -40,7 +40,7 @@ use super::{
 };
 use crate::{
     Error,
-    hub::{Hub, Peer},
+    hub::{Hub, Peer, Settled, Subscriptions},
 };
 
 /// What all sockets of an application share.
@@ -150,16 +150,18 @@ impl Queue {
 }
 
 impl Connection {
-    pub(crate) fn new(dispatcher: Arc<Dispatcher>, socket: &Arc<Socket>) -> Self {
+    /// The connection of a socket that is about to connect; `client` is what our own client calls itself.
+    pub(crate) fn new(dispatcher: Arc<Dispatcher>, socket: &Arc<Socket>, client: Option<Arc<str>>) -> Self {
         let cookies = Mutex::new(Cookies::of(&socket.req_parts().headers));
-        let peer = Peer::of_socket(socket);
+        let peer = Peer::of_socket(socket, client);
+        dispatcher.hub.streams().take_over(&peer);
         Self { dispatcher, peer, cookies, lasting: OnceLock::new(), queue: OnceLock::new() }
     }
 
     /// Ends the socket's subscriptions, and cancels what is under way, as hyper does when an HTTP client goes away.
     pub(crate) fn close(&self) {
         self.peer.mark_gone();
-        self.dispatcher.hub.members().remove_all(self.peer.id());
+        self.dispatcher.hub.streams().leave_all(&self.peer);
         if let Some(queue) = self.queue.get() {
             queue.task.abort();
         }
@@ -206,7 +208,8 @@ async fn work(dispatcher: Arc<Dispatcher>, mut arrivals: mpsc::UnboundedReceiver
 async fn answer(arrival: Arrival) {
     let Arrival { socket, connection, method, ack_id, packet, .. } = arrival;
     let dispatcher = &connection.dispatcher;
-    let routed = AssertUnwindSafe(route(&socket, &connection, &method, packet)).catch_unwind();
+    let subscriptions = Arc::new(Subscriptions::default());
+    let routed = AssertUnwindSafe(route(&socket, &connection, &method, packet, &subscriptions)).catch_unwind();
     let answer = match tokio::time::timeout(dispatcher.timeout + GRACE, routed).await {
         Ok(Ok(Ok(answer))) => answer,
         Ok(Ok(Err(refusal))) => {
@@ -219,7 +222,7 @@ async fn answer(arrival: Arrival) {
             let answer = Answer::whole(refusal).await;
             if ack_id.is_none() {
                 // Without an ack the Sails client still hears of a request that could not be read, as an event.
-                let _ = socket.emit("sails:parseError", &answer.ack(false));
+                let _ = socket.emit("sails:parseError", &answer.ack(false, &Settled::default()));
             }
             answer
         }
@@ -227,9 +230,11 @@ async fn answer(arrival: Arrival) {
         Err(_elapsed) => Answer::whole(Error::timed_out(dispatcher.timeout)).await,
     };
     connection.cookies.lock().unwrap_or_else(PoisonError::into_inner).keep(answer.headers());
+    let settled = subscriptions.settle(&connection.peer, answer.succeeded());
     if let Some(ack_id) = ack_id {
-        deliver(&socket, ack_id, &answer.ack(takes_binary(&socket))).await;
+        deliver(&socket, ack_id, &answer.ack(takes_binary(&socket), &settled)).await;
     }
+    settled.live(dispatcher.hub.streams(), &connection.peer);
 }
 
 /// Sends the virtual request through the router, and waits for the whole of its answer.
@@ -238,6 +243,7 @@ async fn route(
     connection: &Arc<Connection>,
     method: &Method,
     packet: Option<Value>,
+    subscriptions: &Arc<Subscriptions>,
 ) -> Result<Answer, Error> {
     let text: Bytes = match packet {
         Some(Value::Str(text, attachments)) if attachments.as_ref().is_none_or(|all| all.is_empty()) => text.into(),
@@ -245,9 +251,13 @@ async fn route(
     };
     let lasting = connection.lasting.get_or_init(|| lasting_headers(&socket.req_parts().headers));
     let cookie = connection.cookies.lock().unwrap_or_else(PoisonError::into_inner).header();
-    let mut request = virtual_request(method, &text, socket.req_parts(), lasting, cookie)?;
-    let hub = connection.dispatcher.hub.clone();
-    request.extensions_mut().insert(RequestSocket::of_socket(socket.clone(), connection.peer.clone(), hub));
+    let (mut request, resume) = virtual_request(method, &text, socket.req_parts(), lasting, cookie)?;
+    if !resume.is_empty() {
+        subscriptions.resume(resume);
+    }
+    let (peer, hub) = (connection.peer.clone(), connection.dispatcher.hub.clone());
+    let request_socket = RequestSocket::of_request(socket.clone(), peer, hub, subscriptions.clone());
+    request.extensions_mut().insert(request_socket);
     let mut router = connection.dispatcher.router.clone();
     let response = match router.call(request).await {
         Ok(response) => response,
@@ -325,7 +335,7 @@ impl Refusals {
     fn flush(&mut self) {
         let Some(answer) = &self.answer else { return };
         while let Some((socket, ack_id)) = self.waiting.front() {
-            if !try_deliver(socket, *ack_id, &answer.ack(false)) {
+            if !try_deliver(socket, *ack_id, &answer.ack(false, &Settled::default())) {
                 break;
             }
             self.waiting.pop_front();

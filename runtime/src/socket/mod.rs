@@ -37,8 +37,8 @@ const VERBS: [(&str, Method); 7] = [
 pub(crate) fn attach(io: &SocketIo, dispatcher: Arc<Dispatcher>) {
     // A connect handler runs after the client has been told that it is connected, so a request sent at once would meet
     // no handler and get no ack. A middleware runs before.
-    let listen = move |Arriving(socket): Arriving| {
-        let connection = Arc::new(Connection::new(dispatcher.clone(), &socket));
+    let listen = move |Arriving { socket, client }: Arriving| {
+        let connection = Arc::new(Connection::new(dispatcher.clone(), &socket, client));
         for (verb, method) in VERBS {
             socket.on(verb, Dispatch { method, connection: connection.clone() });
         }
@@ -51,13 +51,17 @@ pub(crate) fn attach(io: &SocketIo, dispatcher: Arc<Dispatcher>) {
     io.ns("/", (async || {}).with(listen));
 }
 
-/// A socket that is about to connect.
-struct Arriving(Arc<Socket>);
+/// A socket that is about to connect, and what our own client calls itself.
+struct Arriving {
+    socket: Arc<Socket>,
+    client: Option<Arc<str>>,
+}
 
 impl FromConnectParts<LocalAdapter> for Arriving {
     type Error = Infallible;
 
-    fn from_connect_parts(socket: &Arc<Socket>, _: &Option<Value>) -> Result<Self, Infallible> {
-        Ok(Self(socket.clone()))
+    fn from_connect_parts(socket: &Arc<Socket>, payload: &Option<Value>) -> Result<Self, Infallible> {
+        let client = payload.as_ref().and_then(Value::as_str).and_then(|payload| envelope::client_of(payload));
+        Ok(Self { socket: socket.clone(), client })
     }
 }

@@ -12,7 +12,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::envelope::{Envelope, kind};
-use crate::Error;
+use crate::{Error, hub::Resume};
 
 /// The longest URL that `http::Uri` takes, in bytes.
 const MAX_URL: usize = (u16::MAX - 1) as usize;
@@ -20,7 +20,7 @@ const MAX_URL: usize = (u16::MAX - 1) as usize;
 const MAX_HEADERS: usize = 64;
 const MAX_HEADER_BYTES: usize = 8 * 1024;
 
-/// Builds the request that the router sees.
+/// Builds the request that the router sees, and takes out what is not for it: the positions of a client that resumes.
 ///
 /// `packet` is the whole packet's text, so that the body can share its memory; `lasting` are the headers that the
 /// handshake lends to every request of its socket.
@@ -30,7 +30,7 @@ pub(crate) fn virtual_request(
     handshake: &Parts,
     lasting: &HeaderMap,
     cookie: Option<HeaderValue>,
-) -> Result<Request, Error> {
+) -> Result<(Request, Resume), Error> {
     let text = std::str::from_utf8(packet).map_err(|_| Error::malformed("the packet is not text"))?;
     let envelope = Envelope::parse(text)?;
     let in_query = matches!(*method, Method::GET | Method::HEAD);
@@ -51,7 +51,7 @@ pub(crate) fn virtual_request(
     if let Some(peer) = handshake.extensions.get::<ConnectInfo<SocketAddr>>() {
         request.extensions_mut().insert(*peer);
     }
-    Ok(request)
+    Ok((request, envelope.resume))
 }
 
 /// What a browser's URL parser would percent-encode before it sends a path and query over HTTP.
@@ -232,7 +232,8 @@ mod tests {
             .0;
         let lasting = lasting_headers(&handshake.headers);
         let cookie = Some(HeaderValue::from_static("sid=1"));
-        virtual_request(method, &Bytes::copy_from_slice(event.as_bytes()), &handshake, &lasting, cookie)
+        let packet = Bytes::copy_from_slice(event.as_bytes());
+        virtual_request(method, &packet, &handshake, &lasting, cookie).map(|(request, _)| request)
     }
 
     fn target(data: &str, url: &str) -> String {

@@ -33,12 +33,7 @@ enum Handshake {
 }
 
 impl RequestSocket {
-    pub(crate) fn of_request(
-        socket: Arc<Socket>,
-        peer: Peer,
-        hub: Hub,
-        subscriptions: Arc<Subscriptions>,
-    ) -> Self {
+    pub(crate) fn of_request(socket: Arc<Socket>, peer: Peer, hub: Hub, subscriptions: Arc<Subscriptions>) -> Self {
         Self { peer, hub, subscriptions, handshake: Handshake::Of(socket) }
     }
 

@@ -6,6 +6,7 @@ mod hostile;
 #[cfg(target_os = "linux")]
 mod leak;
 mod parity;
+mod resume;
 mod support;
 mod tracing;
 mod traps;

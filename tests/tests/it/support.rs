@@ -152,6 +152,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: Body,
+    /// What an ack says of channels to a client that asked for positions; else null.
+    pub(crate) channels: serde_json::Value,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,6 +172,7 @@ impl Answer {
             status: head.status.as_u16(),
             body: Body::of_http(&head.headers, &bytes),
             headers: joined(&head.headers),
+            channels: serde_json::Value::Null,
         }
     }
 
@@ -257,6 +260,22 @@ impl Client {
         let mut client = Self::open(server.address, "/socket.io", eio, headers).await;
         client.enter().await;
         client
+    }
+
+    /// Our own client, which says who it is and is told positions.
+    pub(crate) async fn resuming(server: &Server, client: &str) -> Self {
+        let mut socket = Self::open(server.address, "/socket.io", Eio::V4, &[]).await;
+        socket.send(format!(r#"40{{"catamaran":{{"client":"{client}"}}}}"#)).await;
+        assert!(matches!(socket.receive().await, Packet::Other(connected) if connected.starts_with("40")));
+        socket
+    }
+
+    /// Asks, saying where this client was in the channels it subscribes to again.
+    pub(crate) async fn resume(&mut self, url: &str, positions: &str) -> Answer {
+        self.last_id += 1;
+        let id = self.last_id;
+        self.send(format!(r#"42{id}["get",{{"url":"{url}","resume":{positions}}}]"#)).await;
+        self.ack(id).await
     }
 
     /// Opens the connection alone, without a namespace.
@@ -408,6 +427,8 @@ struct Reply {
     headers: BTreeMap<String, String>,
     #[serde(rename = "statusCode")]
     status: u16,
+    #[serde(default)]
+    channels: serde_json::Value,
 }
 
 /// A `null` is a body, an absent key is none.
@@ -419,11 +440,12 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<B
 pub(crate) fn ack(text: &str, attachment: Option<Vec<u8>>) -> Packet {
     let bracket = text.find('[').expect("an ack has an array");
     let id = text[..bracket].parse().expect("an ack has a number");
-    let [Reply { body, headers, status }]: [Reply; 1] = serde_json::from_str(&text[bracket..]).expect("one reply");
+    let [Reply { body, headers, status, channels }]: [Reply; 1] =
+        serde_json::from_str(&text[bracket..]).expect("one reply");
     let body = match (attachment, body) {
         (Some(bytes), Some(_)) => Body::Bytes(bytes),
         (_, Some(json)) => Body::Json(json.get().to_owned()),
         (_, None) => Body::None,
     };
-    Packet::Ack(id, Answer { status, headers, body })
+    Packet::Ack(id, Answer { status, headers, body, channels })
 }
