@@ -1,0 +1,92 @@
+//! The clients: Socket.IO packets over a websocket, and HTTP over a connection that is kept alive.
+
+use std::net::SocketAddr;
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config, tungstenite::protocol::WebSocketConfig};
+
+/// A connected socket.
+pub(crate) struct Socket<S> {
+    stream: WebSocketStream<S>,
+    next_id: u64,
+}
+
+impl Socket<TcpStream> {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
+        Self::over(tcp(address).await).await
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
+    pub(crate) async fn over(stream: S) -> Self {
+        // Thousands of clients share this process, and the usual buffers take 256 KiB each.
+        let config = WebSocketConfig::default().read_buffer_size(4096).write_buffer_size(4096);
+        let url = "ws://localhost/socket.io/?EIO=4&transport=websocket";
+        let (stream, _) = client_async_with_config(url, stream, Some(config)).await.expect("a websocket");
+        let mut socket = Self { stream, next_id: 0 };
+        assert!(socket.next().await.starts_with('0'), "the engine opens");
+        socket.stream.send("40".into()).await.expect("a packet is sent");
+        assert!(socket.next().await.starts_with("40"), "the namespace opens");
+        socket
+    }
+
+    /// Sends an event `count` times at once, and checks the ack of each.
+    pub(crate) async fn ask(&mut self, count: u64, event: &str, ack: &str) {
+        let first = self.next_id;
+        self.next_id += count;
+        for id in first..self.next_id {
+            self.stream.feed(format!("42{id}{event}").into()).await.expect("a packet is sent");
+        }
+        self.stream.flush().await.expect("packets are sent");
+        for id in first..self.next_id {
+            let packet = self.next().await;
+            let own = packet.strip_prefix("43").and_then(|rest| rest.strip_prefix(&id.to_string()));
+            assert_eq!(own, Some(ack), "the ack of {event}, whole: {packet}");
+        }
+    }
+
+    /// The next packet that is no ping.
+    pub(crate) async fn next(&mut self) -> String {
+        loop {
+            let message = self.stream.next().await.expect("the connection stays open").expect("a websocket message");
+            let text = message.into_text().expect("a packet of text");
+            if text.as_str() != "2" {
+                return text.as_str().to_owned();
+            }
+            self.stream.send("3".into()).await.expect("a packet is sent");
+        }
+    }
+}
+
+/// An HTTP connection.
+pub(crate) struct Http {
+    stream: TcpStream,
+    answer: Vec<u8>,
+}
+
+impl Http {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
+        Self { stream: tcp(address).await, answer: Vec::new() }
+    }
+
+    /// Sends a request and checks its answer.
+    pub(crate) async fn ask(&mut self, request: &str, body: &str) {
+        self.stream.write_all(request.as_bytes()).await.expect("a request is sent");
+        self.answer.clear();
+        while !self.answer.ends_with(body.as_bytes()) {
+            let read = self.stream.read_buf(&mut self.answer).await.expect("an answer");
+            assert!(read > 0, "the answer to {request:?} was {:?}", String::from_utf8_lossy(&self.answer));
+        }
+        assert!(self.answer.starts_with(b"HTTP/1.1 200 "), "{:?}", String::from_utf8_lossy(&self.answer));
+    }
+}
+
+async fn tcp(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).await.expect("a connection");
+    stream.set_nodelay(true).expect("small packets are sent at once");
+    stream
+}

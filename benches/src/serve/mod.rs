@@ -1,0 +1,52 @@
+//! The servers under test. Each answers alike, byte for byte.
+
+pub(crate) mod by_hand;
+pub(crate) mod catamaran;
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+use tokio::{net::TcpListener, runtime::Builder};
+
+/// What `GET /hello` answers.
+#[derive(Serialize)]
+pub(crate) struct Greeting {
+    pub(crate) message: &'static str,
+}
+
+/// What is echoed and published.
+#[derive(Clone, Deserialize, Serialize)]
+pub(crate) struct Note {
+    pub(crate) id: u64,
+    pub(crate) text: String,
+    pub(crate) tags: Vec<String>,
+}
+
+impl Note {
+    /// A note that is this many bytes of JSON.
+    pub(crate) fn of(bytes: usize) -> Self {
+        let mut note = Self { id: 0, text: String::new(), tags: vec!["river".into(), "sea".into()] };
+        note.text = "n".repeat(bytes - note.json().len());
+        note
+    }
+
+    pub(crate) fn json(&self) -> String {
+        serde_json::to_string(self).expect("a note is JSON")
+    }
+}
+
+/// Serves until killed. One thread, so that figures are CPU time of the work and not of workers looking for some.
+pub(crate) fn run(role: &str) {
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime for the server");
+    runtime.block_on(async {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        println!("{}", listener.local_addr().expect("the address"));
+        match role {
+            "catamaran" => catamaran::app().serve_on(listener).await.expect("an application without mistakes"),
+            "socketioxide" => by_hand::serve(listener, by_hand::sockets()).await,
+            "silent" => by_hand::serve(listener, by_hand::silent_sockets()).await,
+            "axum" => by_hand::serve(listener, by_hand::routes()).await,
+            _ => panic!("there is no server `{role}`"),
+        }
+    });
+}
