@@ -818,6 +818,7 @@
 
     /** @param {any} data */
     frame(data) {
+      if (this.ended) return;
       this.heard = Date.now();
       this.probing = false;
       try {
