@@ -525,7 +525,7 @@
       [method](url, data, last) {
         if (typeof data === 'function') [data, last] = [{}, data];
         const more = typeof last === 'object' ? last : {};
-        return this.request({ ...more, method, url, data }, last === more ? undefined : last);
+        return this.request({ ...more, method, url, [method === 'post' ? 'data' : 'params']: data }, last === more ? undefined : last);
       },
     });
   }
