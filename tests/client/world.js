@@ -89,8 +89,11 @@ class FakeWebSocket {
 }
 
 class World {
-  /** @param {{ script?: Record<string, string>, page?: boolean, globals?: object }} options a `script` tag makes a page */
-  constructor({ script, page = !!script, globals = {} } = {}) {
+  /**
+   * @param {{ script?: Record<string, string>, page?: boolean, module?: boolean, globals?: object }} options
+   *   a `script` tag makes a page; `module`: imported, so neither a script tag nor CommonJS
+   */
+  constructor({ script, page = !!script, module = false, globals = {} } = {}) {
     this.now = 1000000;
     this.timers = [];
     this.sockets = [];
@@ -114,9 +117,11 @@ class World {
       ...globals,
     };
     if (page) this.furnish(sandbox, script);
-    if (!script) sandbox.module = { exports: {} };
+    if (!script && !module) sandbox.module = { exports: {} };
     this.global = vm.createContext(sandbox);
     SCRIPT.runInContext(this.global);
+    // Where catamaran.io.mjs looks.
+    sandbox.found = vm.runInContext("globalThis[Symbol.for('catamaran.io.js')]", this.global);
     this.catamaran = sandbox.module && sandbox.module.exports;
   }
 
