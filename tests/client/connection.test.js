@@ -186,6 +186,16 @@ test('a connection that does not last 10 s does not shorten the wait', async () 
   socket.disconnect();
 });
 
+test('a page that asks to reconnect starts the waits anew', async () => {
+  const world = new World();
+  const socket = await world.connect();
+  assert.deepEqual(await delays(world, 2), [300, 600]);
+  world.socket.drop();
+  socket.reconnect();
+  await settle();
+  assert.deepEqual(await delays(world, 1), [300]);
+});
+
 test('attempts may be limited, or none made', async () => {
   const world = new World();
   const socket = await world.connect({ reconnectionAttempts: 2, reconnectionDelay: 10, reconnectionDelayMax: 15 });

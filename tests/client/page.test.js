@@ -56,11 +56,14 @@ test('the environment is told by the URL of the script, or by the page', () => {
 });
 
 test('production says nothing on the console', async () => {
-  for (const [environment, lines] of [['production', 0], ['development', 1]]) {
+  for (const [environment, lines] of [['production', 0], ['development', 2]]) {
     const world = new World({ script: { environment } });
     await world.advance(0);
     world.socket.accept();
     world.socket.emit('sails:parseError', { code: 'x' });
+    world.socket.drop();
+    await world.advance(300);
+    world.socket.drop();
     assert.equal(world.logged.length, lines);
   }
 });

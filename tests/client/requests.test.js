@@ -268,6 +268,20 @@ test('a signal aborts a request, queued or in flight, with its reason', async ()
   assert.equal(world.socket.requests.length, 1);
 });
 
+test('a signal that is used for many requests is not left with listeners', async () => {
+  const world = new World();
+  const socket = await world.connected();
+  const { signal } = new AbortController();
+  const listeners = new Set();
+  signal.addEventListener = (_, listener) => listeners.add(listener);
+  signal.removeEventListener = (_, listener) => listeners.delete(listener);
+  const asked = socket.get('/a', {}, { signal });
+  assert.equal(listeners.size, 1);
+  world.socket.answer(HELLO);
+  await asked;
+  assert.equal(listeners.size, 0);
+});
+
 test('the queue is bounded in number and in time', async () => {
   const world = new World();
   const socket = await world.connect({ queueLimit: 2, queueExpiry: 5000, timeout: 100000 });

@@ -246,6 +246,16 @@ test('what was left is forgotten', async () => {
   assert.deepEqual([urls(world), heard.length], [[], 1]);
 });
 
+test('a request that made two subscriptions is repeated for the one that is left', async () => {
+  const world = new World();
+  const socket = await connected(world);
+  socket.get('/both');
+  world.socket.answer(answer({ one: ['epoch-aa', 1, 'fresh'], two: ['epoch-aa', 2, 'fresh'] }));
+  world.socket.emit('$left', 'one', 'banned');
+  await reconnect(world);
+  assert.deepEqual(resumes(world), [{ two: ['epoch-aa', 2] }]);
+});
+
 test('a subscription that expired is renewed with what the client has by then', async () => {
   const world = new World();
   let token = 0;
@@ -381,6 +391,14 @@ test('a server that drains gets no new request, answers the old ones, and is lef
   world.socket.answer({ statusCode: 200 }, '/c');
   assert.equal((await waiting).statusCode, 200);
   assert.deepEqual(heard, [['disconnect', 'transport close'], ['connect']]);
+});
+
+test('a server that drains is left at once if it owes no answer', async () => {
+  const world = new World();
+  await connected(world);
+  world.socket.emit('$drain', { after_ms: 0 });
+  await world.advance(0);
+  assert.equal(world.sockets.length, 2);
 });
 
 test('a server that drains and does not answer is left all the same', async () => {
