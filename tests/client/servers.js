@@ -13,7 +13,7 @@ const ROUTES = {
   'GET /moved': () => [302, 'moved', { location: '/hello' }],
   'GET /header': () => [200, 'x', { 'x-set-header': 'Val' }],
   'GET /silence': () => undefined,
-  'GET /kick': ({ socket }) => void socket.disconnect(true),
+  'GET /kick': ({ socket }) => void socket.disconnect(),
   'GET /shout': ({ socket }) => (socket.emit('shout', { loud: true }), [200, 'shouted']),
 };
 for (const method of ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'HEAD']) {
