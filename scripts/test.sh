@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything that CI checks, in order. Installs what is missing first: npm packages, cargo-deny, and on Debian, as root
-# or by sudo, nodejs and npm; elsewhere it says what to install and stops.
+# or by sudo, nodejs, npm and chromium; elsewhere it says what to install and stops.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -28,6 +28,7 @@ fi
 need cc gcc libc6-dev
 need node nodejs npm
 need npm npm
+need chromium chromium
 command -v cargo-deny >/dev/null || cargo install cargo-deny --version '^0.20' --locked --quiet
 
 # The load tests hold thousands of sockets.
@@ -40,7 +41,7 @@ step "lints"
 cargo clippy --workspace --all-targets --locked -- -D warnings
 
 step "tests"
-cargo test --workspace --locked
+CATAMARAN_LEAK_CYCLES=50000 cargo test --workspace --locked
 
 step "docs"
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked

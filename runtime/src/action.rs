@@ -23,15 +23,6 @@ pub struct Action<S> {
     pub call: fn(Call<S>) -> Reply,
 }
 
-impl<S> Action<S> {
-    /// The same action at another path, as `actions!` needs it for its prefix.
-    #[doc(hidden)]
-    pub const fn at(self, path: &'static str) -> Self {
-        let route = Route { path, ..self.route };
-        Self { route, call: self.call }
-    }
-}
-
 impl<S> Clone for Action<S> {
     fn clone(&self) -> Self {
         *self
@@ -77,7 +68,19 @@ struct Names(&'static [&'static str]);
 #[derive(Debug)]
 pub struct Param<const N: usize, T>(pub T);
 
-impl<const N: usize, T: FromStr, S: Send + Sync> FromRequestParts<S> for Param<N, T> {
+/// A value that a parameter of a path can be read as.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be read from the path",
+    label = "does not implement `FromStr`",
+    note = "an argument named like a `{{parameter}}` is read from the path; if this one is not meant to be, rename the argument, or the parameter",
+    note = "implement `FromStr` for it, or take `Path<T>`, which reads any `Deserialize` type"
+)]
+pub trait FromPath: FromStr {}
+
+#[diagnostic::do_not_recommend]
+impl<T: FromStr> FromPath for T {}
+
+impl<const N: usize, T: FromPath, S: Send + Sync> FromRequestParts<S> for Param<N, T> {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
@@ -99,6 +102,7 @@ impl<const N: usize, T: FromStr, S: Send + Sync> FromRequestParts<S> for Param<N
     message = "`{Self}` cannot be an argument of an action",
     label = "not an extractor for the state `{S}`",
     note = "an argument named like a `{{parameter}}` of the path is read from the path; every other argument is an axum extractor",
+    note = "an extractor of your own that reads state needs a controller that says which: `#[controller(\"/x\", state = AppState)]`",
     note = "an extractor that reads the body, like `Json<T>`, must be the last argument"
 )]
 pub trait Part<S>: Sized + Send {
@@ -116,7 +120,8 @@ impl<T: FromRequestParts<S> + Send, S: Sync> Part<S> for T {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an argument of an action",
     label = "not an extractor for the state `{S}`",
-    note = "an argument named like a `{{parameter}}` of the path is read from the path; every other argument is an axum extractor"
+    note = "an argument named like a `{{parameter}}` of the path is read from the path; every other argument is an axum extractor",
+    note = "an extractor of your own that reads state needs a controller that says which: `#[controller(\"/x\", state = AppState)]`"
 )]
 pub trait Last<S, M>: Sized + Send {
     #[doc(hidden)]
@@ -140,10 +145,34 @@ pub trait Answer {
     fn answer(self) -> Response;
 }
 
+#[diagnostic::do_not_recommend]
 impl<T: IntoResponse> Answer for T {
     fn answer(self) -> Response {
         self.into_response()
     }
+}
+
+/// A state that can be had from the state `S`; `M` is always `()`.
+#[diagnostic::on_unimplemented(
+    message = "the state `{S}` does not provide `{Self}`",
+    label = "an action of this controller takes `State<{Self}>`",
+    note = "say which state the controller has: `actions! {{ \"/x\", state = AppState => .. }}`",
+    note = "if `{S}` is that state, implement `FromRef<{S}>` for `{Self}`"
+)]
+pub trait PartOf<S, M>: FromRef<S> {}
+
+#[diagnostic::do_not_recommend]
+impl<S, T: FromRef<S>> PartOf<S, ()> for T {}
+
+/// Runs an action on the part of a controller's state that it asks for.
+pub fn lift<S, T: FromRef<S>>(call: Call<S>, run: fn(Call<T>) -> Reply) -> Reply {
+    let Call { request, state, params } = call;
+    run(Call { request, state: Arc::new(T::from_ref(&state)), params })
+}
+
+/// Stands in for an action that did not compile, so that the error about it is the only one.
+pub fn rejected<S>(_: Call<S>) -> Reply {
+    unreachable!("a program with a rejected action does not compile")
 }
 
 /// Runs an action that takes no argument.

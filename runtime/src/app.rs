@@ -19,7 +19,8 @@ use crate::{
     controller::Table,
     endpoint::Endpoints,
     finish::Finish,
-    server,
+    hub::Hub,
+    route, server,
     socket::{self, Dispatcher},
 };
 
@@ -51,10 +52,13 @@ const MAX_ATTACHMENTS: usize = 10;
 pub struct App<S: 'static> {
     state: S,
     tables: Vec<Table<S>>,
-    maps: Vec<Box<dyn FnOnce(Router) -> Router + Send>>,
-    socketios: Vec<Box<dyn FnOnce(&SocketIo) + Send>>,
+    maps: Vec<Map>,
+    socketios: Vec<Setup>,
     settings: Settings,
 }
+
+type Map = Box<dyn FnOnce(Router) -> Router + Send>;
+type Setup = Box<dyn FnOnce(&SocketIo) + Send>;
 
 struct Settings {
     timeout: Duration,
@@ -190,7 +194,8 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
-    /// How many requests of one socket may wait for their answers, 64 by default; the next one is answered with 429.
+    /// How many requests of one socket may wait for their answers, 64 by default and 512 at most; the next one is
+    /// answered with 429.
     #[must_use]
     pub fn max_in_flight(mut self, requests: usize) -> Self {
         self.settings.max_in_flight = requests;
@@ -276,22 +281,28 @@ impl<S: Send + Sync + 'static> App<S> {
     }
 
     fn build(self) -> Result<(Router, SocketIo), ServeError> {
+        let routes: Vec<Route> = self.routes().copied().collect();
         let Self { state, tables, maps, socketios, settings } = self;
+        settings.check()?;
+        let path = settings.path.trim_end_matches('/').to_owned();
+        route::check(&routes, &[&format!("{path}/")]).map_err(ServeError::Routes)?;
+
         let state = Arc::new(state);
         let endpoints = Endpoints { timeout: settings.timeout };
         let controllers = tables.iter().flat_map(|table| table.controllers);
         let ours =
             controllers.fold(Router::new(), |router, controller| router.merge(controller.mount(&state, endpoints)));
         let router = maps.into_iter().fold(ours, |router, map| map(router));
-        let router = router.layer(DefaultBodyLimit::max(settings.max_request_bytes)).layer(Finish);
+        let hub = Hub::default();
+        let router = router.layer(DefaultBodyLimit::max(settings.max_request_bytes)).layer(Finish { hub: hub.clone() });
 
-        let path = settings.path.trim_end_matches('/').to_owned();
         let (engine, io) = settings.engine(&path).build_svc();
         let dispatcher = Dispatcher {
             router: router.clone(),
             timeout: settings.timeout,
             max_in_flight: settings.max_in_flight,
             max_queued_bytes: 4 * settings.max_request_bytes,
+            hub: hub.clone(),
         };
         socket::attach(&io, Arc::new(dispatcher));
         for setup in socketios {
@@ -303,6 +314,23 @@ impl<S: Send + Sync + 'static> App<S> {
 }
 
 impl Settings {
+    fn check(&self) -> Result<(), ServeError> {
+        let mistake = if !self.path.starts_with('/') || self.path.trim_matches('/').is_empty() {
+            "`socket_path` must be a path below the root, such as \"/socket.io\""
+        } else if self.path.contains(['{', '}', '?', '#']) {
+            "`socket_path` must be a plain path, without parameters or a query"
+        } else if self.max_in_flight == 0 || self.max_in_flight > SEND_BUFFER / 2 {
+            "`max_in_flight` must be from 1 to 512"
+        } else if self.timeout.is_zero() || self.ping_interval.is_zero() || self.ping_timeout.is_zero() {
+            "`timeout` and both times of `heartbeat` must be longer than nothing"
+        } else if !self.websocket && !self.polling {
+            "`transports` must name at least one"
+        } else {
+            return Ok(());
+        };
+        Err(ServeError::Setting(mistake))
+    }
+
     fn engine(&self, path: &str) -> SocketIoBuilder {
         let packet = self.max_request_bytes + ENVELOPE_BYTES;
         let parser = ParserConfig::common().max_incoming_binaries(MAX_ATTACHMENTS).max_incoming_binary_buf_size(packet);
@@ -320,5 +348,57 @@ impl Settings {
             (false, true) => builder.transports([TransportType::Polling]),
             _ => builder.transports([TransportType::Websocket]),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Controller, Method, Reach, controller::Mount};
+
+    fn mistake(app: App<()>) -> String {
+        app.into_router().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_setting_that_makes_no_sense_is_refused_at_start() {
+        for app in [
+            App::new(()).socket_path("socket.io"),
+            App::new(()).socket_path("/"),
+            App::new(()).socket_path("/{tenant}/socket.io"),
+            App::new(()).max_in_flight(0),
+            App::new(()).max_in_flight(1000),
+            App::new(()).timeout(Duration::ZERO),
+            App::new(()).transports([]),
+        ] {
+            assert!(mistake(app).contains("must"));
+        }
+    }
+
+    const fn route(path: &'static str, action: &'static str) -> Route {
+        let (module, file) = ("app", "src/app.rs");
+        Route { method: Method::Get, path, reach: Reach::Both, action, module, file, line: 7, doc: "", params: &[] }
+    }
+
+    fn table(routes: &'static [Route]) -> Table<()> {
+        static NOTHING: Controller<()> = Controller { routes: &[], actions: &[] };
+        static PARTS: [&'static dyn Mount<()>; 1] = [&NOTHING];
+        Table { routes, controllers: &PARTS }
+    }
+
+    #[test]
+    fn a_second_table_that_clashes_is_refused_by_name() {
+        static FIRST: [Route; 1] = [route("/hello", "hello")];
+        static SECOND: [Route; 1] = [route("/hello", "shadow")];
+        let text = mistake(App::new(()).mount(table(&FIRST)).mount(table(&SECOND)));
+        assert!(text.contains("app::hello") && text.contains("app::shadow") && text.contains("src/app.rs:7"), "{text}");
+    }
+
+    #[test]
+    fn a_route_under_the_configured_path_is_refused_by_name() {
+        static ROUTES: [Route; 1] = [route("/live/feed", "feed")];
+        assert!(App::new(()).mount(table(&ROUTES)).into_router().is_ok());
+        let text = mistake(App::new(()).mount(table(&ROUTES)).socket_path("/live"));
+        assert!(text.contains("app::feed") && text.contains("/live"), "{text}");
     }
 }

@@ -2,12 +2,9 @@
 
 use std::{fmt, marker::PhantomData, sync::Arc};
 
-use axum::{
-    Router,
-    extract::{FromRef, FromRequestParts},
-};
+use axum::{Router, extract::FromRef};
 
-use crate::{Action, Route, endpoint::Endpoints};
+use crate::{Action, Route, endpoint::Endpoints, policy::Policy};
 
 /// A list of actions that share a state `S`.
 ///
@@ -19,56 +16,64 @@ pub struct Controller<S: 'static> {
     pub actions: &'static [Action<S>],
 }
 
-impl<S: 'static> Controller<S> {
-    /// The same controller behind a policy `P`: an extractor that runs before each of its actions.
-    #[doc(hidden)]
-    pub const fn guarded<P>(self) -> Guarded<S, P> {
-        Guarded { actions: self.actions, policy: PhantomData }
-    }
-}
-
 impl<S> fmt::Debug for Controller<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.routes).finish()
     }
 }
 
-/// A controller behind a policy, as `admin => RequireAdmin` in `routes!` makes it.
-pub struct Guarded<S: 'static, P> {
-    actions: &'static [Action<S>],
-    policy: PhantomData<fn() -> P>,
-}
-
-impl<S, P> fmt::Debug for Guarded<S, P> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.actions).finish()
-    }
-}
-
-/// A policy: an extractor whose rejection is the answer of whom it does not let in.
+/// A controller whose own state is known once the application's state `S` is.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot guard a controller",
-    label = "not an extractor for the application state `{S}`",
-    note = "a policy is a type that implements `FromRequestParts`; its rejection is the answer of whom it does not let in"
+    message = "`{Self}` cannot be mounted on the state `{S}`",
+    note = "`routes!` takes controllers and actions, e.g. `routes![hello, chat, admin => RequireAdmin]`"
 )]
-pub trait Policy<S>: Send + 'static {
+pub trait Mountable<S>: Sync {
     #[doc(hidden)]
-    fn admit(
-        parts: &mut axum::http::request::Parts,
-        state: &S,
-    ) -> impl Future<Output = Result<(), axum::response::Response>> + Send;
+    type State: Send + Sync + 'static;
+    #[doc(hidden)]
+    fn bind(&self, state: &Arc<S>) -> (&'static [Action<Self::State>], Arc<Self::State>);
 }
 
-impl<S: Send + Sync, P: FromRequestParts<S> + Send + 'static> Policy<S> for P {
-    async fn admit(parts: &mut axum::http::request::Parts, state: &S) -> Result<(), axum::response::Response> {
-        match P::from_request_parts(parts, state).await {
-            Ok(_) => Ok(()),
-            Err(rejection) => Err(axum::response::IntoResponse::into_response(rejection)),
-        }
+/// A controller says its state, which is a part of the application's.
+impl<S, T> Mountable<S> for Controller<T>
+where
+    T: FromRef<S> + Send + Sync + 'static,
+{
+    type State = T;
+    fn bind(&self, state: &Arc<S>) -> (&'static [Action<T>], Arc<T>) {
+        (self.actions, Arc::new(T::from_ref(state)))
     }
+}
+
+/// An action that takes an extractor of the application's own fits any state that this extractor reads, so its
+/// `CONTROLLER` is a generic function.
+impl<S, F> Mountable<S> for F
+where
+    S: Send + Sync + 'static,
+    F: Fn() -> Controller<S> + Sync,
+{
+    type State = S;
+    fn bind(&self, state: &Arc<S>) -> (&'static [Action<S>], Arc<S>) {
+        (self().actions, state.clone())
+    }
+}
+
+/// A controller behind a policy `P`, as `admin => RequireAdmin` in `routes!` makes it.
+#[derive(Debug)]
+pub struct Guarded<C, P> {
+    /// What it guards.
+    pub controller: C,
+    /// The policy, which is a type without a value.
+    pub policy: PhantomData<fn() -> P>,
 }
 
 /// What the table needs of a controller once the application's state `S` is known.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be mounted on the state `{S}`",
+    label = "does not fit the state `{S}`",
+    note = "a controller's state is a part of the application's: implement `FromRef<{S}>` for it, or give `App::new` the state that holds it",
+    note = "a policy, as in `routes![admin => RequireAdmin]`, is an extractor for the application's state"
+)]
 pub trait Mount<S>: Sync {
     #[doc(hidden)]
     fn mount(&self, state: &Arc<S>, endpoints: Endpoints) -> Router;
@@ -76,24 +81,34 @@ pub trait Mount<S>: Sync {
 
 impl<S, T> Mount<S> for Controller<T>
 where
-    S: Send + Sync + 'static,
     T: FromRef<S> + Send + Sync + 'static,
 {
     fn mount(&self, state: &Arc<S>, endpoints: Endpoints) -> Router {
-        let own = Arc::new(T::from_ref(state));
-        endpoints.router(self.actions, &own)
+        let (actions, own) = self.bind(state);
+        endpoints.router(actions, &own)
     }
 }
 
-impl<S, T, P> Mount<S> for Guarded<T, P>
+impl<S, F> Mount<S> for F
 where
     S: Send + Sync + 'static,
-    T: FromRef<S> + Send + Sync + 'static,
+    F: Fn() -> Controller<S> + Sync,
+{
+    fn mount(&self, state: &Arc<S>, endpoints: Endpoints) -> Router {
+        let (actions, own) = self.bind(state);
+        endpoints.router(actions, &own)
+    }
+}
+
+impl<S, C, P> Mount<S> for Guarded<C, P>
+where
+    S: Send + Sync + 'static,
+    C: Mountable<S>,
     P: Policy<S>,
 {
     fn mount(&self, state: &Arc<S>, endpoints: Endpoints) -> Router {
-        let own = Arc::new(T::from_ref(state));
-        endpoints.guarded_router::<S, T, P>(self.actions, &own, state)
+        let (actions, own) = self.controller.bind(state);
+        endpoints.guarded_router::<S, C::State, P>(actions, &own, state)
     }
 }
 

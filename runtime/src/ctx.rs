@@ -4,7 +4,7 @@ use std::{fmt, marker::PhantomData};
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 
-use crate::{Error, Reach, RequestSocket};
+use crate::{Error, Hub, Reach, RequestSocket};
 
 /// A request over HTTP or over a socket: the default of [`Ctx`].
 #[derive(Clone, Copy, Debug)]
@@ -70,10 +70,21 @@ impl Via for Socket {
 /// An action that is asked over the wrong transport does not run: over HTTP the answer is 426, over a socket 400.
 pub struct Ctx<T: Via = Any> {
     held: T::Held,
+    hub: Hub,
     via: PhantomData<T>,
 }
 
 impl<T: Via> Ctx<T> {
+    /// A context of a request; none if the request came over a transport that `T` rules out.
+    pub(crate) fn of(socket: Option<RequestSocket>, hub: Hub) -> Option<Self> {
+        T::hold(socket).map(|held| Self { held, hub, via: PhantomData })
+    }
+
+    /// The channels of the application.
+    pub fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
     /// The requesting socket: `&RequestSocket` in a `Ctx<Socket>`, `Option<&RequestSocket>` in a plain `Ctx`.
     pub fn socket(&self) -> <Self as MayHaveSocket>::Borrowed<'_>
     where
@@ -85,7 +96,7 @@ impl<T: Via> Ctx<T> {
 
 impl<T: Via> Clone for Ctx<T> {
     fn clone(&self) -> Self {
-        Self { held: self.held.clone(), via: PhantomData }
+        Self { held: self.held.clone(), hub: self.hub.clone(), via: PhantomData }
     }
 }
 
@@ -100,9 +111,8 @@ impl<T: Via, S: Send + Sync> FromRequestParts<S> for Ctx<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
         let socket = parts.extensions.get::<RequestSocket>().cloned();
-        T::hold(socket)
-            .map(|held| Self { held, via: PhantomData })
-            .ok_or_else(|| Error::wrong_transport(T::REACH, None))
+        let hub = parts.extensions.get::<Hub>().cloned().unwrap_or_default();
+        Self::of(socket, hub).ok_or_else(|| Error::wrong_transport(T::REACH, None))
     }
 }
 
@@ -136,6 +146,24 @@ impl MayHaveSocket for Ctx<Socket> {
     }
 }
 
+/// A context that holds a socket for certain.
+#[diagnostic::on_unimplemented(
+    message = "`subscribe` needs a requesting socket, and this action may have none",
+    label = "`{Self}` does not guarantee a socket",
+    note = "in an action that answers both transports write `if let Some(socket) = ctx.socket() {{ socket.subscribe(..).await?; }}`",
+    note = "or take `ctx: Ctx<Socket>`: the action then answers sockets only"
+)]
+pub trait HasSocket {
+    #[doc(hidden)]
+    fn certain(&self) -> &RequestSocket;
+}
+
+impl HasSocket for Ctx<Socket> {
+    fn certain(&self) -> &RequestSocket {
+        &self.held
+    }
+}
+
 /// Asks the compiler whether an argument's type is a context, and for which reach.
 #[derive(Debug)]
 pub struct Probe<T>(PhantomData<T>);
@@ -164,4 +192,14 @@ pub const fn reach(declared: &[Option<Reach>]) -> Reach {
         i += 1;
     }
     reach
+}
+
+/// Fails at the caller when an argument is a context although an earlier one is, too.
+#[track_caller]
+pub const fn alone(earlier: &[Option<Reach>], this: Option<Reach>) {
+    let mut i = 0;
+    while i < earlier.len() {
+        assert!(earlier[i].is_none() || this.is_none(), "an action takes one context");
+        i += 1;
+    }
 }

@@ -23,7 +23,7 @@ use tower_service::Service;
 use crate::{
     Action, Error, Method, Reach, RequestSocket, Route,
     action::{Call, Reply},
-    controller::Policy,
+    policy::Policy,
 };
 
 /// Makes the services behind the routes of an application.

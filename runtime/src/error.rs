@@ -192,13 +192,13 @@ impl IntoResponse for Error {
 pub enum ServeError {
     /// The address is in use, not this machine's, or not allowed.
     #[error("cannot listen: {0}")]
-    Bind(#[source] std::io::Error),
+    Bind(#[from] std::io::Error),
     /// Two mounted tables answer the same requests, or a route lies where the application serves something else.
     #[error("{0}")]
     Routes(String),
     /// A setting makes no sense.
     #[error("{0}")]
-    Setting(String),
+    Setting(&'static str),
 }
 
 impl fmt::Debug for ServeError {

@@ -1,4 +1,4 @@
-//! The outermost layer of the application's router, the same for both transports: the span of a request, a panic
+//! The outermost layer of the application's router, the same for both transports: the hub, the span of a request, a panic
 //! outside our actions, and the body of an answer that nobody gave.
 
 use std::{
@@ -22,23 +22,26 @@ use tower_layer::Layer;
 use tower_service::Service;
 use tracing::{Span, field};
 
-use crate::{Error, RequestSocket};
+use crate::{Error, Hub, RequestSocket};
 
 /// Wraps every route and the fallback, however the application combined them.
-#[derive(Clone, Copy)]
-pub(crate) struct Finish;
+#[derive(Clone)]
+pub(crate) struct Finish {
+    pub(crate) hub: Hub,
+}
 
 impl Layer<Route> for Finish {
     type Service = Finishing;
 
     fn layer(&self, inner: Route) -> Finishing {
-        Finishing { inner }
+        Finishing { inner, hub: self.hub.clone() }
     }
 }
 
 #[derive(Clone)]
 pub(crate) struct Finishing {
     inner: Route,
+    hub: Hub,
 }
 
 impl Service<Request> for Finishing {
@@ -50,7 +53,8 @@ impl Service<Request> for Finishing {
         Service::<Request>::poll_ready(&mut self.inner, cx)
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        request.extensions_mut().insert(self.hub.clone());
         let span = span(&request);
         let guarded = span.in_scope(|| AssertUnwindSafe(self.inner.call(request)).catch_unwind());
         Finished { guarded, span, started: Instant::now() }

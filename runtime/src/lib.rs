@@ -1,8 +1,5 @@
 //! Write an action once; it answers over HTTP and over Socket.IO.
 
-// Generated code says `::catamaran`; this lets it stand inside the crate's own tests as well.
-extern crate self as catamaran;
-
 mod action;
 mod app;
 mod controller;
@@ -10,19 +7,39 @@ mod ctx;
 mod endpoint;
 mod error;
 mod finish;
+mod hub;
+mod params;
+mod policy;
 pub mod prelude;
 mod route;
 mod server;
 mod socket;
+pub mod test;
 
 pub use action::{Action, NoState};
 pub use app::App;
-pub use catamaran_macros::{action, actions, controller, routes};
 pub use controller::{Controller, Table};
 pub use ctx::{Any, Ctx, Http, Socket};
 pub use error::{Error, Result, ServeError};
+pub use hub::{Channel, EncodeError, Event, Hub, Outcome, SubscribeError, Subscribing, Untyped, UntypedEvent};
+pub use params::Params;
 pub use route::{Method, Reach, Route};
 pub use socket::RequestSocket;
+pub use socketioxide::TransportType;
+
+// The macros are documented here and not in their own crate, so that their examples compile.
+#[doc = include_str!("docs/event.md")]
+pub use catamaran_macros::Event;
+#[doc = include_str!("docs/action.md")]
+pub use catamaran_macros::action;
+#[doc = include_str!("docs/actions.md")]
+pub use catamaran_macros::actions;
+#[doc = include_str!("docs/channel.md")]
+pub use catamaran_macros::channel;
+#[doc = include_str!("docs/controller.md")]
+pub use catamaran_macros::controller;
+#[doc = include_str!("docs/routes.md")]
+pub use catamaran_macros::routes;
 
 #[doc(hidden)]
 #[path = "private.rs"]

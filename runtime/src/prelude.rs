@@ -1,3 +1,5 @@
 //! What most controllers need: `use catamaran::prelude::*;`.
 
-pub use crate::{App, Ctx, Http, RequestSocket, Socket, action, actions, controller, routes};
+pub use catamaran_macros::Event;
+
+pub use crate::{App, Ctx, Http, Hub, Params, RequestSocket, Socket, action, actions, channel, controller, routes};

@@ -1,1 +1,11 @@
-//! t
+//! What the tests share, and the documents of this repository as doctests.
+
+pub mod elsewhere;
+
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../../README.md")]
+    mod readme {}
+    #[doc = include_str!("../../docs/guide.md")]
+    mod guide {}
+}

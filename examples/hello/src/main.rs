@@ -5,6 +5,7 @@
 use axum::Json;
 use catamaran::prelude::*;
 use serde::Serialize;
+use tokio::net::TcpListener;
 
 #[derive(Serialize)]
 struct Greeting {
@@ -19,13 +20,13 @@ async fn hello() -> Json<Greeting> {
 
 #[tokio::main]
 async fn main() -> Result<(), catamaran::ServeError> {
-    let port = std::env::var("PORT").unwrap_or_else(|_| "1337".into());
-    let address = format!("127.0.0.1:{port}");
-
     let app = App::new(()).mount(routes![hello]);
     for route in app.routes() {
         println!("{route}");
     }
-    println!("listening on http://{address}");
-    app.serve(address).await
+
+    let port = std::env::var("PORT").unwrap_or_else(|_| "1337".into());
+    let listener = TcpListener::bind(format!("127.0.0.1:{port}")).await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    app.serve_on(listener).await
 }

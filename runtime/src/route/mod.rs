@@ -5,6 +5,9 @@ mod table;
 
 use std::fmt;
 
+pub use clash::{Clash, check, clash, settle};
+pub use table::{flatten, join, joined, text, total};
+
 /// The HTTP method of a route; over a socket it is the name of the event, in lower case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -82,4 +85,12 @@ pub struct Route {
     pub doc: &'static str,
     /// The names of the parameters in `path`, from left to right.
     pub params: &'static [&'static str],
+}
+
+impl fmt::Display for Route {
+    /// One line of a listing: `GET    /rooms/{id}                      both   app::rooms::show`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { method, path, reach, module, action, .. } = self;
+        write!(f, "{method:<6} {path:<32} {reach:<6} {module}::{action}")
+    }
 }

@@ -1,1 +1,100 @@
-//! Joining routes while compiling.
+//! Joining paths and route tables while compiling.
+
+use super::{Method, Reach, Route};
+
+/// The length of [`join`]'s answer.
+pub const fn joined(prefix: &str, path: &str) -> usize {
+    match (prefix.len(), path.len()) {
+        (0, _) => path.len(),
+        (_, 1) => prefix.len(),
+        _ => prefix.len() + path.len(),
+    }
+}
+
+/// The bytes of `path` under `prefix`; `/` under a prefix means the prefix itself.
+pub const fn join<const N: usize>(prefix: &str, path: &str) -> [u8; N] {
+    let (prefix, path) = (prefix.as_bytes(), path.as_bytes());
+    let mut bytes = [0; N];
+    let mut i = 0;
+    while i < N {
+        bytes[i] = if i < prefix.len() { prefix[i] } else { path[i - prefix.len()] };
+        i += 1;
+    }
+    bytes
+}
+
+/// What [`join`] made, as text.
+pub const fn text(bytes: &[u8]) -> &str {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(_) => panic!("two texts joined are a text"),
+    }
+}
+
+/// A path under a prefix, joined while compiling.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __join {
+    ($prefix:expr, $path:expr) => {{
+        const BYTES: [u8; $crate::__private::joined($prefix, $path)] = $crate::__private::join($prefix, $path);
+        $crate::__private::text(&BYTES)
+    }};
+}
+
+/// The route of a listed action under the prefix of its controller.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __under {
+    ($prefix:literal, $($action:ident)::+) => {
+        $($action)::+::ROUTES[0].at($crate::__private::join!($prefix, $($action)::+::ROUTES[0].path))
+    };
+}
+
+/// The number of routes in all controllers.
+pub const fn total(controllers: &[&[Route]]) -> usize {
+    let (mut total, mut i) = (0, 0);
+    while i < controllers.len() {
+        total += controllers[i].len();
+        i += 1;
+    }
+    total
+}
+
+/// The routes of all controllers, one after the other.
+pub const fn flatten<const N: usize>(controllers: &[&[Route]]) -> [Route; N] {
+    let mut routes = [Route::NONE; N];
+    let (mut n, mut i) = (0, 0);
+    while i < controllers.len() {
+        let mut j = 0;
+        while j < controllers[i].len() {
+            routes[n] = controllers[i][j];
+            n += 1;
+            j += 1;
+        }
+        i += 1;
+    }
+    routes
+}
+
+impl Route {
+    /// No route: what [`flatten`] writes over, and what stands for an action that did not compile.
+    #[doc(hidden)]
+    pub const NONE: Self = Self {
+        method: Method::Get,
+        path: "",
+        reach: Reach::Both,
+        action: "",
+        module: "",
+        file: "",
+        line: 0,
+        doc: "",
+        params: &[],
+    };
+
+    /// The same route at another path, as `actions!` needs it for its prefix.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn at(self, path: &'static str) -> Self {
+        if self.path.is_empty() { self } else { Self { path, ..self } }
+    }
+}

@@ -5,12 +5,10 @@ mod stall;
 use std::{future::Future, io, net::SocketAddr, pin::pin, time::Duration};
 
 use axum::{Router, body::Body, extract::ConnectInfo, http::Request};
-use hyper::{body::Incoming, service::service_fn};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
-};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use socketioxide::SocketIo;
+pub(crate) use stall::Cut;
 use stall::StallGuard;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -61,16 +59,17 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, stall: 
         tracing::debug!(%error, "a connection ended before it began");
         return;
     }
+    let stream = StallGuard::new(stream, stall);
+    let cut = stream.cut();
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(cut.clone());
         router.clone().call(request)
     });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    builder.http2().timer(TokioTimer::new());
-    let stream = TokioIo::new(StallGuard::new(stream, stall));
-    if let Err(error) = builder.serve_connection_with_upgrades(stream, service).await {
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).with_upgrades().await {
         tracing::debug!(%error, "a connection ended with an error");
     }
 }

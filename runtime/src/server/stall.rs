@@ -3,7 +3,11 @@
 use std::{
     io,
     pin::Pin,
-    task::{Context, Poll, Waker, ready},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -13,42 +17,90 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// A stream that is dead for good once a write has made no progress for as long as `limit`.
+/// A stream that is dead for good once a write has made no progress for as long as `limit`, or once it is cut.
 ///
 /// engineioxide holds a socket until its writer returns, and its writer goes on to the next packet after a failed
 /// write; so all later writes must fail at once, and the reader, whose end closes the session, must be woken.
 pub(crate) struct StallGuard {
     stream: TcpStream,
     limit: Duration,
-    waiting: Option<Pin<Box<Sleep>>>,
+    /// Runs while a write waits.
+    stalling: Option<Pin<Box<Sleep>>>,
+    cut: Cut,
+}
+
+/// Ends a connection from outside, as it lies in the extensions of every request that came over it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cut(Arc<CutState>);
+
+#[derive(Debug, Default)]
+struct CutState {
+    dead: AtomicBool,
+    waiting: Mutex<Waiting>,
+}
+
+/// The tasks that wait for the connection.
+#[derive(Debug, Default)]
+struct Waiting {
     reader: Option<Waker>,
-    dead: bool,
+    writer: Option<Waker>,
+}
+
+impl Cut {
+    /// Ends the connection, for its reader and its writer.
+    pub(crate) fn now(&self) {
+        self.0.dead.store(true, Ordering::SeqCst);
+        let waiting = std::mem::take(&mut *self.waiting());
+        waiting.reader.into_iter().chain(waiting.writer).for_each(Waker::wake);
+    }
+
+    fn is_dead(&self) -> bool {
+        self.0.dead.load(Ordering::SeqCst)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl StallGuard {
     pub(crate) fn new(stream: TcpStream, limit: Duration) -> Self {
-        Self { stream, limit, waiting: None, reader: None, dead: false }
+        Self { stream, limit, stalling: None, cut: Cut::default() }
+    }
+
+    pub(crate) fn cut(&self) -> Cut {
+        self.cut.clone()
     }
 
     /// Watches the outcome of a write.
     fn watch<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if outcome.is_ready() {
-            self.waiting = None;
+            self.stalling = None;
             return outcome;
         }
+        self.cut.waiting().writer = Some(cx.waker().clone());
         let limit = self.limit;
-        ready!(self.waiting.get_or_insert_with(|| Box::pin(sleep(limit))).as_mut().poll(cx));
-        self.dead = true;
-        self.waiting = None;
-        tracing::debug!("a peer stopped reading; its connection is closed");
-        // What it has not read is of no use to it: give the kernel's memory back with a reset.
-        if let Err(error) = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)) {
+        if self.stalling.get_or_insert_with(|| Box::pin(sleep(limit))).as_mut().poll(cx).is_ready() {
+            tracing::debug!("a peer stopped reading; its connection is closed");
+            self.cut.now();
+        }
+        self.unless_cut()
+    }
+
+    /// Pending, unless the connection was cut, perhaps before there was anybody to wake.
+    fn unless_cut<T>(&self) -> Poll<io::Result<T>> {
+        if self.cut.is_dead() { Poll::Ready(Err(stalled())) } else { Poll::Pending }
+    }
+}
+
+impl Drop for StallGuard {
+    fn drop(&mut self) {
+        // What a peer has not read by now is of no use to it: a reset gives the kernel's memory back.
+        if self.cut.is_dead()
+            && let Err(error) = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))
+        {
             tracing::debug!(%error, "a connection cannot be reset");
         }
-        if let Some(reader) = self.reader.take() {
-            reader.wake();
-        }
-        Poll::Ready(Err(stalled()))
     }
 }
 
@@ -58,20 +110,21 @@ fn stalled() -> io::Error {
 
 impl AsyncRead for StallGuard {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.dead {
+        if self.cut.is_dead() {
             return Poll::Ready(Err(stalled()));
         }
         let outcome = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if outcome.is_pending() && !self.reader.as_ref().is_some_and(|reader| reader.will_wake(cx.waker())) {
-            self.reader = Some(cx.waker().clone());
+        if outcome.is_ready() {
+            return outcome;
         }
-        outcome
+        self.cut.waiting().reader = Some(cx.waker().clone());
+        self.unless_cut()
     }
 }
 
 impl AsyncWrite for StallGuard {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if self.dead {
+        if self.cut.is_dead() {
             return Poll::Ready(Err(stalled()));
         }
         let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
@@ -83,7 +136,7 @@ impl AsyncWrite for StallGuard {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.dead {
+        if self.cut.is_dead() {
             return Poll::Ready(Err(stalled()));
         }
         let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
@@ -95,14 +148,14 @@ impl AsyncWrite for StallGuard {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.dead {
+        if self.cut.is_dead() {
             return Poll::Ready(Err(stalled()));
         }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.dead {
+        if self.cut.is_dead() {
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.stream).poll_shutdown(cx)

@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::value::RawValue;
 
 use super::envelope::{Ack, AckBody, AckHeaders};
-use crate::Error;
+use crate::{Error, hub::Settled};
 
 /// The largest answer that is sent as an ack, in bytes; a longer one, or one without an end, is an error instead.
 pub(crate) const MAX_ANSWER: usize = 16 * 1024 * 1024;
@@ -49,12 +49,16 @@ impl Answer {
         Self { head, body }
     }
 
+    pub(crate) fn succeeded(&self) -> bool {
+        self.head.status.as_u16() < 400
+    }
+
     pub(crate) fn headers(&self) -> &HeaderMap {
         &self.head.headers
     }
 
     /// The ack; `takes_binary` says whether the client can receive a binary attachment.
-    pub(crate) fn ack(&self, takes_binary: bool) -> Ack<'_> {
+    pub(crate) fn ack<'a>(&'a self, takes_binary: bool, settled: &'a Settled) -> Ack<'a> {
         let content_type = content_type(&self.head.headers);
         let (body, implied) = self.body(content_type);
         let base64 = matches!(body, AckBody::Binary(_)) && !takes_binary;
@@ -63,8 +67,8 @@ impl Answer {
             body => body,
         };
         let headers =
-            AckHeaders { response: &self.head.headers, implied_type: content_type.starts_with(implied), base64 };
-        Ack { body, headers, status: self.head.status.as_u16() }
+            AckHeaders { response: &self.head.headers, implied_type: says_only(content_type, implied), base64 };
+        Ack { body, headers, status: self.head.status.as_u16(), settled }
     }
 
     /// The body by its content type, and the content type that goes without saying for it.
@@ -93,6 +97,12 @@ fn essence(content_type: &str) -> &str {
     content_type.split(';').next().unwrap_or_default().trim()
 }
 
+/// Whether a content type says no more than this one; UTF-8 goes without saying in an ack.
+fn says_only(content_type: &str, implied: &str) -> bool {
+    let parameters = content_type.split_once(';').map_or("", |(_, parameters)| parameters.trim());
+    essence(content_type) == implied && (parameters.is_empty() || parameters.eq_ignore_ascii_case("charset=utf-8"))
+}
+
 fn is_json(content_type: &str) -> bool {
     let essence = essence(content_type);
     essence == "application/json" || essence.ends_with("+json")
@@ -115,8 +125,8 @@ mod tests {
 
     async fn acked(response: impl IntoResponse, takes_binary: bool) -> String {
         let answer = Answer::collect(response.into_response(), &Method::GET).await;
-        match answer.ack(takes_binary) {
-            Ack { body: AckBody::Binary(bytes), headers, status } => {
+        match answer.ack(takes_binary, &Settled::default()) {
+            Ack { body: AckBody::Binary(bytes), headers, status, .. } => {
                 format!("{bytes:?} {} {status}", serde_json::to_string(&headers).unwrap())
             }
             ack => serde_json::to_string(&ack).unwrap(),
@@ -158,6 +168,8 @@ mod tests {
             r#"{"body":"<p>","headers":{"content-type":"text/html; charset=utf-8"},"statusCode":200}"#
         );
         assert_eq!(acked(Bytes::from_static(b"abc"), true).await, r#"b"abc" {} 200"#);
+        let other = ([("content-type", "text/plain; charset=us-ascii")], "hi");
+        assert!(acked(other, true).await.contains("us-ascii"));
     }
 
     #[tokio::test]

@@ -38,7 +38,10 @@ use super::{
     envelope::Ack,
     request::{lasting_headers, virtual_request},
 };
-use crate::Error;
+use crate::{
+    Error,
+    hub::{Hub, Peer, Settled, Subscriptions},
+};
 
 /// What all sockets of an application share.
 #[derive(Debug)]
@@ -51,8 +54,13 @@ pub(crate) struct Dispatcher {
     pub(crate) max_in_flight: usize,
     /// How many bytes of packets one socket may have waiting before they are looked at.
     pub(crate) max_queued_bytes: usize,
+    /// The channels that sockets subscribe to.
+    pub(crate) hub: Hub,
 }
 
+/// How much longer than an action a whole request may take. The 503 of an action passes through the application's
+/// layers, the one given here does not, so the action's comes first.
+const GRACE: Duration = Duration::from_millis(100);
 /// How many packets of one socket may wait before they are looked at.
 const MAX_QUEUED: usize = 1024;
 /// How many refusals may wait for room in a socket's send buffer; a client that provokes more and reads none is cut off.
@@ -67,6 +75,7 @@ const LAST_RETRY: Duration = Duration::from_millis(64);
 #[derive(Debug)]
 pub(crate) struct Connection {
     dispatcher: Arc<Dispatcher>,
+    peer: Peer,
     cookies: Mutex<Cookies>,
     lasting: OnceLock<HeaderMap>,
     /// Made with the task behind it at the first request, since many sockets only listen.
@@ -141,13 +150,18 @@ impl Queue {
 }
 
 impl Connection {
-    pub(crate) fn new(dispatcher: Arc<Dispatcher>, handshake: &HeaderMap) -> Self {
-        let cookies = Mutex::new(Cookies::of(handshake));
-        Self { dispatcher, cookies, lasting: OnceLock::new(), queue: OnceLock::new() }
+    /// The connection of a socket that is about to connect; `client` is what our own client calls itself.
+    pub(crate) fn new(dispatcher: Arc<Dispatcher>, socket: &Arc<Socket>, client: Option<Arc<str>>) -> Self {
+        let cookies = Mutex::new(Cookies::of(&socket.req_parts().headers));
+        let peer = Peer::of_socket(socket, client);
+        dispatcher.hub.streams().take_over(&peer);
+        Self { dispatcher, peer, cookies, lasting: OnceLock::new(), queue: OnceLock::new() }
     }
 
-    /// Cancels what is under way, as hyper does when an HTTP client goes away.
+    /// Ends the socket's subscriptions, and cancels what is under way, as hyper does when an HTTP client goes away.
     pub(crate) fn close(&self) {
+        self.peer.mark_gone();
+        self.dispatcher.hub.streams().leave_all(&self.peer);
         if let Some(queue) = self.queue.get() {
             queue.task.abort();
         }
@@ -158,6 +172,7 @@ impl Connection {
 async fn work(dispatcher: Arc<Dispatcher>, mut arrivals: mpsc::UnboundedReceiver<Arrival>, depth: Arc<Depth>) {
     let mut in_flight: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
     let mut refusals = Refusals::default();
+    let mut ready = false;
     loop {
         tokio::select! {
             biased;
@@ -167,6 +182,11 @@ async fn work(dispatcher: Arc<Dispatcher>, mut arrivals: mpsc::UnboundedReceiver
                 let Some(arrival) = arrival else { break };
                 depth.packets.fetch_sub(1, Ordering::Relaxed);
                 depth.bytes.fetch_sub(arrival.bytes, Ordering::Relaxed);
+                // The client is told that it is connected a moment before events can be emitted to it.
+                while !ready {
+                    ready = arrival.socket.connected() || arrival.connection.peer.is_gone();
+                    tokio::task::yield_now().await;
+                }
                 if in_flight.len() >= dispatcher.max_in_flight || arrival.packet.is_none() {
                     if refusals.add(arrival, dispatcher.max_in_flight).await.is_err() {
                         break;
@@ -188,8 +208,9 @@ async fn work(dispatcher: Arc<Dispatcher>, mut arrivals: mpsc::UnboundedReceiver
 async fn answer(arrival: Arrival) {
     let Arrival { socket, connection, method, ack_id, packet, .. } = arrival;
     let dispatcher = &connection.dispatcher;
-    let routed = AssertUnwindSafe(route(&socket, &connection, &method, packet)).catch_unwind();
-    let answer = match tokio::time::timeout(dispatcher.timeout, routed).await {
+    let subscriptions = Arc::new(Subscriptions::default());
+    let routed = AssertUnwindSafe(route(&socket, &connection, &method, packet, &subscriptions)).catch_unwind();
+    let answer = match tokio::time::timeout(dispatcher.timeout + GRACE, routed).await {
         Ok(Ok(Ok(answer))) => answer,
         Ok(Ok(Err(refusal))) => {
             tracing::debug!(
@@ -201,7 +222,7 @@ async fn answer(arrival: Arrival) {
             let answer = Answer::whole(refusal).await;
             if ack_id.is_none() {
                 // Without an ack the Sails client still hears of a request that could not be read, as an event.
-                let _ = socket.emit("sails:parseError", &answer.ack(false));
+                let _ = socket.emit("sails:parseError", &answer.ack(false, &Settled::default()));
             }
             answer
         }
@@ -209,9 +230,11 @@ async fn answer(arrival: Arrival) {
         Err(_elapsed) => Answer::whole(Error::timed_out(dispatcher.timeout)).await,
     };
     connection.cookies.lock().unwrap_or_else(PoisonError::into_inner).keep(answer.headers());
+    let settled = subscriptions.settle(&connection.peer, answer.succeeded());
     if let Some(ack_id) = ack_id {
-        deliver(&socket, ack_id, &answer.ack(takes_binary(&socket))).await;
+        deliver(&socket, ack_id, &answer.ack(takes_binary(&socket), &settled)).await;
     }
+    settled.live(dispatcher.hub.streams(), &connection.peer);
 }
 
 /// Sends the virtual request through the router, and waits for the whole of its answer.
@@ -220,6 +243,7 @@ async fn route(
     connection: &Arc<Connection>,
     method: &Method,
     packet: Option<Value>,
+    subscriptions: &Arc<Subscriptions>,
 ) -> Result<Answer, Error> {
     let text: Bytes = match packet {
         Some(Value::Str(text, attachments)) if attachments.as_ref().is_none_or(|all| all.is_empty()) => text.into(),
@@ -227,8 +251,13 @@ async fn route(
     };
     let lasting = connection.lasting.get_or_init(|| lasting_headers(&socket.req_parts().headers));
     let cookie = connection.cookies.lock().unwrap_or_else(PoisonError::into_inner).header();
-    let mut request = virtual_request(method, &text, socket.req_parts(), lasting, cookie)?;
-    request.extensions_mut().insert(RequestSocket::new(socket.clone(), connection.clone()));
+    let (mut request, resume) = virtual_request(method, &text, socket.req_parts(), lasting, cookie)?;
+    if !resume.is_empty() {
+        subscriptions.resume(resume);
+    }
+    let (peer, hub) = (connection.peer.clone(), connection.dispatcher.hub.clone());
+    let request_socket = RequestSocket::of_request(socket.clone(), peer, hub, subscriptions.clone());
+    request.extensions_mut().insert(request_socket);
     let mut router = connection.dispatcher.router.clone();
     let response = match router.call(request).await {
         Ok(response) => response,
@@ -306,7 +335,7 @@ impl Refusals {
     fn flush(&mut self) {
         let Some(answer) = &self.answer else { return };
         while let Some((socket, ack_id)) = self.waiting.front() {
-            if !try_deliver(socket, *ack_id, &answer.ack(false)) {
+            if !try_deliver(socket, *ack_id, &answer.ack(false, &Settled::default())) {
                 break;
             }
             self.waiting.pop_front();

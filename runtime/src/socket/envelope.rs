@@ -1,6 +1,6 @@
 //! The wire format of a request and of its ack: the only place that knows their keys. docs/wire.md is normative.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, collections::HashMap, fmt, sync::Arc};
 
 use axum::{body::Bytes, http::HeaderMap};
 use serde::{
@@ -10,7 +10,10 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::Error;
+use crate::{
+    Error,
+    hub::{Outcome, Position, Resume, Settled},
+};
 
 /// What a client sends: one argument of an event that is named after the method, `["get", {url, data, headers}]`.
 ///
@@ -21,6 +24,8 @@ pub(crate) struct Envelope<'a> {
     /// `data`, or its other name `params`.
     pub(crate) data: Option<&'a RawValue>,
     pub(crate) headers: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    /// Where our own client was in the channels that it subscribes to again.
+    pub(crate) resume: Resume,
 }
 
 impl<'a> Envelope<'a> {
@@ -42,7 +47,14 @@ impl<'a> Envelope<'a> {
             }
             _ => Vec::new(),
         };
-        Ok(Self { url: url.0, data: fields.data.or(fields.params), headers })
+        let resume = match fields.resume {
+            Some(resume) => serde_json::from_str::<HashMap<String, (String, u64)>>(resume.get())
+                .map_err(|error| Error::malformed(format!("`resume`: {}", readable(&error))))?,
+            None => HashMap::new(),
+        };
+        let resume =
+            resume.into_iter().map(|(channel, (epoch, offset))| (channel, Position { epoch: epoch.into(), offset }));
+        Ok(Self { url: url.0, data: fields.data.or(fields.params), headers, resume: resume.collect() })
     }
 }
 
@@ -99,6 +111,7 @@ struct Fields<'a> {
     data: Option<&'a RawValue>,
     params: Option<&'a RawValue>,
     headers: Option<&'a RawValue>,
+    resume: Option<&'a RawValue>,
 }
 
 impl<'de> Deserialize<'de> for Fields<'de> {
@@ -121,6 +134,7 @@ impl<'de> Deserialize<'de> for Fields<'de> {
                         "data" => &mut fields.data,
                         "params" => &mut fields.params,
                         "headers" => &mut fields.headers,
+                        "resume" => &mut fields.resume,
                         _ => {
                             map.next_value::<IgnoredAny>()?;
                             continue;
@@ -175,12 +189,35 @@ impl<'de> Deserialize<'de> for Headers<'de> {
     }
 }
 
-/// What a client gets back: `{body, headers, statusCode}`, in this order.
+/// What our own client sends when it connects: `{catamaran: {client}}`.
+#[derive(Deserialize)]
+struct ConnectPayload {
+    catamaran: Option<Catamaran>,
+}
+
+#[derive(Deserialize)]
+struct Catamaran {
+    client: String,
+}
+
+/// The shortest and longest secret that a client may call itself by.
+const CLIENT_LENGTH: std::ops::RangeInclusive<usize> = 16..=128;
+
+/// The secret of our own client, by which it is known again after a reconnect. Any other payload is the application's.
+pub(crate) fn client_of(connect_payload: &str) -> Option<Arc<str>> {
+    let payload: ConnectPayload = serde_json::from_str(connect_payload).ok()?;
+    let client = payload.catamaran?.client;
+    CLIENT_LENGTH.contains(&client.len()).then(|| client.into())
+}
+
+/// What a client gets back: `{body, headers, statusCode}`, in this order; our own client also the channels it is
+/// subscribed to now, and those it left.
 #[derive(Debug)]
 pub(crate) struct Ack<'a> {
     pub(crate) body: AckBody<'a>,
     pub(crate) headers: AckHeaders<'a>,
     pub(crate) status: u16,
+    pub(crate) settled: &'a Settled,
 }
 
 /// The body of an ack.
@@ -217,7 +254,30 @@ impl Serialize for Ack<'_> {
         }
         ack.serialize_field("headers", &self.headers)?;
         ack.serialize_field("statusCode", &self.status)?;
+        if !self.settled.channels.is_empty() {
+            ack.serialize_field("channels", &Channels(&self.settled.channels))?;
+        }
+        if !self.settled.left.is_empty() {
+            ack.serialize_field("left", &self.settled.left)?;
+        }
         ack.end()
+    }
+}
+
+/// `{"room:7": ["k3x9ab2c", 1240, "recovered"]}`
+struct Channels<'a>(&'a [(Arc<str>, Position, Outcome)]);
+
+impl Serialize for Channels<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let channels = self.0.iter().map(|(channel, Position { epoch, offset }, outcome)| {
+            let outcome = match outcome {
+                Outcome::Fresh => "fresh",
+                Outcome::Recovered => "recovered",
+                Outcome::Gap => "gap",
+            };
+            (&**channel, (&**epoch, offset, outcome))
+        });
+        serializer.collect_map(channels)
     }
 }
 
@@ -230,7 +290,7 @@ impl Serialize for AckHeaders<'_> {
         let shown = self
             .response
             .keys()
-            .filter(|name| !NOT_ACKED.contains(&name.as_str()) && !(self.implied_type && **name == "content-type"));
+            .filter(|name| !NOT_ACKED.contains(&name.as_str()) && (!self.implied_type || **name != "content-type"));
         let pairs = shown.map(|name| {
             let values: Vec<_> =
                 self.response.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();

@@ -15,7 +15,12 @@ use axum::http::Method;
 pub(crate) use dispatch::Dispatcher;
 use dispatch::{Connection, Dispatch};
 pub use request_socket::RequestSocket;
-use socketioxide::{SocketIo, extract::SocketRef, handler::ConnectHandler};
+use socketioxide::{
+    SocketIo,
+    adapter::LocalAdapter,
+    handler::{ConnectHandler, FromConnectParts, Value},
+    socket::Socket,
+};
 
 /// The events that are requests; every other event is the application's, or ignored.
 const VERBS: [(&str, Method); 7] = [
@@ -32,8 +37,8 @@ const VERBS: [(&str, Method); 7] = [
 pub(crate) fn attach(io: &SocketIo, dispatcher: Arc<Dispatcher>) {
     // A connect handler runs after the client has been told that it is connected, so a request sent at once would meet
     // no handler and get no ack. A middleware runs before.
-    let listen = move |socket: SocketRef| {
-        let connection = Arc::new(Connection::new(dispatcher.clone(), &socket.req_parts().headers));
+    let listen = move |Arriving { socket, client }: Arriving| {
+        let connection = Arc::new(Connection::new(dispatcher.clone(), &socket, client));
         for (verb, method) in VERBS {
             socket.on(verb, Dispatch { method, connection: connection.clone() });
         }
@@ -44,4 +49,19 @@ pub(crate) fn attach(io: &SocketIo, dispatcher: Arc<Dispatcher>) {
         std::future::ready(Ok::<(), Infallible>(()))
     };
     io.ns("/", (async || {}).with(listen));
+}
+
+/// A socket that is about to connect, and what our own client calls itself.
+struct Arriving {
+    socket: Arc<Socket>,
+    client: Option<Arc<str>>,
+}
+
+impl FromConnectParts<LocalAdapter> for Arriving {
+    type Error = Infallible;
+
+    fn from_connect_parts(socket: &Arc<Socket>, payload: &Option<Value>) -> Result<Self, Infallible> {
+        let client = payload.as_ref().and_then(Value::as_str).and_then(|payload| envelope::client_of(payload));
+        Ok(Self { socket: socket.clone(), client })
+    }
 }

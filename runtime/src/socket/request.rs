@@ -12,7 +12,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::envelope::{Envelope, kind};
-use crate::Error;
+use crate::{Error, hub::Resume};
 
 /// The longest URL that `http::Uri` takes, in bytes.
 const MAX_URL: usize = (u16::MAX - 1) as usize;
@@ -20,7 +20,7 @@ const MAX_URL: usize = (u16::MAX - 1) as usize;
 const MAX_HEADERS: usize = 64;
 const MAX_HEADER_BYTES: usize = 8 * 1024;
 
-/// Builds the request that the router sees.
+/// Builds the request that the router sees, and takes out what is not for it: the positions of a client that resumes.
 ///
 /// `packet` is the whole packet's text, so that the body can share its memory; `lasting` are the headers that the
 /// handshake lends to every request of its socket.
@@ -30,7 +30,7 @@ pub(crate) fn virtual_request(
     handshake: &Parts,
     lasting: &HeaderMap,
     cookie: Option<HeaderValue>,
-) -> Result<Request, Error> {
+) -> Result<(Request, Resume), Error> {
     let text = std::str::from_utf8(packet).map_err(|_| Error::malformed("the packet is not text"))?;
     let envelope = Envelope::parse(text)?;
     let in_query = matches!(*method, Method::GET | Method::HEAD);
@@ -51,7 +51,7 @@ pub(crate) fn virtual_request(
     if let Some(peer) = handshake.extensions.get::<ConnectInfo<SocketAddr>>() {
         request.extensions_mut().insert(*peer);
     }
-    Ok(request)
+    Ok((request, envelope.resume))
 }
 
 /// What a browser's URL parser would percent-encode before it sends a path and query over HTTP.
@@ -218,7 +218,7 @@ fn is_of_connection(name: &HeaderName) -> bool {
 mod tests {
     use super::*;
 
-    fn request(method: Method, event: &str) -> Result<Request, Error> {
+    fn request(method: &Method, event: &str) -> Result<Request, Error> {
         let handshake = axum::http::Request::builder()
             .header("host", "example.com")
             .header("origin", "http://example.com")
@@ -232,12 +232,13 @@ mod tests {
             .0;
         let lasting = lasting_headers(&handshake.headers);
         let cookie = Some(HeaderValue::from_static("sid=1"));
-        virtual_request(&method, &Bytes::copy_from_slice(event.as_bytes()), &handshake, &lasting, cookie)
+        let packet = Bytes::copy_from_slice(event.as_bytes());
+        virtual_request(method, &packet, &handshake, &lasting, cookie).map(|(request, _)| request)
     }
 
     fn target(data: &str, url: &str) -> String {
         let event = format!(r#"["get",{{"url":{url:?},"data":{data}}}]"#);
-        request(Method::GET, &event).unwrap().uri().to_string()
+        request(&Method::GET, &event).unwrap().uri().to_string()
     }
 
     #[test]
@@ -253,7 +254,7 @@ mod tests {
     fn the_data_of_a_get_must_be_an_object() {
         for data in ["[1]", "5", "\"x\"", "true"] {
             let event = format!(r#"["get",{{"url":"/","data":{data}}}]"#);
-            assert!(request(Method::GET, &event).unwrap_err().message().contains("must be an object"), "{data}");
+            assert!(request(&Method::GET, &event).unwrap_err().message().contains("must be an object"), "{data}");
         }
     }
 
@@ -268,11 +269,11 @@ mod tests {
     fn a_url_is_a_path() {
         for url in ["", "hello", "?x", "#", "//host/x", "/\\\\host", "http://host/x", "/a\\nb", "/a\\u0000"] {
             let event = format!(r#"["get",{{"url":"{url}"}}]"#);
-            let error = request(Method::GET, &event).unwrap_err();
+            let error = request(&Method::GET, &event).unwrap_err();
             assert_eq!(error.status(), 400, "{url}");
         }
         let long = format!(r#"["get",{{"url":"/{}"}}]"#, "a".repeat(70_000));
-        assert_eq!(request(Method::GET, &long).unwrap_err().status(), 414);
+        assert_eq!(request(&Method::GET, &long).unwrap_err().status(), 414);
     }
 
     #[test]
@@ -280,7 +281,7 @@ mod tests {
         let event = r#"["post",{"url":"/","headers":{"Cookie":"sid=2","ORIGIN":"http://evil","Host":"evil","X-Forwarded-For":"1.2.3.4",
             "forwarded":"for=1","referer":"x","sec-fetch-site":"none","accept-encoding":"gzip","content-length":"7","transfer-encoding":"chunked",
             "connection":"upgrade","x-own":"yes","authorization":"Bearer t"},"data":{"a":1}}]"#;
-        let request = request(Method::POST, event).unwrap();
+        let request = request(&Method::POST, event).unwrap();
         let mut seen: Vec<_> =
             request.headers().iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
         seen.sort();
@@ -303,10 +304,10 @@ mod tests {
     fn a_header_that_cannot_be_sent_is_refused() {
         for header in [r#""a b":"1""#, r#""x":"a\r\nb: c""#, r#""x":"\u0000""#, r#""":"1""#, r#""x":"é""#] {
             let event = format!(r#"["get",{{"url":"/","headers":{{{header}}}}}]"#);
-            assert_eq!(request(Method::GET, &event).unwrap_err().status(), 400, "{header}");
+            assert_eq!(request(&Method::GET, &event).unwrap_err().status(), 400, "{header}");
         }
         let many: Vec<_> = (0..65).map(|n| format!(r#""x-{n}":"1""#)).collect();
         let event = format!(r#"["get",{{"url":"/","headers":{{{}}}}}]"#, many.join(","));
-        assert!(request(Method::GET, &event).unwrap_err().message().contains("at most 64 headers"));
+        assert!(request(&Method::GET, &event).unwrap_err().message().contains("at most 64 headers"));
     }
 }

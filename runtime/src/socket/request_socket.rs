@@ -1,6 +1,6 @@
 //! The socket that a request came over, as an action sees it.
 
-use std::{fmt, sync::Arc};
+use std::{convert::Infallible, fmt, sync::Arc};
 
 use axum::{
     extract::{FromRequestParts, OptionalFromRequestParts},
@@ -8,8 +8,10 @@ use axum::{
 };
 use socketioxide::socket::Socket;
 
-use super::dispatch::Connection;
-use crate::{Error, Reach};
+use crate::{
+    Error, Hub, Reach,
+    hub::{Peer, Subscriptions},
+};
 
 /// The socket that a request came over.
 ///
@@ -17,23 +19,52 @@ use crate::{Error, Reach};
 /// refuses a request that came over HTTP, `Option<RequestSocket>` takes both.
 #[derive(Clone)]
 pub struct RequestSocket {
-    socket: Arc<Socket>,
-    _connection: Arc<Connection>,
+    peer: Peer,
+    hub: Hub,
+    subscriptions: Arc<Subscriptions>,
+    handshake: Handshake,
+}
+
+#[derive(Clone)]
+enum Handshake {
+    Of(Arc<Socket>),
+    /// A test's, which no network brought.
+    Made(Arc<Parts>),
 }
 
 impl RequestSocket {
-    pub(crate) fn new(socket: Arc<Socket>, connection: Arc<Connection>) -> Self {
-        Self { socket, _connection: connection }
+    pub(crate) fn of_request(socket: Arc<Socket>, peer: Peer, hub: Hub, subscriptions: Arc<Subscriptions>) -> Self {
+        Self { peer, hub, subscriptions, handshake: Handshake::Of(socket) }
+    }
+
+    pub(crate) fn of_test(peer: Peer, hub: Hub, handshake: Parts) -> Self {
+        let subscriptions = Arc::new(Subscriptions::at_once());
+        Self { peer, hub, subscriptions, handshake: Handshake::Made(Arc::new(handshake)) }
     }
 
     /// The id of the socket, new at each connect. It is no secret and no proof of anything.
     pub fn id(&self) -> &str {
-        self.socket.id.as_str()
+        self.peer.id()
     }
 
     /// The request that opened the connection: its URL with the query, and all of its headers.
     pub fn handshake(&self) -> &Parts {
-        self.socket.req_parts()
+        match &self.handshake {
+            Handshake::Of(socket) => socket.req_parts(),
+            Handshake::Made(parts) => parts,
+        }
+    }
+
+    pub(crate) fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    pub(crate) fn subscriptions(&self) -> &Subscriptions {
+        &self.subscriptions
+    }
+
+    pub(crate) fn peer(&self) -> &Peer {
+        &self.peer
     }
 }
 
@@ -52,9 +83,9 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestSocket {
 }
 
 impl<S: Send + Sync> OptionalFromRequestParts<S> for RequestSocket {
-    type Rejection = std::convert::Infallible;
+    type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Self::Rejection> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Infallible> {
         Ok(parts.extensions.get().cloned())
     }
 }

@@ -1,0 +1,219 @@
+//! `#[channel]`: a struct whose values are channels.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{quote, quote_spanned};
+use syn::{
+    Expr, ItemStruct, LitStr, Member, Token, Type,
+    ext::IdentExt,
+    parse::{Parse, ParseStream},
+};
+
+use crate::{errors::Errors, model::first_span};
+
+/// `"room:{id}", event = RoomEvent, history = 256, stream = "rooms"`
+struct ChannelAttr {
+    pattern: LitStr,
+    event: Type,
+    history: Option<Expr>,
+    stream: Option<LitStr>,
+}
+
+const EXAMPLE: &str = "e.g. `#[channel(\"room:{id}\", event = RoomEvent)]`";
+
+impl Parse for ChannelAttr {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let pattern: LitStr = input.parse().map_err(|error: syn::Error| {
+            syn::Error::new(error.span(), format!("expected the name of the channel as a string, {EXAMPLE}"))
+        })?;
+        let (mut event, mut history, mut stream) = (None, None, None);
+        while input.parse::<Option<Token![,]>>()?.is_some() && !input.is_empty() {
+            let word: Ident = input.call(Ident::parse_any)?;
+            input.parse::<Token![=]>()?;
+            let repeated = match word.to_string().as_str() {
+                "event" => event.replace(input.parse()?).is_some(),
+                "history" => history.replace(input.parse()?).is_some(),
+                "stream" => stream.replace(input.parse()?).is_some(),
+                _ => {
+                    let message = format!("`{word}` is not an option: expected event, history or stream");
+                    return Err(syn::Error::new(word.span(), message));
+                }
+            };
+            if repeated {
+                return Err(syn::Error::new(word.span(), format!("`{word}` is said twice")));
+            }
+        }
+        if !input.is_empty() {
+            return Err(input.error(format!("expected `,` and an option, {EXAMPLE}")));
+        }
+        let missing = || syn::Error::new(pattern.span(), format!("say what is published to the channel, {EXAMPLE}"));
+        Ok(Self { event: event.ok_or_else(missing)?, pattern, history, stream })
+    }
+}
+
+/// A field of the struct, by the name that stands in the pattern.
+struct Field {
+    name: String,
+    member: Member,
+    ty: Type,
+}
+
+pub(crate) fn channel(attr: TokenStream, item: &TokenStream) -> TokenStream {
+    let mut errors = Errors::default();
+    let Ok(channel) = syn::parse2::<ItemStruct>(item.clone()) else {
+        errors.at(
+            first_span(item),
+            "a channel is a struct: `#[channel(\"lobby\", event = LobbyEvent)] pub struct Lobby;`",
+        );
+        return quote!(#item #errors);
+    };
+    let code = match syn::parse2::<ChannelAttr>(attr) {
+        Ok(attr) => {
+            let fields = fields(&channel);
+            let used = used(&attr.pattern, &mut errors);
+            every_field_of_the_pattern_exists(&channel, &attr.pattern, &used, &fields, &mut errors);
+            every_field_is_in_the_pattern(&channel, &attr.pattern, &used, &fields, &mut errors);
+            a_colon_parts_two_fields(&attr.pattern, &mut errors);
+            a_stream_has_no_fields(attr.stream.as_ref(), &mut errors);
+            expand(&attr, &channel, &fields)
+        }
+        Err(error) => {
+            errors.add(error);
+            TokenStream::new()
+        }
+    };
+    quote!(#item #code #errors)
+}
+
+fn fields(channel: &ItemStruct) -> Vec<Field> {
+    let fields = channel.fields.iter().zip(channel.fields.members());
+    let fields = fields.map(|(field, member)| {
+        let name = match &member {
+            Member::Named(name) => name.unraw().to_string(),
+            Member::Unnamed(index) => index.index.to_string(),
+        };
+        Field { name, member, ty: field.ty.clone() }
+    });
+    fields.collect()
+}
+
+/// The names in the braces of a pattern.
+fn used(pattern: &LitStr, errors: &mut Errors) -> Vec<String> {
+    let text = pattern.value();
+    let mut names = Vec::new();
+    for part in text.split('{').skip(1) {
+        match part.split_once('}') {
+            Some((name, _)) => names.push(name.to_owned()),
+            None => errors.at(pattern.span(), format!("a `{{` in {text:?} has no `}}`")),
+        }
+    }
+    if errors.is_empty() && text.matches('}').count() != names.len() {
+        errors.at(pattern.span(), format!("a `}}` in {text:?} has no `{{`"));
+    }
+    names
+}
+
+/// A pattern can only name what the struct has.
+fn every_field_of_the_pattern_exists(
+    channel: &ItemStruct,
+    pattern: &LitStr,
+    used: &[String],
+    fields: &[Field],
+    errors: &mut Errors,
+) {
+    for name in used.iter().filter(|name| !fields.iter().any(|field| field.name == **name)) {
+        let list: Vec<String> = fields.iter().map(|field| format!("`{}`", field.name)).collect();
+        let has = match list.len() {
+            0 => "it has no fields".to_owned(),
+            1 => format!("its field is {}", list[0]),
+            _ => format!("its fields are {}", list.join(", ")),
+        };
+        errors.at(pattern.span(), format!("`{}` has no field `{name}`; {has}", channel.ident));
+    }
+}
+
+/// Two values that differ in a field are two channels.
+fn every_field_is_in_the_pattern(
+    channel: &ItemStruct,
+    pattern: &LitStr,
+    used: &[String],
+    fields: &[Field],
+    errors: &mut Errors,
+) {
+    for field in fields.iter().filter(|field| !used.contains(&field.name)) {
+        let (name, channel) = (&field.name, &channel.ident);
+        let message = format!(
+            "field `{name}` is not in the channel name, so two `{channel}`s that differ only in `{name}` \
+             would share subscribers; add `{{{name}}}` to {:?}",
+            pattern.value()
+        );
+        let span = match &field.member {
+            Member::Named(ident) => ident.span(),
+            Member::Unnamed(_) => first_span(&field.ty),
+        };
+        errors.at(span, message);
+    }
+}
+
+/// A colon in a value is escaped, so it tells where one value ends and the next begins; so do its like.
+fn a_colon_parts_two_fields(pattern: &LitStr, errors: &mut Errors) {
+    let parts = |c: char| c.is_ascii() && !c.is_ascii_alphanumeric() && !"-_.%".contains(c);
+    let text = pattern.value();
+    let between = text.split('{').skip(1).filter_map(|part| part.split_once('}')).map(|(_, between)| between);
+    let mut between: Vec<&str> = between.collect();
+    between.pop();
+    if between.iter().any(|between| !between.contains(parts)) {
+        let message = format!("put a `:` between two fields in {text:?}, or two channels may share a name");
+        errors.at(pattern.span(), message);
+    }
+}
+
+/// A stream is shared by all channels of a type, so it is the same for all values.
+fn a_stream_has_no_fields(stream: Option<&LitStr>, errors: &mut Errors) {
+    if let Some(stream) = stream.filter(|stream| stream.value().contains(['{', '}'])) {
+        errors.at(stream.span(), "a stream is shared by all channels of the type, so its name has no fields");
+    }
+}
+
+fn expand(attr: &ChannelAttr, channel: &ItemStruct, fields: &[Field]) -> TokenStream {
+    let ChannelAttr { pattern, event, history, stream } = attr;
+    let name = &channel.ident;
+    let (impl_generics, ty_generics, bounds) = channel.generics.split_for_impl();
+    let history = history.as_ref().map(|history| quote!(const HISTORY: usize = #history;));
+    let stream = stream.as_ref().map(
+        |stream| quote!(const STREAM: ::core::option::Option<&'static str> = ::core::option::Option::Some(#stream);),
+    );
+    let body = body(&pattern.value(), fields);
+    quote! {
+        impl #impl_generics ::catamaran::Channel for #name #ty_generics #bounds {
+            type Event = #event;
+            const PATTERN: &'static str = #pattern;
+            #history
+            #stream
+            fn name(&self) -> ::std::string::String { #body }
+        }
+    }
+}
+
+/// Writes the texts of the pattern as they are, and the fields escaped.
+fn body(pattern: &str, fields: &[Field]) -> TokenStream {
+    let mut parts = pattern.split('{');
+    let start = parts.next().unwrap_or_default();
+    let name = Ident::new("name", Span::mixed_site());
+    let parts = parts.filter_map(|part| part.split_once('}')).map(|(field, text)| {
+        let field = fields.iter().find(|one| one.name == field).map(|Field { member, ty, .. }| {
+            let value = quote_spanned!(first_span(ty)=> &self.#member);
+            quote!(::catamaran::__private::escape(&mut #name, #value);)
+        });
+        let text = (!text.is_empty()).then(|| quote!(#name.push_str(#text);));
+        quote!(#field #text)
+    });
+    let parts: Vec<TokenStream> = parts.collect();
+    match parts.is_empty() {
+        true => quote!(::std::string::String::from(#start)),
+        false => quote! {
+            let mut #name = ::std::string::String::from(#start);
+            #(#parts)*
+            #name
+        },
+    }
+}

@@ -1,0 +1,135 @@
+//! The text of a path: what the router accepts, and the names of its parameters.
+
+use syn::{Ident, LitStr};
+
+use crate::errors::Errors;
+
+/// The names in the braces of a path; what the router would refuse at start is an error here.
+pub(crate) fn parameters(path: &LitStr, errors: &mut Errors) -> Vec<String> {
+    let text = path.value();
+    if !text.starts_with('/') {
+        errors.at(path.span(), format!("a path starts with `/`: write \"/{text}\""));
+    }
+    let mut names = Vec::new();
+    let mut segments = text.strip_prefix('/').unwrap_or(&text).split('/').peekable();
+    while let Some(segment) = segments.next() {
+        if segment.starts_with("{*") && segments.peek().is_some() {
+            let message = format!("`{segment}` takes the rest of the path, so it must be the last segment");
+            errors.at(path.span(), message);
+        }
+        match parameter(segment) {
+            Ok(None) => {}
+            Ok(Some(name)) if names.contains(&name) => {
+                errors.at(path.span(), format!("`{{{name}}}` appears twice in \"{text}\""));
+            }
+            Ok(Some(name)) => names.push(name),
+            Err(message) => {
+                errors.at(path.span(), message);
+                names.extend(meant(segment));
+            }
+        }
+    }
+    names
+}
+
+/// The name of a segment that is a parameter; `None` for a segment that is a text.
+fn parameter(segment: &str) -> Result<Option<String>, String> {
+    if let Some(name) = segment.strip_prefix(':') {
+        return Err(format!("write `{{{name}}}` instead of `:{name}`"));
+    }
+    if let Some(name) = segment.strip_prefix('*') {
+        let name = if name.is_empty() { "rest" } else { name };
+        return Err(format!("write `{{*{name}}}` instead of `{segment}`"));
+    }
+    if let Some(wrong) = segment.chars().find(|c| c.is_whitespace() || c.is_control() || "?#".contains(*c)) {
+        return Err(format!("a path has no {wrong:?}; a query is read by `Query<T>`"));
+    }
+    if !segment.contains(['{', '}']) {
+        return Ok(None);
+    }
+    let name = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+    let Some(name) = name.filter(|name| !name.contains(['{', '}'])) else {
+        return Err(format!("a parameter fills a whole segment: `{segment}` cannot be matched"));
+    };
+    let name = name.strip_prefix('*').unwrap_or(name);
+    if !is_name(name) {
+        return Err(format!("`{name}` is not a name that an argument can have"));
+    }
+    Ok(Some(name.to_owned()))
+}
+
+/// The name that a wrong segment means, so that the argument of that name is no mistake as well.
+fn meant(segment: &str) -> Option<String> {
+    let name = segment.trim_matches(|c: char| !c.is_alphanumeric() && c != '_').split(['{', '}']).next()?;
+    is_name(name).then(|| name.to_owned())
+}
+
+/// Whether an argument can have this name, be it as `r#name`.
+fn is_name(name: &str) -> bool {
+    name != "_" && (syn::parse_str::<Ident>(name).is_ok() || syn::parse_str::<Ident>(&format!("r#{name}")).is_ok())
+}
+
+/// Checks a controller's prefix and gives it as the paths under it need it: the root is the empty text.
+pub(crate) fn prefix(prefix: &LitStr, errors: &mut Errors) -> LitStr {
+    let text = prefix.value();
+    parameters(prefix, errors);
+    let message = if text.contains("{*") {
+        Some("a prefix cannot take the rest of the path: its actions have paths of their own".to_owned())
+    } else if text.len() > 1 && text.ends_with('/') {
+        Some(format!("a prefix does not end with `/`: write {:?}", text.trim_end_matches('/')))
+    } else {
+        None
+    };
+    message.into_iter().for_each(|message| errors.at(prefix.span(), message));
+    LitStr::new(text.trim_end_matches('/'), prefix.span())
+}
+
+/// A path under a prefix; `/` under a prefix means the prefix itself.
+pub(crate) fn join(prefix: &str, path: &LitStr) -> LitStr {
+    let text = match path.value() {
+        root if root == "/" && !prefix.is_empty() => prefix.to_owned(),
+        path => format!("{prefix}{path}"),
+    };
+    LitStr::new(&text, path.span())
+}
+
+#[cfg(test)]
+mod tests {
+    use proc_macro2::Span;
+    use quote::ToTokens;
+
+    use super::*;
+
+    fn names(path: &str) -> Result<Vec<String>, String> {
+        let mut errors = Errors::default();
+        let names = parameters(&LitStr::new(path, Span::call_site()), &mut errors);
+        if errors.is_empty() { Ok(names) } else { Err(errors.to_token_stream().to_string()) }
+    }
+
+    #[test]
+    fn a_path_yields_its_names_from_left_to_right() {
+        assert_eq!(names("/"), Ok(vec![]));
+        assert_eq!(names("/a/b.c/"), Ok(vec![]));
+        assert_eq!(names("/rooms/{id}/posts/{post}"), Ok(vec!["id".into(), "post".into()]));
+        assert_eq!(names("/{type}/{*rest}"), Ok(vec!["type".into(), "rest".into()]));
+    }
+
+    #[test]
+    fn what_the_router_would_refuse_is_one_error() {
+        for path in [
+            "", "a", "/:id", "/*", "/*rest", "/{x}/{x}", "/{*r}/t", "/{n}.png", "/{}", "/{a-b}", "/{_}", "/a b", "/a?b",
+        ] {
+            let errors = names(path).unwrap_err();
+            assert_eq!(errors.matches("compile_error").count(), 1, "{path}: {errors}");
+        }
+    }
+
+    #[test]
+    fn the_root_under_a_prefix_is_the_prefix() {
+        let join = |prefix, path| super::join(prefix, &LitStr::new(path, Span::call_site())).value();
+        assert_eq!(join("/users", "/"), "/users");
+        assert_eq!(join("/users", "/{id}"), "/users/{id}");
+        assert_eq!(join("", "/"), "/");
+        assert_eq!(join("", "/a"), "/a");
+    }
+}

@@ -1,0 +1,39 @@
+//! An event on its way out: a name, and arguments that are JSON already.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer, ser::SerializeTuple};
+use serde_json::value::RawValue;
+
+/// What a subscriber receives: encoded once, however many there are.
+#[derive(Clone, Debug)]
+pub struct Message {
+    pub(crate) name: String,
+    pub(crate) arguments: Vec<Box<RawValue>>,
+}
+
+impl Message {
+    /// About as many bytes as its packet has.
+    pub(crate) fn bytes(&self) -> usize {
+        self.name.len() + self.arguments.iter().map(|argument| argument.get().len() + 1).sum::<usize>()
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}", serde_json::Value::from(&*self.name))?;
+        self.arguments.iter().try_for_each(|argument| write!(f, ",{argument}"))?;
+        f.write_str("]")
+    }
+}
+
+impl Serialize for Message {
+    /// As a tuple, which Socket.IO takes as one argument for each of its members.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut arguments = serializer.serialize_tuple(self.arguments.len())?;
+        for argument in &self.arguments {
+            arguments.serialize_element(argument)?;
+        }
+        arguments.end()
+    }
+}

@@ -1,0 +1,177 @@
+//! Channels: who is subscribed, and how what is published reaches them.
+
+mod channel;
+mod event;
+mod frame;
+mod message;
+mod peer;
+mod stream;
+mod streams;
+mod subscription;
+
+use std::{convert::Infallible, pin::Pin, sync::Arc};
+
+use axum::{
+    extract::FromRequestParts,
+    http::request::Parts,
+    response::{IntoResponse, Response},
+};
+pub use channel::{Channel, Untyped, UntypedEvent, escape};
+pub use event::{EncodeError, Event, message};
+use frame::Frame;
+pub use message::Message;
+pub(crate) use peer::Peer;
+pub use stream::Outcome;
+pub(crate) use stream::Position;
+use stream::Retention;
+use streams::{Streams, Target};
+pub(crate) use subscription::{Resume, Settled, Subscriptions};
+
+use crate::{
+    Ctx, Error, RequestSocket,
+    ctx::{HasSocket, Via},
+};
+
+/// The channels of an application: what any task publishes through.
+///
+/// Actions have it in their context. Actions and axum handlers take it as an extractor, and a task holds a clone.
+///
+/// ```
+/// use catamaran::{Hub, Untyped, UntypedEvent};
+///
+/// async fn tick(hub: Hub) -> catamaran::Result {
+///     hub.publish(&Untyped::new("clock"), UntypedEvent::new("tick", &())?).await?;
+///     Ok(())
+/// }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Hub(Arc<Streams>);
+
+impl Hub {
+    /// Sends an event to all sockets that are subscribed to a channel, to each of them once and in the order of
+    /// publishing. A socket that is too slow to take it is cut off, so that it does not miss one in silence.
+    ///
+    /// # Errors
+    ///
+    /// If the event cannot be written as JSON.
+    // It waits for nothing today; with several servers it will.
+    #[allow(clippy::unused_async)]
+    pub async fn publish<C: Channel + ?Sized>(&self, channel: &C, event: C::Event) -> Result<(), EncodeError> {
+        self.0.publish(&target(channel), event.message()?, None);
+        Ok(())
+    }
+
+    /// As [`publish`](Self::publish), to all but one socket: most often the one whose request published.
+    ///
+    /// # Errors
+    ///
+    /// If the event cannot be written as JSON.
+    #[allow(clippy::unused_async)]
+    pub async fn publish_except<C: Channel + ?Sized>(
+        &self,
+        channel: &C,
+        event: C::Event,
+        socket: &RequestSocket,
+    ) -> Result<(), EncodeError> {
+        self.0.publish(&target(channel), event.message()?, Some(socket.peer()));
+        Ok(())
+    }
+
+    pub(crate) fn streams(&self) -> &Streams {
+        &self.0
+    }
+}
+
+fn target<C: Channel + ?Sized>(channel: &C) -> Target {
+    let name: Arc<str> = channel.name().into();
+    let stream = C::STREAM.map_or_else(|| name.clone(), |stream| format!("stream:{stream}").into());
+    Target { channel: name, stream, retention: Retention { entries: C::HISTORY, age: None } }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Hub {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get().cloned().unwrap_or_default())
+    }
+}
+
+impl IntoResponse for EncodeError {
+    fn into_response(self) -> Response {
+        Error::from(self).into_response()
+    }
+}
+
+/// The socket went away before it could be subscribed.
+#[derive(Debug, thiserror::Error)]
+#[error("the socket is gone")]
+pub struct SubscribeError;
+
+impl IntoResponse for SubscribeError {
+    fn into_response(self) -> Response {
+        Error::from(self).into_response()
+    }
+}
+
+/// A subscription under way.
+///
+/// Its type has a name because an `async fn` with bounds gives three errors for one wrong argument.
+pub type Subscribing<'a> = Pin<Box<dyn Future<Output = Result<Outcome, SubscribeError>> + Send + 'a>>;
+
+impl RequestSocket {
+    /// Subscribes this socket to a channel; once more changes nothing.
+    ///
+    /// What is published from now on reaches the socket, and nothing of it before the ack of this request; so an action
+    /// subscribes first, and then reads. It counts once the action answers with a status below 400. The outcome says
+    /// whether a client that comes back has missed nothing, in which case the action may spare its reads.
+    ///
+    /// # Errors
+    ///
+    /// If the socket is gone.
+    pub fn subscribe<C: Channel + ?Sized>(&self, channel: &C) -> Subscribing<'_> {
+        let target = target(channel);
+        Box::pin(async move {
+            let outcome = self.subscriptions().add(self.hub().streams(), self.peer(), target);
+            outcome.ok_or(SubscribeError)
+        })
+    }
+
+    /// Ends this socket's subscription to a channel, if there is one.
+    #[allow(clippy::unused_async)]
+    pub async fn unsubscribe<C: Channel + ?Sized>(&self, channel: &C) {
+        self.subscriptions().remove(self.hub().streams(), self.peer(), &channel.name());
+    }
+
+    /// Sends an event to this socket alone.
+    ///
+    /// # Errors
+    ///
+    /// If the event cannot be written as JSON.
+    pub fn emit<E: Event>(&self, event: &E) -> Result<(), EncodeError> {
+        self.peer().send(&Frame::Event(&event.message()?));
+        Ok(())
+    }
+}
+
+impl<T: Via> Ctx<T> {
+    /// Sends an event to all sockets that are subscribed to a channel; see [`Hub::publish`].
+    ///
+    /// # Errors
+    ///
+    /// If the event cannot be written as JSON.
+    pub async fn publish<C: Channel + ?Sized>(&self, channel: &C, event: C::Event) -> Result<(), EncodeError> {
+        self.hub().publish(channel, event).await
+    }
+
+    /// Subscribes the requesting socket to a channel; see [`RequestSocket::subscribe`].
+    ///
+    /// # Errors
+    ///
+    /// If the socket is gone.
+    pub fn subscribe<C: Channel + ?Sized>(&self, channel: &C) -> Subscribing<'_>
+    where
+        Self: HasSocket,
+    {
+        self.certain().subscribe(channel)
+    }
+}

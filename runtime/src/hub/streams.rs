@@ -1,0 +1,280 @@
+//! All streams of this process, and who is live in their channels.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use socketioxide::socket::Sid;
+
+use super::{
+    frame::Frame,
+    message::Message,
+    peer::Peer,
+    stream::{Log, Outcome, Position, Retention},
+};
+
+/// The streams, and the clients that can resume.
+#[derive(Debug, Default)]
+pub(crate) struct Streams {
+    streams: Mutex<Known>,
+    /// The socket of each client that said who it is.
+    clients: Mutex<HashMap<Arc<str>, Peer>>,
+}
+
+/// A channel that a socket is live in; the socket has it beside it.
+#[derive(Clone, Debug)]
+pub(crate) struct Joined {
+    stream: Arc<Stream>,
+    outcome: Outcome,
+}
+
+/// One stream: its log, and the live subscribers of its channels. One lock covers both, so an entry is appended and sent
+/// before the next one, and a subscription becomes live between two entries.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    log: Log,
+    channels: HashMap<Arc<str>, HashMap<String, Peer>>,
+}
+
+/// The streams by name, and in the order in which they are looked at when there are too many.
+#[derive(Debug, Default)]
+struct Known {
+    streams: HashMap<Arc<str>, Arc<Stream>>,
+    order: VecDeque<Arc<str>>,
+}
+
+/// How many streams are kept although nobody is subscribed: whoever comes back to one that is not hears `gap`.
+const IDLE_STREAMS: usize = 4096;
+/// How many streams are looked at for each new one, to find one that nobody needs.
+const LOOKS: usize = 4;
+
+impl Streams {
+    /// Appends an event to its stream, and sends it to the live subscribers of its channel.
+    pub(crate) fn publish(&self, to: &Target, message: Message, except: Option<&Peer>) -> Position {
+        let stream = self.stream(&to.stream);
+        let mut state = stream.lock();
+        let state = &mut *state;
+        state.log.retain(to.retention);
+        let message = Arc::new(message);
+        let client = except.and_then(Peer::client).cloned();
+        let offset = state.log.append(to.channel.clone(), message.clone(), client, Instant::now());
+        for peer in state.channels.get(&to.channel).into_iter().flat_map(HashMap::values) {
+            if except.is_none_or(|except| except.id() != peer.id()) {
+                peer.send(&Frame::Entry { channel: &to.channel, offset, message: &message });
+            }
+        }
+        state.log.top()
+    }
+
+    /// Keeps what is published to a channel from now on, or from where the client was, until [`Held::live`].
+    pub(crate) fn hold(&self, to: Target, resume: Option<&Position>) -> Held {
+        let stream = self.stream(&to.stream);
+        let (start, outcome) = {
+            let mut state = stream.lock();
+            state.log.retain(to.retention);
+            state.log.hold(resume)
+        };
+        Held { stream, channel: to.channel, start, outcome }
+    }
+
+    /// How a socket came into a channel that it is live in.
+    pub(crate) fn joined(&self, peer: &Peer, channel: &str) -> Option<(Position, Outcome)> {
+        let joined = peer.joined().get(channel)?.clone();
+        Some((joined.stream.lock().log.top(), joined.outcome))
+    }
+
+    /// Makes a held subscription live: sends what was published since its start, and lets the rest follow. False if the
+    /// socket is gone.
+    pub(crate) fn join(&self, peer: &Peer, held: &Held) -> bool {
+        let mut joined = peer.joined();
+        // `leave_all` runs after the socket was marked as gone, so it finds what was added before.
+        if peer.is_gone() {
+            return false;
+        }
+        if joined.contains_key(&held.channel) {
+            return true;
+        }
+        joined.insert(held.channel.clone(), Joined { stream: held.stream.clone(), outcome: held.outcome });
+        let mut state = held.stream.lock();
+        match state.log.after(held.start) {
+            Some(missed) => peer.send_replay(&held.channel, missed.filter(|entry| entry.channel == held.channel)),
+            None if peer.client().is_some() => {
+                peer.send(&Frame::Gap { channel: &held.channel, top: &state.log.top(), reason: "not retained" });
+            }
+            // A client that knows no gaps has one way to hear of a loss.
+            None => peer.end(),
+        }
+        state.channels.entry(held.channel.clone()).or_default().insert(peer.id().to_owned(), peer.clone());
+        true
+    }
+
+    /// Takes a socket out of a channel; false if it was not in it.
+    pub(crate) fn leave(&self, peer: &Peer, channel: &str) -> bool {
+        let mut all = peer.joined();
+        let Some(joined) = all.remove(channel) else { return false };
+        joined.stream.lock().leave(channel, peer.id());
+        true
+    }
+
+    /// Takes a socket that is gone out of everything.
+    pub(crate) fn leave_all(&self, peer: &Peer) {
+        for (channel, joined) in std::mem::take(&mut *peer.joined()) {
+            joined.stream.lock().leave(&channel, peer.id());
+        }
+        if let Some(client) = peer.client() {
+            let mut clients = self.clients();
+            if clients.get(client).is_some_and(|current| current.id() == peer.id()) {
+                clients.remove(client);
+            }
+        }
+    }
+
+    /// A client connects anew: its old socket, which the server may still believe alive, gets nothing more.
+    pub(crate) fn take_over(&self, peer: &Peer) {
+        let Some(client) = peer.client() else { return };
+        let old = self.clients().insert(client.clone(), peer.clone());
+        if let Some(old) = old {
+            old.end();
+            self.leave_all(&old);
+        }
+    }
+
+    fn stream(&self, name: &Arc<str>) -> Arc<Stream> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner).get(name)
+    }
+
+    fn clients(&self) -> MutexGuard<'_, HashMap<Arc<str>, Peer>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn get(&mut self, name: &Arc<str>) -> Arc<Stream> {
+        if let Some(stream) = self.streams.get(name) {
+            return stream.clone();
+        }
+        for _ in 0..LOOKS {
+            if self.order.len() < IDLE_STREAMS {
+                break;
+            }
+            self.look_at_next();
+        }
+        let stream = Arc::new(Stream::new());
+        self.streams.insert(name.clone(), stream.clone());
+        self.order.push_back(name.clone());
+        stream
+    }
+
+    /// Drops the next stream in turn, unless a subscription has it.
+    fn look_at_next(&mut self) {
+        let Some(name) = self.order.pop_front() else { return };
+        if self.streams.get(&name).is_some_and(|stream| Arc::strong_count(stream) > 1) {
+            self.order.push_back(name);
+        } else {
+            self.streams.remove(&name);
+        }
+    }
+}
+
+/// The name of a new count, which no other count shares: 48 random bits.
+fn epoch() -> Arc<str> {
+    // The library's ids are random base64; eight characters of one are enough for an epoch.
+    let id = Sid::new();
+    id.as_str()[..8].into()
+}
+
+impl Stream {
+    fn new() -> Self {
+        Self { state: Mutex::new(State { log: Log::new(epoch()), channels: HashMap::new() }) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn leave(&mut self, channel: &str, id: &str) {
+        if let Some(peers) = self.channels.get_mut(channel) {
+            peers.remove(id);
+            if peers.is_empty() {
+                self.channels.remove(channel);
+            }
+        }
+    }
+}
+
+/// Where an event goes, or a subscription: a channel, its stream, and how much of that is kept.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) channel: Arc<str>,
+    pub(crate) stream: Arc<str>,
+    pub(crate) retention: Retention,
+}
+
+/// A subscription that is not live yet: what follows its start is kept for it.
+#[derive(Debug)]
+pub(crate) struct Held {
+    stream: Arc<Stream>,
+    channel: Arc<str>,
+    start: u64,
+    outcome: Outcome,
+}
+
+impl Held {
+    pub(crate) fn channel(&self) -> &Arc<str> {
+        &self.channel
+    }
+
+    pub(crate) fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
+    /// Where the subscription stands as its request is answered. If more was published meanwhile than is kept, it starts
+    /// anew, and that is a gap.
+    pub(crate) fn settle(&mut self) -> Position {
+        let mut state = self.stream.lock();
+        if state.log.after(self.start).is_none() {
+            state.log.release(self.start);
+            let nowhere = Position { epoch: "".into(), offset: 0 };
+            (self.start, self.outcome) = state.log.hold(Some(&nowhere));
+        }
+        let top = state.log.top();
+        match self.outcome {
+            Outcome::Recovered => top,
+            Outcome::Fresh | Outcome::Gap => Position { offset: self.start, ..top },
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.stream.lock().log.release(self.start);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_streams_are_dropped_and_those_in_use_are_kept() {
+        let streams = Streams::default();
+        let name = |n: usize| Arc::<str>::from(format!("room:{n}"));
+        let kept: Vec<_> = (0..10).map(|n| streams.stream(&name(n))).collect();
+        for n in 10..3 * IDLE_STREAMS {
+            streams.stream(&name(n));
+        }
+        let known = streams.streams.lock().unwrap();
+        assert_eq!(known.streams.len(), known.order.len());
+        assert!(known.streams.len() <= IDLE_STREAMS + kept.len());
+        assert!((0..10).all(|n| known.streams.contains_key(&name(n))));
+    }
+}

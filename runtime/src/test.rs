@@ -1,0 +1,89 @@
+//! Unit tests of actions, without a server.
+
+use axum::http::{Request, request::Parts};
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+
+use crate::{
+    Any, Ctx, Http, Hub, RequestSocket, Socket,
+    hub::{Message, Peer},
+};
+
+/// A socket that no network carries: it subscribes like any other, and keeps what it receives.
+///
+/// ```
+/// use catamaran::{Untyped, UntypedEvent, prelude::*, test::TestSocket};
+///
+/// #[action(get "/rooms/{id}")]
+/// async fn watch(ctx: Ctx<Socket>, id: u64) -> catamaran::Result {
+///     ctx.subscribe(&Untyped::new(format!("room:{id}"))).await?;
+///     Ok(())
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> catamaran::Result {
+/// let hub = Hub::default();
+/// let mut ada = TestSocket::new(&hub);
+/// watch(ada.ctx(), 7).await?;
+/// hub.publish(&Untyped::new("room:7"), UntypedEvent::new("said", &"hi")?).await?;
+/// assert_eq!(ada.received(), [r#"["said","hi"]"#]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct TestSocket {
+    socket: RequestSocket,
+    inbox: UnboundedReceiver<Message>,
+}
+
+impl TestSocket {
+    /// A socket on this hub, with a handshake that says nothing.
+    pub fn new(hub: &Hub) -> Self {
+        Self::with_handshake(hub, Request::new(()))
+    }
+
+    /// A socket on this hub that was opened by this request, for actions that read the handshake.
+    pub fn with_handshake(hub: &Hub, handshake: Request<()>) -> Self {
+        let (sender, inbox) = mpsc::unbounded_channel();
+        let peer = Peer::of_inbox(socketioxide::socket::Sid::new().to_string(), sender);
+        let (handshake, ()): (Parts, ()) = handshake.into_parts();
+        Self { socket: RequestSocket::of_test(peer, hub.clone(), handshake), inbox }
+    }
+
+    /// The socket, as actions see it.
+    pub fn socket(&self) -> &RequestSocket {
+        &self.socket
+    }
+
+    /// The context of a request over this socket, for an action that answers sockets only.
+    pub fn ctx(&self) -> Ctx<Socket> {
+        Ctx::of(Some(self.socket.clone()), self.socket.hub().clone()).expect("there is a socket")
+    }
+
+    /// The context of a request over this socket, for an action that answers both transports.
+    pub fn any_ctx(&self) -> Ctx<Any> {
+        Ctx::of(Some(self.socket.clone()), self.socket.hub().clone()).expect("any request will do")
+    }
+
+    /// What arrived since the last call: each event as it would stand in its packet, its name first.
+    pub fn received(&mut self) -> Vec<String> {
+        let messages = std::iter::from_fn(|| self.inbox.try_recv().ok());
+        messages.map(|message| message.to_string()).collect()
+    }
+}
+
+impl Drop for TestSocket {
+    fn drop(&mut self) {
+        self.socket.peer().mark_gone();
+        self.socket.hub().streams().leave_all(self.socket.peer());
+    }
+}
+
+/// The context of a request over HTTP, for an action that answers both transports.
+pub fn any_ctx(hub: &Hub) -> Ctx<Any> {
+    Ctx::of(None, hub.clone()).expect("any request will do")
+}
+
+/// The context of a request over HTTP, for an action that answers HTTP only.
+pub fn http_ctx(hub: &Hub) -> Ctx<Http> {
+    Ctx::of(None, hub.clone()).expect("there is no socket")
+}

@@ -1,0 +1,12 @@
+//! Both transports of a running application, as clients see them.
+
+mod app;
+mod channels;
+mod hostile;
+#[cfg(target_os = "linux")]
+mod leak;
+mod parity;
+mod resume;
+mod support;
+mod tracing;
+mod traps;

@@ -1,0 +1,6 @@
+use catamaran::action;
+
+#[action(get "/x")]
+struct X;
+
+fn main() {}

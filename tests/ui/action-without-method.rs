@@ -1,0 +1,6 @@
+use catamaran::action;
+
+#[action("/x")]
+async fn x() {}
+
+fn main() {}

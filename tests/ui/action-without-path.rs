@@ -1,0 +1,6 @@
+use catamaran::action;
+
+#[action(get)]
+async fn x() {}
+
+fn main() {}

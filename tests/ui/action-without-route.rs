@@ -1,0 +1,6 @@
+use catamaran::action;
+
+#[action]
+async fn x() {}
+
+fn main() {}

@@ -1,0 +1,7 @@
+use catamaran::actions;
+
+actions! { "/users" => list }
+
+pub async fn list() {}
+
+fn main() {}

@@ -1,0 +1,6 @@
+use catamaran::controller;
+
+#[controller("/x")]
+fn x() {}
+
+fn main() {}

@@ -1,0 +1,6 @@
+use catamaran::controller;
+
+#[controller("/x", guard = Admin)]
+mod x {}
+
+fn main() {}

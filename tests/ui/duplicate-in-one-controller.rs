@@ -1,0 +1,16 @@
+use catamaran::{action, controller, routes};
+
+#[controller("/chat")]
+mod chat {
+    use super::*;
+
+    #[action(get "/hello")]
+    pub async fn hello() {}
+
+    #[action(get "/hello")]
+    pub async fn shadow() {}
+}
+
+fn main() {
+    let _: catamaran::Table<()> = routes![chat];
+}

@@ -1,0 +1,8 @@
+use catamaran::Event;
+
+#[derive(Event)]
+pub enum RoomEvent {
+    Closed,
+}
+
+fn main() {}

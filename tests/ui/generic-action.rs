@@ -1,0 +1,6 @@
+use catamaran::action;
+
+#[action(get "/x")]
+async fn x<T>() {}
+
+fn main() {}

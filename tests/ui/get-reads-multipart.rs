@@ -1,0 +1,6 @@
+pub struct Multipart;
+
+#[catamaran::action(get "/x")]
+async fn x(_: Multipart) {}
+
+fn main() {}

@@ -1,0 +1,6 @@
+use catamaran::action;
+
+#[action(get "/x")]
+fn x() {}
+
+fn main() {}

@@ -1,0 +1,8 @@
+use catamaran::action;
+
+#[action(get "/{x}/{x}")]
+async fn x(x: u64) -> String {
+    x.to_string()
+}
+
+fn main() {}

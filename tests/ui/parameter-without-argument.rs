@@ -1,0 +1,6 @@
+use catamaran::action;
+
+#[action(get "/rooms/{id}/feed")]
+async fn feed() {}
+
+fn main() {}

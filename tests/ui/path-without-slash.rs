@@ -1,0 +1,6 @@
+use catamaran::action;
+
+#[action(get "a")]
+async fn x() {}
+
+fn main() {}

@@ -1,0 +1,6 @@
+use catamaran::controller;
+
+#[controller("/x/")]
+mod x {}
+
+fn main() {}

@@ -1,0 +1,8 @@
+use catamaran::action;
+
+#[action(get "/{*rest}/tail")]
+async fn x(rest: String) -> String {
+    rest
+}
+
+fn main() {}

@@ -1,0 +1,7 @@
+use catamaran::routes;
+
+mod plain {}
+
+fn main() {
+    let _: catamaran::Table<()> = routes![plain];
+}

@@ -1,0 +1,6 @@
+use catamaran::{Ctx, Http, Socket, action};
+
+#[action(get "/x")]
+async fn x(_: Ctx<Http>, _: Ctx<Socket>) {}
+
+fn main() {}

@@ -1,0 +1,7 @@
+use catamaran::action;
+
+#[action(get "/one")]
+#[action(get "/two")]
+async fn x() {}
+
+fn main() {}

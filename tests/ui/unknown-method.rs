@@ -1,0 +1,6 @@
+use catamaran::action;
+
+#[action(fetch "/x")]
+async fn x() {}
+
+fn main() {}

@@ -1,0 +1,6 @@
+use catamaran::action;
+
+#[action(GET "/x")]
+async fn x() {}
+
+fn main() {}
