@@ -1,0 +1,442 @@
+const assert = require('node:assert/strict');
+const { test } = require('node:test');
+const { World, plain, record, settle } = require('./world.js');
+
+const connected = (world, options) => world.connected({ resume: true, ...options });
+
+/** A socket that has subscribed by `GET /rooms/7`, at offset 10. */
+const subscribed = async (world, options) => {
+  const socket = await connected(world, options);
+  const asked = socket.get('/rooms/7');
+  world.socket.answer({ body: [], headers: {}, statusCode: 200, channels: { 'room:7': ['epoch-aa', 10, 'fresh'] } });
+  await asked;
+  return socket;
+};
+
+/** Cuts the connection and makes the next. */
+const reconnect = async (world) => {
+  world.socket.drop();
+  await world.advance(5000);
+  world.socket.accept();
+  await world.advance(100);
+};
+
+const urls = (world) => world.socket.requests.map(([, , { url }]) => url);
+const resumes = (world) => world.socket.requests.map(([, , { resume }]) => resume);
+const HEARD = ['said', 'resubscribed', 'gap', 'lost'];
+const answer = (channels, more) => ({ body: 'fresh', headers: {}, statusCode: 200, channels, ...more });
+
+test('it asks for positions, and can be told not to', async () => {
+  const world = new World();
+  await connected(world);
+  assert.match(world.socket.url, /&catamaran=1&/);
+  const { client, resume } = world.socket.payload.catamaran;
+  assert.match(client, /^\d+-\d+-\d+-\d+$/);
+  assert.deepEqual(resume, {});
+  assert.equal(world.socket.url.includes(client), false, 'the client id is a secret, and URLs are logged');
+  await world.connected({ resume: false });
+  assert.doesNotMatch(world.socket.url, /catamaran=1/);
+  assert.deepEqual(world.socket.payload, {});
+});
+
+test('each socket has a client id of its own, and keeps it', async () => {
+  const world = new World();
+  await connected(world);
+  const first = world.socket.payload.catamaran.client;
+  world.socket.drop();
+  await world.advance(300);
+  world.socket.accept();
+  assert.equal(world.socket.payload.catamaran.client, first);
+  await connected(world);
+  assert.notEqual(world.socket.payload.catamaran.client, first);
+});
+
+test('entries are events to the page, and what came already is dropped and counted', async () => {
+  const world = new World();
+  const socket = await subscribed(world);
+  const heard = record(socket, ...HEARD);
+  for (const offset of [9, 10, 11, 11, 13, 12, 14]) world.socket.emit('$', 'room:7', offset, 'said', { offset });
+  world.socket.emit('$', 'room:unknown', 1, 'said');
+  world.socket.emit('said', 'unframed');
+  assert.deepEqual(heard, [['said', { offset: 11 }], ['said', { offset: 13 }], ['said', { offset: 14 }], ['said'], ['said', 'unframed']]);
+  assert.equal(socket.duplicates, 4);
+});
+
+test('after a reconnect the request that subscribed is sent again, with the position', async () => {
+  const world = new World();
+  const socket = await subscribed(world);
+  const heard = record(socket, ...HEARD);
+  world.socket.emit('$', 'room:7', 11, 'said', 11);
+  await reconnect(world);
+  assert.deepEqual(world.socket.payload.catamaran.resume, { 'room:7': ['epoch-aa', 11] });
+  assert.deepEqual([urls(world), resumes(world)], [['/rooms/7'], [{ 'room:7': ['epoch-aa', 11] }]]);
+  world.socket.answer({ headers: {}, statusCode: 204, channels: { 'room:7': ['epoch-aa', 14, 'recovered'] } });
+  world.socket.emit('$replay', 'room:7', [[12, 'said', 12], [13, 'said', 13]], true);
+  world.socket.emit('$replay', 'room:7', [[14, 'said', 14]], false);
+  world.socket.emit('$', 'room:7', 15, 'said', 15);
+  await settle();
+  const [first, ...rest] = heard.filter(([event]) => event === 'said');
+  assert.deepEqual([first, rest.map(([, offset]) => offset)], [['said', 11], [12, 13, 14, 15]]);
+  const told = heard.filter(([event]) => event !== 'said');
+  assert.deepEqual(told, [['resubscribed', { url: '/rooms/7', recovered: true, jwr: { headers: {}, statusCode: 204 } }]]);
+  await world.advance(10000);
+  assert.equal(world.socket.requests.length, 1);
+});
+
+test('the callback of the first request is not called again', async () => {
+  const world = new World();
+  const socket = await connected(world);
+  let calls = 0;
+  socket.get('/rooms/7', () => { calls += 1; });
+  world.socket.answer(answer({ 'room:7': ['epoch-aa', 10, 'fresh'] }));
+  await reconnect(world);
+  world.socket.answer(answer({ 'room:7': ['epoch-aa', 10, 'recovered'] }));
+  await settle();
+  assert.equal(calls, 1);
+});
+
+test('a cut in the middle of a replay resumes where it was cut', async () => {
+  const world = new World();
+  const socket = await subscribed(world);
+  const heard = record(socket, 'said');
+  await reconnect(world);
+  world.socket.answer(answer({ 'room:7': ['epoch-aa', 14, 'recovered'] }));
+  world.socket.emit('$replay', 'room:7', [[11, 'said', 11], [12, 'said', 12]], true);
+  await reconnect(world);
+  assert.deepEqual(resumes(world), [{ 'room:7': ['epoch-aa', 12] }]);
+  world.socket.answer(answer({ 'room:7': ['epoch-aa', 14, 'recovered'] }));
+  world.socket.emit('$replay', 'room:7', [[13, 'said', 13], [14, 'said', 14]], false);
+  assert.deepEqual(heard.map(([, offset]) => offset), [11, 12, 13, 14]);
+  assert.equal(socket.duplicates, 0);
+});
+
+test('cuts with nothing between keep the position', async () => {
+  const world = new World();
+  await subscribed(world);
+  await reconnect(world);
+  await reconnect(world);
+  assert.deepEqual(resumes(world), [{ 'room:7': ['epoch-aa', 10] }]);
+});
+
+test('a gap is told, beside a fresh body, and the channel goes on from there', async () => {
+  const world = new World();
+  const socket = await subscribed(world);
+  const heard = record(socket, ...HEARD);
+  await reconnect(world);
+  world.socket.answer(answer({ 'room:7': ['epoch-bb', 3, 'gap'] }));
+  world.socket.emit('$', 'room:7', 4, 'said', 4);
+  await settle();
+  assert.deepEqual(heard.map(([event, told]) => [event, told.recovered, told.channel]), [
+    ['gap', undefined, 'room:7'], ['said', undefined, undefined], ['resubscribed', false, undefined]]);
+  assert.equal(heard[2][1].body, 'fresh');
+  await reconnect(world);
+  assert.deepEqual(resumes(world), [{ 'room:7': ['epoch-bb', 4] }]);
+});
+
+test('an outcome that does not fit what is held is a gap', async () => {
+  for (const outcome of [['epoch-aa', 12, 'fresh'], ['epoch-bb', 10, 'recovered'], ['epoch-aa', 10]]) {
+    const world = new World();
+    const socket = await subscribed(world);
+    const heard = record(socket, 'gap');
+    await reconnect(world);
+    world.socket.answer(answer({ 'room:7': outcome }));
+    assert.deepEqual(heard, [['gap', { channel: 'room:7', reason: 'not retained' }]], String(outcome));
+  }
+});
+
+test('a gap that the server tells of is told on', async () => {
+  const world = new World();
+  const socket = await subscribed(world);
+  const heard = record(socket, ...HEARD);
+  world.socket.emit('$gap', 'room:7', 'epoch-bb', 40, 'slow');
+  world.socket.emit('$', 'room:7', 40, 'said', 40);
+  world.socket.emit('$', 'room:7', 41, 'said', 41);
+  assert.deepEqual(heard, [['gap', { channel: 'room:7', reason: 'slow' }], ['said', 41]]);
+});
+
+test('a second request for a channel does not move its position', async () => {
+  const world = new World();
+  const socket = await subscribed(world);
+  const heard = record(socket, ...HEARD);
+  socket.get('/rooms/7/again');
+  assert.equal(resumes(world)[1], undefined);
+  world.socket.answer(answer({ 'room:7': ['epoch-aa', 50, 'fresh'] }));
+  world.socket.emit('$', 'room:7', 11, 'said', 11);
+  assert.deepEqual(heard, [['said', 11]]);
+  await reconnect(world);
+  assert.deepEqual(urls(world), ['/rooms/7', '/rooms/7/again']);
+});
+
+test('a request is repeated once for each URL and data, with its own headers and fresh common ones', async () => {
+  const world = new World();
+  let token = 0;
+  const socket = await connected(world, { headers: () => ({ authorization: `token ${++token}` }) });
+  for (const data of [{ a: 1 }, { a: 1 }, { a: 2 }]) {
+    socket.get('/rooms', data, { headers: { own: 'x' } });
+    world.socket.answer(answer({ [`list:${data.a}`]: ['epoch-aa', 1, 'fresh'] }));
+  }
+  await reconnect(world);
+  const sent = world.socket.requests.map(([, , { data, headers }]) => [data.a, headers]);
+  assert.deepEqual(sent, [[1, { authorization: 'token 4', own: 'x' }], [2, { authorization: 'token 5', own: 'x' }]]);
+});
+
+test('eight repeats are in flight at most', async () => {
+  const world = new World();
+  const socket = await connected(world);
+  for (let i = 0; i < 20; i++) {
+    socket.get(`/rooms/${i}`);
+    world.socket.answer(answer({ [`room:${i}`]: ['epoch-aa', 1, 'fresh'] }));
+  }
+  await reconnect(world);
+  assert.equal(world.socket.requests.length, 8);
+  for (let i = 0; i < 20; i++) {
+    world.socket.answer(answer({ [`room:${i}`]: ['epoch-aa', 1, 'recovered'] }), `/rooms/${i}`);
+    await world.advance(100);
+    assert.ok(world.socket.requests.length <= 9 + i);
+  }
+  assert.equal(world.socket.requests.length, 20);
+});
+
+test('requests that do not subscribe by a GET, or opt out, are not repeated, and their channels are gaps', async () => {
+  const world = new World();
+  const socket = await connected(world);
+  const heard = record(socket, 'gap');
+  socket.post('/join');
+  world.socket.answer(answer({ joined: ['epoch-aa', 1, 'fresh'] }));
+  socket.get('/out', {}, { resume: false });
+  world.socket.answer(answer({ out: ['epoch-aa', 1, 'fresh'] }));
+  socket.get('/plain');
+  world.socket.answer({ body: 1, headers: {}, statusCode: 200 });
+  await reconnect(world);
+  assert.deepEqual([urls(world), heard], [[], []]);
+  await world.advance(2000);
+  assert.deepEqual(heard, [['gap', { channel: 'joined', reason: 'not-repeatable' }], ['gap', { channel: 'out', reason: 'not-repeatable' }]]);
+  await reconnect(world);
+  await world.advance(2000);
+  assert.equal(heard.length, 2, 'once');
+});
+
+test('channels that the server joins us to again are no gaps if nothing was missed', async () => {
+  const world = new World();
+  const socket = await connected(world);
+  const heard = record(socket, ...HEARD);
+  world.socket.emit('$join', 'news', 'epoch-aa', 5);
+  world.socket.emit('$join', 'user:1', 'epoch-aa', 5);
+  world.socket.emit('$', 'news', 6, 'said', 6);
+  await reconnect(world);
+  assert.deepEqual(world.socket.payload.catamaran.resume, { news: ['epoch-aa', 6], 'user:1': ['epoch-aa', 5] });
+  world.socket.emit('$join', 'news', 'epoch-aa', 6);
+  world.socket.emit('$join', 'user:1', 'epoch-aa', 9);
+  await world.advance(5000);
+  assert.deepEqual(heard, [['said', 6], ['gap', { channel: 'user:1', reason: 'not retained' }]]);
+});
+
+test('what was left is forgotten', async () => {
+  const world = new World();
+  const socket = await subscribed(world);
+  socket.get('/rooms/8');
+  world.socket.answer(answer({ 'room:8': ['epoch-aa', 1, 'fresh'] }));
+  const heard = record(socket, ...HEARD);
+  socket.delete('/rooms/7/members/me');
+  world.socket.answer({ headers: {}, statusCode: 204, left: ['room:7'] });
+  world.socket.emit('$left', 'room:8', 'banned');
+  assert.deepEqual(heard, [['lost', { channels: ['room:8'], reason: 'banned' }]]);
+  await reconnect(world);
+  await world.advance(5000);
+  assert.deepEqual([urls(world), heard.length], [[], 1]);
+});
+
+test('a request that made two subscriptions is repeated for the one that is left', async () => {
+  const world = new World();
+  const socket = await connected(world);
+  socket.get('/both');
+  world.socket.answer(answer({ one: ['epoch-aa', 1, 'fresh'], two: ['epoch-aa', 2, 'fresh'] }));
+  world.socket.emit('$left', 'one', 'banned');
+  await reconnect(world);
+  assert.deepEqual(resumes(world), [{ two: ['epoch-aa', 2] }]);
+});
+
+test('a subscription that expired is renewed with what the client has by then', async () => {
+  const world = new World();
+  let token = 0;
+  const socket = await subscribed(world, { headers: () => ({ token: `${++token}` }) });
+  const heard = record(socket, ...HEARD);
+  world.socket.emit('$left', 'room:7', 'expired');
+  await world.advance(100);
+  const [, , { headers, resume }] = world.socket.requests[1];
+  assert.deepEqual([headers, resume], [{ token: '2' }, { 'room:7': ['epoch-aa', 10] }]);
+  world.socket.answer(answer({ 'room:7': ['epoch-aa', 12, 'recovered'] }));
+  await settle();
+  assert.deepEqual(heard.map(([event, { recovered }]) => [event, recovered]), [['resubscribed', true]]);
+});
+
+test('refused for good, a subscription is lost', async () => {
+  for (const status of [401, 403, 404, 410]) {
+    const world = new World();
+    const socket = await subscribed(world);
+    const heard = record(socket, ...HEARD);
+    await reconnect(world);
+    world.socket.answer({ body: 'no', headers: {}, statusCode: status });
+    await world.advance(5000);
+    assert.deepEqual(heard.map(([event, { url, channels, reason }]) => [event, url, channels, reason]),
+      [['lost', '/rooms/7', ['room:7'], `status ${status}`]]);
+    await reconnect(world);
+    assert.deepEqual([urls(world), world.socket.payload.catamaran.resume], [[], {}]);
+  }
+});
+
+test('refused for now, or not at all answered, it is asked again, and the position is kept', async () => {
+  const world = new World();
+  const socket = await subscribed(world);
+  const heard = record(socket, ...HEARD);
+  await reconnect(world);
+  for (const statusCode of [429, 503, 500]) {
+    const sent = world.socket.requests.length;
+    world.socket.answer({ headers: {}, statusCode });
+    await settle();
+    assert.equal(world.socket.requests.length, sent, 'not at once');
+    while (world.socket.requests.length === sent) await world.advance(100);
+  }
+  const sent = world.socket.requests.length;
+  world.socket.receive('2');
+  await world.advance(30000);
+  world.socket.receive('2');
+  await world.advance(30000);
+  assert.ok(world.socket.requests.length > sent, 'a time-out');
+  assert.deepEqual(resumes(world).pop(), { 'room:7': ['epoch-aa', 10] });
+  world.socket.answer(answer({ 'room:7': ['epoch-aa', 10, 'recovered'] }));
+  await settle();
+  assert.deepEqual(heard.map(([event]) => event), ['resubscribed']);
+});
+
+test('a page that repeats its requests by itself is let do so', async () => {
+  const world = new World();
+  const socket = await subscribed(world);
+  const heard = record(socket, ...HEARD);
+  const bodies = [];
+  socket.on('connect', () => socket.get('/rooms/7', (body) => bodies.push(body)));
+  await reconnect(world);
+  assert.deepEqual([urls(world), resumes(world)], [['/rooms/7'], [{ 'room:7': ['epoch-aa', 10] }]]);
+  world.socket.answer(answer({ 'room:7': ['epoch-aa', 10, 'recovered'] }));
+  await world.advance(10000);
+  assert.deepEqual([world.socket.requests.length, bodies, heard], [1, ['fresh'], []]);
+});
+
+test('a repeat of the page that fails is made up for', async () => {
+  const world = new World();
+  const socket = await subscribed(world);
+  socket.once('connect', () => socket.get('/rooms/7'));
+  await reconnect(world);
+  world.socket.answer({ headers: {}, statusCode: 503 });
+  await world.advance(5000);
+  assert.deepEqual(urls(world), ['/rooms/7', '/rooms/7']);
+});
+
+test('a channel that the repeated request names no more is a gap', async () => {
+  const world = new World();
+  const socket = await subscribed(world);
+  const heard = record(socket, ...HEARD);
+  await reconnect(world);
+  world.socket.answer({ body: 1, headers: {}, statusCode: 200 });
+  await settle();
+  assert.deepEqual(heard.map(([event, { recovered, reason }]) => [event, recovered, reason]),
+    [['gap', undefined, 'not-repeatable'], ['resubscribed', false, undefined]]);
+});
+
+test('a cut while a repeat is in flight leaves one repeat for the next connection', async () => {
+  const world = new World();
+  const socket = await subscribed(world);
+  const heard = record(socket, ...HEARD);
+  await reconnect(world);
+  assert.equal(world.socket.requests.length, 1);
+  await reconnect(world);
+  assert.equal(world.socket.requests.length, 1);
+  world.socket.answer(answer({ 'room:7': ['epoch-aa', 10, 'recovered'] }));
+  await world.advance(60000);
+  assert.deepEqual(heard.map(([event]) => event), ['resubscribed']);
+});
+
+test('disconnect ends all of it, and reconnect brings it back', async () => {
+  const world = new World();
+  const socket = await subscribed(world);
+  await reconnect(world);
+  socket.disconnect();
+  await settle();
+  assert.deepEqual(world.timers, []);
+  socket.reconnect();
+  await settle();
+  world.socket.accept();
+  await world.advance(100);
+  assert.deepEqual(resumes(world), [{ 'room:7': ['epoch-aa', 10] }]);
+});
+
+test('a server that drains gets no new request, answers the old ones, and is left', async () => {
+  const world = new World();
+  const socket = await connected(world);
+  const heard = record(socket, 'disconnect', 'connect');
+  const old = world.socket;
+  const flying = socket.get('/a');
+  old.emit('$drain', { after_ms: 2000 });
+  socket.get('/b');
+  await world.advance(2000);
+  const waiting = socket.get('/c');
+  assert.deepEqual(urls(world), ['/a', '/b']);
+  old.answer({ statusCode: 200 }, '/a');
+  await flying;
+  old.answer({ statusCode: 200 }, '/b');
+  await world.advance(0);
+  assert.equal(old.closed, true);
+  assert.equal(world.sockets.length, 2, 'at once');
+  world.socket.accept();
+  world.socket.answer({ statusCode: 200 }, '/c');
+  assert.equal((await waiting).statusCode, 200);
+  assert.deepEqual(heard, [['disconnect', 'transport close'], ['connect']]);
+});
+
+test('a server that drains is left at once if it owes no answer', async () => {
+  const world = new World();
+  await connected(world);
+  world.socket.emit('$drain', { after_ms: 0 });
+  await world.advance(0);
+  assert.equal(world.sockets.length, 2);
+});
+
+test('a server that drains and does not answer is left all the same', async () => {
+  const world = new World();
+  const socket = await connected(world);
+  const asked = socket.get('/a');
+  world.socket.emit('$drain', { after_ms: 0 });
+  await world.advance(10000);
+  await assert.rejects(asked, { code: 'disconnected', sent: true });
+  assert.equal(world.sockets.length, 2);
+});
+
+test('a request that was not begun is sent again, by any method, three times at most', async () => {
+  const world = new World();
+  const socket = await connected(world);
+  const posted = [socket.post('/a', { n: 1 }), socket.post('/b')];
+  const notRun = { headers: { 'x-catamaran-not-run': '1' }, statusCode: 503 };
+  for (let i = 0; i < 3; i++) {
+    world.socket.answer(notRun, '/b');
+    world.socket.answer(notRun, '/a');
+    await world.advance(5000);
+    world.socket.accept();
+    assert.deepEqual(urls(world), ['/a', '/b']);
+  }
+  world.socket.answer(notRun, '/a');
+  world.socket.answer({ statusCode: 201 }, '/b');
+  assert.deepEqual((await Promise.all(posted)).map(({ statusCode }) => statusCode), [503, 201]);
+});
+
+test('what a server says of channels in no readable way ends the connection, or does no harm', async () => {
+  const world = new World();
+  const socket = await subscribed(world);
+  for (const channels of [null, 5, 'text', [], { a: null }, { a: 5 }, { a: [] }]) {
+    const asked = socket.get('/x');
+    world.socket.answer({ statusCode: 200, channels, left: null });
+    await asked;
+  }
+  for (const event of [['$'], ['$', 5], ['$left'], ['$gap'], ['$join'], ['$replay', 'room:7', []]]) world.socket.emit(...event);
+  assert.equal(socket.isConnected(), true);
+  assert.equal(plain(world.uncaught).length, 0);
+});
