@@ -15,7 +15,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
-    Route, ServeError,
+    Route, ServeError, client,
     controller::Table,
     endpoint::Endpoints,
     finish::Finish,
@@ -65,6 +65,7 @@ struct Settings {
     max_in_flight: usize,
     max_request_bytes: usize,
     path: String,
+    client_path: String,
     ping_interval: Duration,
     ping_timeout: Duration,
     websocket: bool,
@@ -78,6 +79,7 @@ impl Default for Settings {
             max_in_flight: 64,
             max_request_bytes: 1024 * 1024,
             path: "/socket.io".into(),
+            client_path: "/catamaran.io.js".into(),
             ping_interval: Duration::from_secs(10),
             ping_timeout: Duration::from_secs(5),
             websocket: true,
@@ -218,6 +220,16 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
+    /// Where our client for browsers is served, `/catamaran.io.js` by default.
+    ///
+    /// It takes the place of `sails.io.js`, so an application with Sails pages may serve it at
+    /// `/js/dependencies/sails.io.js`.
+    #[must_use]
+    pub fn client_path(mut self, path: impl Into<String>) -> Self {
+        self.settings.client_path = path.into();
+        self
+    }
+
     /// How often a connection is probed, 10 s by default, and how long the answer may take, 5 s by default.
     ///
     /// A dead connection is found after the sum of both.
@@ -285,7 +297,7 @@ impl<S: Send + Sync + 'static> App<S> {
         let Self { state, tables, maps, socketios, settings } = self;
         settings.check()?;
         let path = settings.path.trim_end_matches('/').to_owned();
-        route::check(&routes, &[&format!("{path}/")]).map_err(ServeError::Routes)?;
+        route::check(&routes, &[&format!("{path}/"), &settings.client_path]).map_err(ServeError::Routes)?;
 
         let state = Arc::new(state);
         let endpoints = Endpoints { timeout: settings.timeout };
@@ -308,6 +320,7 @@ impl<S: Send + Sync + 'static> App<S> {
         for setup in socketios {
             setup(&io);
         }
+        let router = client::serve_at(router, &settings.client_path);
         let router = router.route_service(&format!("{path}/"), engine);
         Ok((router, io))
     }
@@ -319,6 +332,8 @@ impl Settings {
             "`socket_path` must be a path below the root, such as \"/socket.io\""
         } else if self.path.contains(['{', '}', '?', '#']) {
             "`socket_path` must be a plain path, without parameters or a query"
+        } else if !self.client_path.starts_with('/') || self.client_path.contains(['{', '}', '?', '#']) {
+            "`client_path` must be a plain path, such as \"/catamaran.io.js\""
         } else if self.max_in_flight == 0 || self.max_in_flight > SEND_BUFFER / 2 {
             "`max_in_flight` must be from 1 to 512"
         } else if self.timeout.is_zero() || self.ping_interval.is_zero() || self.ping_timeout.is_zero() {
@@ -366,6 +381,7 @@ mod tests {
             App::new(()).socket_path("socket.io"),
             App::new(()).socket_path("/"),
             App::new(()).socket_path("/{tenant}/socket.io"),
+            App::new(()).client_path("catamaran.io.js"),
             App::new(()).max_in_flight(0),
             App::new(()).max_in_flight(1000),
             App::new(()).timeout(Duration::ZERO),

@@ -2,6 +2,7 @@
 
 mod action;
 mod app;
+mod client;
 mod controller;
 mod ctx;
 mod endpoint;
