@@ -3,10 +3,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { CLIENTS, connect } from './clients.js'
-import { startHello } from './server.js'
+import { startExample } from './server.js'
 
 test('hello answers HTTP and every client alike, after it printed its routes', async () => {
-  const server = await startHello()
+  const server = await startExample('hello')
   assert.match(server.log[0], /^GET +\/hello +both +hello::hello$/)
 
   const response = await fetch(`${server.url}/hello`)
@@ -24,7 +24,7 @@ test('hello answers HTTP and every client alike, after it printed its routes', a
 
 for (const signal of ['SIGTERM', 'SIGINT']) {
   test(`hello stops at once on ${signal}, also while sockets are connected`, async () => {
-    const server = await startHello()
+    const server = await startExample('hello')
     const connection = await connect(CLIENTS[0], 'websocket', server)
     await connection.request({ method: 'get', url: '/hello' })
     assert.equal(await server.stop(signal), 0)

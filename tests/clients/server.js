@@ -27,9 +27,9 @@ export function start(...transports) {
   return run(process.env.CLIENT_APP ?? binary('client-app'), transports)
 }
 
-/** Starts `examples/hello`. */
-export function startHello() {
-  return run(binary('hello'), [])
+/** Starts one of `examples/`. */
+export function startExample(name) {
+  return run(binary(name), [])
 }
 
 /** Starts a server that prints `listening on URL`. `log` has its lines; `stop` resolves with the exit code. */
