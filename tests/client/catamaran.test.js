@@ -1,41 +1,17 @@
-// Against our own server: `client-app`, which `CLIENT_APP` may name, or cargo builds.
+// Against our own server.
 const assert = require('node:assert/strict');
-const { execFileSync, spawn } = require('node:child_process');
-const { join } = require('node:path');
-const { createInterface } = require('node:readline');
-const { once } = require('node:events');
 const { after, before, test } = require('node:test');
 const WebSocket = require('ws');
 const { connect } = require('../../runtime/client/catamaran.io.js');
+const { start } = require('./server.js');
 const { within } = require('./within.js');
 
-/** Builds `client-app`, and returns its path. */
-function clientApp() {
-  const messages = execFileSync('cargo', ['build', '--quiet', '--locked', '--bin', 'client-app', '--message-format=json-render-diagnostics'],
-    { cwd: join(__dirname, '../..'), stdio: ['ignore', 'pipe', 'inherit'], encoding: 'utf8', maxBuffer: Infinity });
-  return messages.trim().split('\n').map((line) => JSON.parse(line)).find(({ executable }) => executable).executable;
-}
-
 let server;
-let url;
-
-before(async () => {
-  server = spawn(process.env.CLIENT_APP || clientApp(), ['websocket', 'polling'], { stdio: ['ignore', 'pipe', 'ignore'] });
-  process.on('exit', () => server.kill('SIGKILL'));
-  for await (const line of createInterface({ input: server.stdout })) {
-    url = /^listening on (.*)$/.exec(line)[1];
-    break;
-  }
-});
-
-after(async () => {
-  const exit = once(server, 'exit');
-  server.kill('SIGTERM');
-  await within(exit, 'the end of the server');
-});
+before(async () => { server = await start('client-app', 'websocket', 'polling'); });
+after(() => server.stop());
 
 const open = (t, options) => {
-  const socket = connect(url, { WebSocket, ...options });
+  const socket = connect(server.url, { WebSocket, ...options });
   t.after(() => socket.state === 'disconnected' || socket.disconnect());
   return socket;
 };
@@ -116,11 +92,12 @@ test('a request larger than the server takes does not cost the connection', asyn
   assert.equal(socket._raw.id, id);
 });
 
-test('a probe is answered', async (t) => {
+test('a probe is answered, and nothing comes of it', async (t) => {
   const socket = open(t);
   await ask(socket, { url: '/answers/zero' });
-  const { id } = socket._raw;
+  const frames = [];
+  socket._connection.socket.addEventListener('message', ({ data }) => frames.push(data));
   socket._connection.probe();
-  while (socket._connection.probeTimer) await ask(socket, { url: '/answers/zero' });
-  assert.equal(socket._raw.id, id);
+  await ask(socket, { url: '/answers/zero' });
+  assert.deepEqual(frames, ['44/catamaran-probe,{"message":"Invalid namespace"}', '431[{"body":0,"headers":{},"statusCode":200}]']);
 });
