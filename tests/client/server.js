@@ -1,0 +1,32 @@
+// Starts a Rust server of the workspace.
+const { execFileSync, spawn } = require('node:child_process');
+const { once } = require('node:events');
+const { join } = require('node:path');
+const { createInterface } = require('node:readline');
+const { within } = require('./within.js');
+
+/** Builds a binary of the workspace, and returns its path. */
+function binary(name) {
+  const messages = execFileSync('cargo', ['build', '--quiet', '--locked', '--bin', name, '--message-format=json-render-diagnostics'],
+    { cwd: join(__dirname, '../..'), stdio: ['ignore', 'pipe', 'inherit'], encoding: 'utf8', maxBuffer: Infinity });
+  const built = messages.trim().split('\n').map((line) => JSON.parse(line));
+  return built.find(({ executable, target }) => executable && target.name === name).executable;
+}
+
+/** @returns {Promise<{ url: string, stop(): Promise<void> }>} */
+async function start(name, ...args) {
+  const child = spawn(binary(name), args, { stdio: ['ignore', 'pipe', 'ignore'] });
+  const kill = () => child.kill('SIGKILL');
+  process.on('exit', kill);
+  const exit = once(child, 'exit').then(() => { process.off('exit', kill); });
+  const [line] = await within(once(createInterface({ input: child.stdout }), 'line'), `${name} to listen`);
+  return {
+    url: line.replace('listening on ', ''),
+    stop() {
+      child.kill('SIGTERM');
+      return within(exit, `the end of ${name}`);
+    },
+  };
+}
+
+module.exports = { start };
