@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     panic::AssertUnwindSafe,
+    pin::pin,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -28,7 +29,11 @@ use socketioxide::{
     handler::{FromMessageParts, MessageHandler, Value},
     socket::Socket,
 };
-use tokio::{sync::mpsc, task::AbortHandle};
+use tokio::{
+    sync::mpsc,
+    task::AbortHandle,
+    time::{error::Elapsed, timeout},
+};
 use tower_service::Service;
 
 use super::{
@@ -207,7 +212,7 @@ async fn answer(arrival: Arrival) {
     let Arrival { socket, connection, method, ack_id, packet, .. } = arrival;
     let dispatcher = &connection.dispatcher;
     let routed = AssertUnwindSafe(route(&socket, &connection, &method, packet)).catch_unwind();
-    let answer = match tokio::time::timeout(dispatcher.timeout + GRACE, routed).await {
+    let answer = match within(dispatcher.timeout + GRACE, routed).await {
         Ok(Ok(Ok(answer))) => answer,
         Ok(Ok(Err(refusal))) => {
             tracing::debug!(
@@ -229,6 +234,15 @@ async fn answer(arrival: Arrival) {
     connection.cookies.lock().unwrap_or_else(PoisonError::into_inner).keep(answer.headers());
     if let Some(ack_id) = ack_id {
         deliver(&socket, ack_id, &answer.ack(takes_binary(&socket))).await;
+    }
+}
+
+/// Ends a future that waits for longer. The clock is read, and a timer made, only if it waits at all.
+async fn within<F: Future>(limit: Duration, future: F) -> Result<F::Output, Elapsed> {
+    let mut future = pin!(future);
+    match poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
+        Poll::Ready(output) => Ok(output),
+        Poll::Pending => timeout(limit, future).await,
     }
 }
 
