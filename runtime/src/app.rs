@@ -306,7 +306,8 @@ impl<S: Send + Sync + 'static> App<S> {
             controllers.fold(Router::new(), |router, controller| router.merge(controller.mount(&state, endpoints)));
         let router = maps.into_iter().fold(ours, |router, map| map(router));
         let hub = Hub::default();
-        let router = router.layer(DefaultBodyLimit::max(settings.max_request_bytes)).layer(Finish { hub: hub.clone() });
+        // One layer of two, since each call of `layer` boxes every request once more.
+        let router = router.layer((Finish { hub: hub.clone() }, DefaultBodyLimit::max(settings.max_request_bytes)));
 
         let (engine, io) = settings.engine(&path).build_svc();
         let dispatcher = Dispatcher {

@@ -5,7 +5,7 @@ use std::{
     panic::AssertUnwindSafe,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -17,7 +17,7 @@ use axum::{
 };
 use futures_util::{FutureExt, future::CatchUnwind};
 use pin_project_lite::pin_project;
-use tokio::time::Timeout;
+use tokio::time::{Sleep, sleep};
 use tower_service::Service;
 
 use crate::{
@@ -113,8 +113,8 @@ impl<F: Fn(Request) -> Reply> Service<Request> for Endpoint<F> {
             }
             _ => (self.run)(request),
         };
-        let guarded = tokio::time::timeout(self.timeout, AssertUnwindSafe(reply).catch_unwind());
-        Answering { route: self.route, limit: self.timeout, guarded }
+        let guarded = AssertUnwindSafe(reply).catch_unwind();
+        Answering { route: self.route, limit: self.timeout, guarded, timeout: None }
     }
 }
 
@@ -126,7 +126,9 @@ pin_project! {
         route: &'static Route,
         limit: Duration,
         #[pin]
-        guarded: Timeout<CatchUnwind<AssertUnwindSafe<Reply>>>,
+        guarded: CatchUnwind<AssertUnwindSafe<Reply>>,
+        // Runs from when the action first waits; most never do.
+        timeout: Option<Pin<Box<Sleep>>>,
     }
 }
 
@@ -135,15 +137,12 @@ impl Future for Answering {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        this.guarded.poll(cx).map(|outcome| {
-            Ok(match outcome {
-                Ok(Ok(response)) => response,
-                Ok(Err(_panic)) => Error::panicked().into_response(),
-                Err(_elapsed) => {
-                    tracing::warn!(action = this.route.action, "an action was cut off by the timeout");
-                    Error::timed_out(*this.limit).into_response()
-                }
-            })
-        })
+        if let Poll::Ready(outcome) = this.guarded.poll(cx) {
+            return Poll::Ready(Ok(outcome.unwrap_or_else(|_panic| Error::panicked().into_response())));
+        }
+        let limit = *this.limit;
+        ready!(this.timeout.get_or_insert_with(|| Box::pin(sleep(limit))).as_mut().poll(cx));
+        tracing::warn!(action = this.route.action, "an action was cut off by the timeout");
+        Poll::Ready(Ok(Error::timed_out(limit).into_response()))
     }
 }

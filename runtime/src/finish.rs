@@ -14,7 +14,6 @@ use axum::{
     extract::{MatchedPath, Request},
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::Route,
 };
 use futures_util::{FutureExt, future::CatchUnwind};
 use pin_project_lite::pin_project;
@@ -30,34 +29,36 @@ pub(crate) struct Finish {
     pub(crate) hub: Hub,
 }
 
-impl Layer<Route> for Finish {
-    type Service = Finishing;
+impl<S> Layer<S> for Finish {
+    type Service = Finishing<S>;
 
-    fn layer(&self, inner: Route) -> Finishing {
+    fn layer(&self, inner: S) -> Finishing<S> {
         Finishing { inner, hub: self.hub.clone() }
     }
 }
 
 #[derive(Clone)]
-pub(crate) struct Finishing {
-    inner: Route,
+pub(crate) struct Finishing<S> {
+    inner: S,
     hub: Hub,
 }
 
-impl Service<Request> for Finishing {
+impl<S: Service<Request, Response = Response, Error = Infallible>> Service<Request> for Finishing<S> {
     type Response = Response;
     type Error = Infallible;
-    type Future = Finished<<Route as Service<Request>>::Future>;
+    type Future = Finished<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Service::<Request>::poll_ready(&mut self.inner, cx)
+        self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         request.extensions_mut().insert(self.hub.clone());
         let span = span(&request);
         let guarded = span.in_scope(|| AssertUnwindSafe(self.inner.call(request)).catch_unwind());
-        Finished { guarded, span, started: Instant::now() }
+        // Reading the clock costs as much as routing does, so it is read only for somebody who listens.
+        let started = (!span.is_disabled()).then(Instant::now);
+        Finished { guarded, span, started }
     }
 }
 
@@ -80,7 +81,7 @@ pin_project! {
         #[pin]
         guarded: CatchUnwind<AssertUnwindSafe<F>>,
         span: Span,
-        started: Instant,
+        started: Option<Instant>,
     }
 }
 
@@ -95,9 +96,10 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for Finished<F> {
             Ok(Err(never)) => match never {},
             Err(_panic) => Error::panicked().into_response(),
         };
-        let latency = this.started.elapsed();
-        this.span.record("status", response.status().as_u16());
-        this.span.record("latency", field::debug(latency));
+        if let Some(started) = this.started {
+            this.span.record("status", response.status().as_u16());
+            this.span.record("latency", field::debug(started.elapsed()));
+        }
         tracing::debug!("answered");
         drop(entered);
         Poll::Ready(Ok(response))

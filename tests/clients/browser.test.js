@@ -84,9 +84,9 @@ test('a page asks with the published client, and shows the answer', () =>
     await picture(page, 'hello')
   }))
 
-test('two windows of the chat hear each other, and one that lost its network misses nothing', () =>
+test('two windows of the chat hear each other, and one that lost its network misses nothing', (t) =>
   inBrowser('chat', async (server, open) => {
-    const network = await proxy(new URL(server.url).port)
+    const network = await proxy(t, new URL(server.url).port)
     const [ada, bob] = [await open(), await open()]
     await ada.goto(server.url)
     await bob.goto(network.url)
@@ -115,11 +115,10 @@ test('two windows of the chat hear each other, and one that lost its network mis
     const all = ['one <b>', 'two', 'three', 'four'].map((text) => `somebody ${text}`)
     assert.deepEqual(await lines(bob), all)
     assert.deepEqual(await lines(ada), all)
-    network.close()
   }))
 
 /** A network between a client and a port of this machine, that can be cut and mended. */
-async function proxy(port) {
+async function proxy(t, port) {
   const open = new Set()
   let cut = false
   const listener = createServer((client) => {
@@ -141,6 +140,10 @@ async function proxy(port) {
   const sever = () => open.forEach((socket) => socket.destroy())
   listener.listen(0, '127.0.0.1')
   await once(listener, 'listening')
+  t.after(() => {
+    sever()
+    listener.close()
+  })
   return {
     url: `http://127.0.0.1:${listener.address().port}`,
     cut() {
@@ -149,10 +152,6 @@ async function proxy(port) {
     },
     mend() {
       cut = false
-    },
-    close() {
-      sever()
-      listener.close()
     },
   }
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     panic::AssertUnwindSafe,
+    pin::pin,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -28,7 +29,11 @@ use socketioxide::{
     handler::{FromMessageParts, MessageHandler, Value},
     socket::Socket,
 };
-use tokio::{sync::mpsc, task::AbortHandle};
+use tokio::{
+    sync::mpsc,
+    task::AbortHandle,
+    time::{error::Elapsed, timeout},
+};
 use tower_service::Service;
 
 use super::{
@@ -210,7 +215,7 @@ async fn answer(arrival: Arrival) {
     let dispatcher = &connection.dispatcher;
     let subscriptions = Arc::new(Subscriptions::default());
     let routed = AssertUnwindSafe(route(&socket, &connection, &method, packet, &subscriptions)).catch_unwind();
-    let answer = match tokio::time::timeout(dispatcher.timeout + GRACE, routed).await {
+    let answer = match within(dispatcher.timeout + GRACE, routed).await {
         Ok(Ok(Ok(answer))) => answer,
         Ok(Ok(Err(refusal))) => {
             tracing::debug!(
@@ -235,6 +240,15 @@ async fn answer(arrival: Arrival) {
         deliver(&socket, ack_id, &answer.ack(takes_binary(&socket), &settled)).await;
     }
     settled.live(dispatcher.hub.streams(), &connection.peer);
+}
+
+/// Ends a future that waits for longer. The clock is read, and a timer made, only if it waits at all.
+async fn within<F: Future>(limit: Duration, future: F) -> Result<F::Output, Elapsed> {
+    let mut future = pin!(future);
+    match poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
+        Poll::Ready(output) => Ok(output),
+        Poll::Pending => timeout(limit, future).await,
+    }
 }
 
 /// Sends the virtual request through the router, and waits for the whole of its answer.
