@@ -46,9 +46,13 @@ CATAMARAN_LEAK_CYCLES=50000 cargo test --workspace --locked
 step "docs"
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
-step "real clients"
+step "published clients"
 npm --prefix tests/clients ci --no-audit --no-fund --loglevel=error
 npm --prefix tests/clients test
+
+step "our own client"
+npm --prefix tests/client ci --no-audit --no-fund --loglevel=error
+npm --prefix tests/client test
 
 step "benches run"
 cargo run --release --locked -p catamaran-benches -- --smoke

@@ -8,5 +8,4 @@ mod leak;
 mod parity;
 mod resume;
 mod support;
-mod tracing;
 mod traps;
