@@ -4,6 +4,8 @@ mod app;
 mod channels;
 mod hostile;
 #[cfg(target_os = "linux")]
+// It reads the memory of its process as Linux tells it.
+#[cfg(target_os = "linux")]
 mod leak;
 mod parity;
 mod resume;
