@@ -61,7 +61,9 @@ impl Subscriptions {
             return Some(held.outcome());
         }
         if let Some((position, outcome)) = streams.joined(peer, &target.channel) {
-            state.had.push((target.channel, position, outcome));
+            if state.had.iter().all(|(channel, _, _)| *channel != target.channel) {
+                state.had.push((target.channel, position, outcome));
+            }
             return Some(outcome);
         }
         let resume = state.resume.get(&*target.channel).cloned();
@@ -118,5 +120,48 @@ impl Settled {
         for held in &self.held {
             streams.join(peer, held);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::hub::stream::Retention;
+
+    fn target() -> Target {
+        Target { channel: "room:7".into(), stream: "room:7".into(), retention: Retention::default() }
+    }
+
+    fn peer() -> Peer {
+        Peer::of_inbox("ada".into(), mpsc::unbounded_channel().0)
+    }
+
+    #[test]
+    fn a_channel_stands_once_in_an_ack_however_often_it_was_asked_for() {
+        let (streams, peer) = (Streams::default(), peer());
+        let first = Subscriptions::default();
+        assert_eq!(first.add(&streams, &peer, target()), Some(Outcome::Fresh));
+        assert_eq!(first.add(&streams, &peer, target()), Some(Outcome::Fresh));
+        assert_eq!(first.lock().held.len(), 1);
+        first.settle(&peer, true).live(&streams, &peer);
+
+        let second = Subscriptions::default();
+        second.add(&streams, &peer, target());
+        second.add(&streams, &peer, target());
+        assert_eq!(second.lock().had.len(), 1);
+        assert!(second.lock().held.is_empty());
+    }
+
+    #[test]
+    fn a_socket_that_is_gone_cannot_subscribe() {
+        let (streams, peer) = (Streams::default(), peer());
+        let subscriptions = Subscriptions::default();
+        subscriptions.add(&streams, &peer, target());
+        peer.mark_gone();
+        assert_eq!(subscriptions.add(&streams, &peer, target()), None);
+        subscriptions.settle(&peer, true).live(&streams, &peer);
+        assert!(peer.joined().is_empty());
     }
 }
