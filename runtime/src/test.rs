@@ -45,6 +45,7 @@ impl TestSocket {
     pub fn with_handshake(hub: &Hub, handshake: Request<()>) -> Self {
         let (sender, inbox) = mpsc::unbounded_channel();
         let peer = Peer::of_inbox(socketioxide::socket::Sid::new().to_string(), sender);
+        hub.streams().connect(&peer);
         let (handshake, ()): (Parts, ()) = handshake.into_parts();
         Self { socket: RequestSocket::of_test(peer, hub.clone(), handshake), inbox }
     }

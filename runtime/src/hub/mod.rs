@@ -77,6 +77,57 @@ impl Hub {
         Ok(())
     }
 
+    /// Sends an event to every connected socket, at most once; no position counts it.
+    ///
+    /// # Errors
+    ///
+    /// If the event cannot be written as JSON.
+    pub fn blast<E: Event>(&self, event: &E) -> Result<(), EncodeError> {
+        let message = event.message()?;
+        self.0.connected().iter().for_each(|peer| peer.send(&Frame::Event(&message)));
+        Ok(())
+    }
+
+    /// Sends an event to the socket with this id, at most once; false if there is none.
+    ///
+    /// # Errors
+    ///
+    /// If the event cannot be written as JSON.
+    pub fn emit_to<E: Event>(&self, id: &str, event: &E) -> Result<bool, EncodeError> {
+        let message = event.message()?;
+        let peer = self.0.socket(id);
+        Ok(peer.inspect(|peer| peer.send(&Frame::Event(&message))).is_some())
+    }
+
+    /// The ids of the sockets that are subscribed to a channel, in no order.
+    pub fn members<C: Channel + ?Sized>(&self, channel: &C) -> Vec<String> {
+        self.0.members(&target(channel)).iter().map(|peer| peer.id().to_owned()).collect()
+    }
+
+    /// How many sockets are subscribed to a channel.
+    pub fn count<C: Channel + ?Sized>(&self, channel: &C) -> usize {
+        self.0.members(&target(channel)).len()
+    }
+
+    /// Subscribes all members of one channel to another, too.
+    pub fn add_members<A: Channel + ?Sized, B: Channel + ?Sized>(&self, of: &A, to: &B) {
+        for peer in self.0.members(&target(of)) {
+            self.0.add(&peer, target(to), None);
+        }
+    }
+
+    /// Takes all members of one channel out of another.
+    pub fn remove_members<A: Channel + ?Sized, B: Channel + ?Sized>(&self, of: &A, from: &B) {
+        for peer in self.0.members(&target(of)) {
+            self.0.remove(&peer, &from.name(), "removed");
+        }
+    }
+
+    /// Takes all members out of a channel.
+    pub fn empty<C: Channel + ?Sized>(&self, channel: &C) {
+        self.remove_members(channel, channel);
+    }
+
     pub(crate) fn streams(&self) -> &Streams {
         &self.0
     }
@@ -173,5 +224,56 @@ impl<T: Via> Ctx<T> {
         Self: HasSocket,
     {
         self.certain().subscribe(channel)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test::TestSocket;
+
+    fn room(name: &str) -> Untyped {
+        Untyped::new(name)
+    }
+
+    fn event(text: &str) -> UntypedEvent {
+        UntypedEvent::new("said", text).unwrap()
+    }
+
+    #[tokio::test]
+    async fn members_are_counted_listed_moved_and_removed() {
+        let hub = Hub::default();
+        let (mut ada, mut bob) = (TestSocket::new(&hub), TestSocket::new(&hub));
+        ada.socket().subscribe(&room("a")).await.unwrap();
+        bob.socket().subscribe(&room("a")).await.unwrap();
+        bob.socket().subscribe(&room("b")).await.unwrap();
+        assert_eq!((hub.count(&room("a")), hub.count(&room("b")), hub.count(&room("c"))), (2, 1, 0));
+        assert_eq!(hub.members(&room("b")), [bob.socket().id()]);
+
+        hub.add_members(&room("a"), &room("b"));
+        hub.publish(&room("b"), event("to both")).await.unwrap();
+        hub.remove_members(&room("b"), &room("a"));
+        hub.publish(&room("a"), event("to nobody")).await.unwrap();
+        hub.empty(&room("b"));
+        hub.publish(&room("b"), event("to nobody")).await.unwrap();
+        for socket in [&mut ada, &mut bob] {
+            assert_eq!(socket.received(), [r#"["said","to both"]"#]);
+        }
+        drop(ada);
+        assert_eq!(hub.streams().connected().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_event_reaches_one_socket_or_all() {
+        let hub = Hub::default();
+        let (mut ada, mut bob) = (TestSocket::new(&hub), TestSocket::new(&hub));
+        assert!(hub.emit_to(ada.socket().id(), &event("to ada")).unwrap());
+        assert!(!hub.emit_to("nobody", &event("to nobody")).unwrap());
+        hub.blast(&event("to all")).unwrap();
+        ada.socket().subscribe(&room("a")).await.unwrap();
+        bob.socket().subscribe(&room("a")).await.unwrap();
+        hub.publish_except(&room("a"), event("to bob"), ada.socket()).await.unwrap();
+        assert_eq!(ada.received(), [r#"["said","to ada"]"#, r#"["said","to all"]"#]);
+        assert_eq!(bob.received(), [r#"["said","to all"]"#, r#"["said","to bob"]"#]);
     }
 }

@@ -19,8 +19,15 @@ use super::{
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
     streams: Mutex<Known>,
+    sockets: Mutex<Sockets>,
+}
+
+#[derive(Debug, Default)]
+struct Sockets {
+    /// All that are connected, by their ids.
+    connected: HashMap<String, Peer>,
     /// The socket of each client that said who it is.
-    clients: Mutex<HashMap<Arc<str>, Peer>>,
+    clients: HashMap<Arc<str>, Peer>,
 }
 
 /// A channel that a socket is live in; the socket has it beside it.
@@ -128,21 +135,60 @@ impl Streams {
         for (channel, joined) in std::mem::take(&mut *peer.joined()) {
             joined.stream.lock().leave(&channel, peer.id());
         }
-        if let Some(client) = peer.client() {
-            let mut clients = self.clients();
-            if clients.get(client).is_some_and(|current| current.id() == peer.id()) {
-                clients.remove(client);
-            }
+        let mut sockets = self.sockets();
+        sockets.connected.remove(peer.id());
+        if let Some(client) = peer.client()
+            && sockets.clients.get(client).is_some_and(|current| current.id() == peer.id())
+        {
+            sockets.clients.remove(client);
         }
     }
 
-    /// A client connects anew: its old socket, which the server may still believe alive, gets nothing more.
-    pub(crate) fn take_over(&self, peer: &Peer) {
-        let Some(client) = peer.client() else { return };
-        let old = self.clients().insert(client.clone(), peer.clone());
+    /// A socket connects. The old socket of its client, which the server may still believe alive, gets nothing more.
+    pub(crate) fn connect(&self, peer: &Peer) {
+        let old = {
+            let mut sockets = self.sockets();
+            sockets.connected.insert(peer.id().to_owned(), peer.clone());
+            peer.client().and_then(|client| sockets.clients.insert(client.clone(), peer.clone()))
+        };
         if let Some(old) = old {
             old.end();
             self.leave_all(&old);
+        }
+    }
+
+    /// A connected socket by its id.
+    pub(crate) fn socket(&self, id: &str) -> Option<Peer> {
+        self.sockets().connected.get(id).cloned()
+    }
+
+    /// All connected sockets.
+    pub(crate) fn connected(&self) -> Vec<Peer> {
+        self.sockets().connected.values().cloned().collect()
+    }
+
+    /// The sockets that are live in a channel.
+    pub(crate) fn members(&self, of: &Target) -> Vec<Peer> {
+        let stream = self.stream(&of.stream);
+        let state = stream.lock();
+        state.channels.get(&of.channel).into_iter().flat_map(HashMap::values).cloned().collect()
+    }
+
+    /// Makes a socket live in a channel, outside any request of its.
+    pub(crate) fn add(&self, peer: &Peer, to: Target, resume: Option<&Position>) -> Option<Outcome> {
+        if let Some((_, outcome)) = self.joined(peer, &to.channel) {
+            return Some(outcome);
+        }
+        let mut held = self.hold(to, resume);
+        let position = held.settle();
+        peer.send(&Frame::Join { channel: held.channel(), position: &position });
+        self.join(peer, &held).then_some(held.outcome())
+    }
+
+    /// Takes a socket out of a channel, outside any request of its.
+    pub(crate) fn remove(&self, peer: &Peer, channel: &str, reason: &'static str) {
+        if self.leave(peer, channel) {
+            peer.send(&Frame::Left { channel, reason });
         }
     }
 
@@ -150,8 +196,8 @@ impl Streams {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner).get(name)
     }
 
-    fn clients(&self) -> MutexGuard<'_, HashMap<Arc<str>, Peer>> {
-        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    fn sockets(&self) -> MutexGuard<'_, Sockets> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -6,7 +6,6 @@ use std::{
 };
 
 use super::{
-    frame::Frame,
     peer::Peer,
     stream::{Outcome, Position},
     streams::{Held, Streams, Target},
@@ -67,13 +66,11 @@ impl Subscriptions {
             return Some(outcome);
         }
         let resume = state.resume.get(&*target.channel).cloned();
-        let mut held = streams.hold(target, resume.as_ref());
-        let outcome = held.outcome();
         if state.settled {
-            let position = held.settle();
-            peer.send(&Frame::Join { channel: held.channel(), position: &position });
-            return streams.join(peer, &held).then_some(outcome);
+            return streams.add(peer, target, resume.as_ref());
         }
+        let held = streams.hold(target, resume.as_ref());
+        let outcome = held.outcome();
         state.held.push(held);
         Some(outcome)
     }
@@ -83,12 +80,10 @@ impl Subscriptions {
         let mut state = self.lock();
         state.held.retain(|held| **held.channel() != *channel);
         state.had.retain(|(had, _, _)| **had != *channel);
-        if streams.leave(peer, channel) {
-            if state.settled {
-                peer.send(&Frame::Left { channel, reason: "unsubscribed" });
-            } else {
-                state.left.push(channel.to_owned());
-            }
+        if state.settled {
+            streams.remove(peer, channel, "unsubscribed");
+        } else if streams.leave(peer, channel) {
+            state.left.push(channel.to_owned());
         }
     }
 

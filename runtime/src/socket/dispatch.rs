@@ -159,7 +159,7 @@ impl Connection {
     pub(crate) fn new(dispatcher: Arc<Dispatcher>, socket: &Arc<Socket>, client: Option<Arc<str>>) -> Self {
         let cookies = Mutex::new(Cookies::of(&socket.req_parts().headers));
         let peer = Peer::of_socket(socket, client);
-        dispatcher.hub.streams().take_over(&peer);
+        dispatcher.hub.streams().connect(&peer);
         Self { dispatcher, peer, cookies, lasting: OnceLock::new(), queue: OnceLock::new() }
     }
 
@@ -170,6 +170,13 @@ impl Connection {
         if let Some(queue) = self.queue.get() {
             queue.task.abort();
         }
+    }
+}
+
+impl Drop for Connection {
+    /// A socket that fails to connect is dropped without having been disconnected.
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
