@@ -23,13 +23,6 @@ pub mod chat {
             },
             call: |call| ::catamaran::__private::call0::<Db, _, _, _>(call, || hello()),
         };
-        /// The action's route.
-        pub const ROUTES: &[::catamaran::Route] = &[Self::ACTION.route];
-        /// The action as a controller of one.
-        pub const CONTROLLER: ::catamaran::Controller<Db> = ::catamaran::Controller {
-            routes: Self::ROUTES,
-            actions: &[Self::ACTION],
-        };
     }
     pub async fn say(
         ctx: Ctx<Socket>,
@@ -74,13 +67,6 @@ pub mod chat {
                 _,
                 _,
             >(call, |id, ctx, argument2, argument3| say(ctx, id.0, argument2, argument3)),
-        };
-        /// The action's route.
-        pub const ROUTES: &[::catamaran::Route] = &[Self::ACTION.route];
-        /// The action as a controller of one.
-        pub const CONTROLLER: ::catamaran::Controller<Db> = ::catamaran::Controller {
-            routes: Self::ROUTES,
-            actions: &[Self::ACTION],
         };
     }
     /// The routes of this controller.

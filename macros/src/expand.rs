@@ -12,10 +12,11 @@ pub(crate) fn companion(action: &Action) -> TokenStream {
     let Companion { name, state, cfgs, .. } = &action.companion;
     let declaration = declaration(&action.companion);
     let constants = match state {
-        State::Controller(state) => constants(action, state),
+        // Its controller is what a table takes, and a constant less counts where there are a thousand of them.
+        State::Controller(state) => constant(action, state),
         State::Own(state) => {
-            let (constants, lift) = (constants(action, state), lift(state));
-            quote!(#constants #lift)
+            let (constant, controller, lift) = (constant(action, state), controller_of_one(state), lift(state));
+            quote!(#constant #controller #lift)
         }
         State::Any => functions(action),
     };
@@ -29,12 +30,18 @@ pub(crate) fn companion(action: &Action) -> TokenStream {
 }
 
 /// What an action on a known state has.
-fn constants(action: &Action, state: &Type) -> TokenStream {
+fn constant(action: &Action, state: &Type) -> TokenStream {
     let route = route(action);
     let (request, call) = (request(), call(action, &quote!(#state), &quote!(_)));
     quote! {
         /// Where the action answers, and how to run it.
         pub const ACTION: ::catamaran::Action<#state> = ::catamaran::Action { route: #route, call: |#request| #call };
+    }
+}
+
+/// What makes an action alone a controller of one.
+fn controller_of_one(state: &Type) -> TokenStream {
+    quote! {
         /// The action's route.
         pub const ROUTES: &[::catamaran::Route] = &[Self::ACTION.route];
         /// The action as a controller of one.
