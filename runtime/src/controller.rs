@@ -8,7 +8,7 @@ use crate::{Action, Route, endpoint::Endpoints, policy::Policy};
 
 /// A list of actions that share a state `S`.
 ///
-/// `#[controller]` and `actions!` write this constant into the module as `CONTROLLER`, and every action has one of its own.
+/// `#[controller]` and `actions!` write this constant into the module as `CONTROLLER`; an action alone has one of its own.
 pub struct Controller<S: 'static> {
     /// The routes of the actions, in the same order.
     pub routes: &'static [Route],
