@@ -111,7 +111,7 @@ async fn publish_next(
     Ok(())
 }
 
-/// A next number for each of the first ids, of each kind of channel; those of id 0 are large.
+/// A next number for each of the first ids, of each kind of channel; those that are kept for long are padded.
 #[derive(Deserialize)]
 struct Burst {
     ids: u64,
@@ -152,7 +152,7 @@ mod storm {
     #[action(post "/burst")]
     async fn burst(ctx: Ctx, Json(burst): Json<Burst>) -> catamaran::Result {
         for id in 0..burst.ids {
-            publish_next(ctx.hub(), &Long { id }, if id == 0 { burst.padding } else { 0 }, None).await?;
+            publish_next(ctx.hub(), &Long { id }, burst.padding, None).await?;
             publish_next(ctx.hub(), &Shared { id }, 0, None).await?;
             publish_next(ctx.hub(), &Short { id }, 0, None).await?;
         }
