@@ -594,9 +594,10 @@ class Subscriptions {
   /** @param {PendingRequest} request */
   positionsFor(request) {
     const subscription = this.made.get(this.key(request));
-    if (!subscription) return undefined;
-    subscription.asked = request;
-    return this.held(subscription.channels);
+    if (subscription) subscription.asked = request;
+    // A new one may name any channel.
+    const held = this.held(subscription ? subscription.channels : this.positions.keys());
+    return Object.keys(held).length === 0 ? undefined : held;
   }
 
   /** @param {PendingRequest} request @param {Dictionary} ack */

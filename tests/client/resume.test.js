@@ -167,6 +167,22 @@ test('a second request for a channel does not move its position', async () => {
   assert.deepEqual(urls(world), ['/rooms/7', '/rooms/7/again']);
 });
 
+test('a request that is new says where its channels are too, until they are live again', async () => {
+  const world = new World();
+  const socket = await subscribed(world);
+  const heard = record(socket, ...HEARD);
+  world.socket.drop();
+  await world.advance(5000);
+  world.socket.accept();
+  socket.get('/rooms/7/again');
+  assert.deepEqual(resumes(world), [{ 'room:7': ['epoch-aa', 10] }]);
+  world.socket.answer(answer({ 'room:7': ['epoch-aa', 12, 'recovered'] }), '/rooms/7/again');
+  world.socket.emit('$replay', 'room:7', [[11, 'said', 11], [12, 'said', 12]], false);
+  socket.get('/other');
+  assert.equal(resumes(world).pop(), undefined);
+  assert.deepEqual(heard, [['said', 11], ['said', 12]]);
+});
+
 test('a request is repeated once for each URL and data, with its own headers and fresh common ones', async () => {
   const world = new World();
   let token = 0;

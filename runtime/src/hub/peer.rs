@@ -59,6 +59,11 @@ impl Peer {
         self.0.client.as_ref()
     }
 
+    /// Whether both are one client's, which may have connected anew while its request ran.
+    pub(crate) fn is_of_same_client(&self, other: &Self) -> bool {
+        self.id() == other.id() || (self.client().is_some() && self.client() == other.client())
+    }
+
     /// The channels that the socket is live in. A stream's lock may be taken under this one, not the other way round.
     pub(crate) fn joined(&self) -> MutexGuard<'_, HashMap<Arc<str>, Joined>> {
         self.0.joined.lock().unwrap_or_else(PoisonError::into_inner)
@@ -157,4 +162,21 @@ fn cut_off(socket: Arc<Socket>) {
             tokio::time::sleep(DISCONNECT_RETRY).await;
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_the_same_on_its_next_connection() {
+        let peer = |id: &str, client: Option<&str>| {
+            let (inbox, _) = mpsc::unbounded_channel();
+            Peer::new(id.to_owned(), client.map(Arc::from), Link::Inbox(inbox))
+        };
+        assert!(peer("1", Some("a")).is_of_same_client(&peer("2", Some("a"))));
+        assert!(!peer("1", Some("a")).is_of_same_client(&peer("2", Some("b"))));
+        assert!(peer("1", None).is_of_same_client(&peer("1", None)));
+        assert!(!peer("1", None).is_of_same_client(&peer("2", None)));
+    }
 }

@@ -73,7 +73,7 @@ impl Streams {
         let client = except.and_then(Peer::client).cloned();
         let offset = state.log.append(to.channel.clone(), message.clone(), client, Instant::now());
         for peer in state.channels.get(&to.channel).into_iter().flat_map(HashMap::values) {
-            if except.is_none_or(|except| except.id() != peer.id()) {
+            if except.is_none_or(|except| !except.is_of_same_client(peer)) {
                 peer.send(&Frame::Entry { channel: &to.channel, offset, message: &message });
             }
         }

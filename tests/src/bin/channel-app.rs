@@ -1,9 +1,14 @@
 //! The server that `tests/client` subscribes to. It prints `listening on http://127.0.0.1:PORT`, and stops on SIGTERM.
 
-use std::error::Error;
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    sync::{LazyLock, Mutex, PoisonError},
+};
 
-use catamaran::prelude::*;
-use serde::Serialize;
+use axum::Json;
+use catamaran::{Channel, Hub, RequestSocket, prelude::*};
+use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
 /// Keeps a few events for whoever comes back.
@@ -46,10 +51,124 @@ mod log {
     }
 }
 
+/// Keeps what a client misses in seconds.
+#[channel("long:{id}", event = Numbered, history = 2000)]
+struct Long {
+    id: u64,
+}
+
+/// Keeps as much, on one count for all ids.
+#[channel("shared:{id}", event = Numbered, history = 2000, stream = "shared")]
+struct Shared {
+    id: u64,
+}
+
+/// Keeps less than a client misses.
+#[channel("short:{id}", event = Numbered, history = 5)]
+struct Short {
+    id: u64,
+}
+
+/// The next number of a channel.
+#[derive(Event, Serialize)]
+#[event(name = "number")]
+struct Numbered {
+    channel: String,
+    number: usize,
+    padding: String,
+}
+
+/// By whom each number of a channel was published, who does not hear it; those of nobody in particular everyone hears.
+static PUBLISHED: LazyLock<Mutex<BTreeMap<String, Vec<Option<u64>>>>> = LazyLock::new(Mutex::default);
+/// One publishes at a time, so that numbers and offsets have the same order.
+static PUBLISHING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// The last number of a channel.
+fn last(channel: &impl Channel) -> usize {
+    PUBLISHED.lock().unwrap_or_else(PoisonError::into_inner).get(&*channel.name()).map_or(0, Vec::len)
+}
+
+/// Publishes the next number of a channel, to all or to all but one.
+async fn publish_next(
+    hub: &Hub,
+    channel: &impl Channel<Event = Numbered>,
+    padding: usize,
+    except: Option<(u64, &RequestSocket)>,
+) -> catamaran::Result {
+    let _one_at_a_time = PUBLISHING.lock().await;
+    let name = channel.name().to_string();
+    let number = {
+        let mut published = PUBLISHED.lock().unwrap_or_else(PoisonError::into_inner);
+        let numbers = published.entry(name.clone()).or_default();
+        numbers.push(except.map(|(client, _)| client));
+        numbers.len()
+    };
+    let event = Numbered { channel: name, number, padding: ".".repeat(padding) };
+    match except {
+        Some((_, socket)) => hub.publish_except(channel, event, socket).await?,
+        None => hub.publish(channel, event).await?,
+    }
+    Ok(())
+}
+
+/// A next number for each of the first ids, of each kind of channel; those that are kept for long are padded.
+#[derive(Deserialize)]
+struct Burst {
+    ids: u64,
+    padding: usize,
+}
+
+#[controller("/storm")]
+mod storm {
+    use super::*;
+
+    /// Subscribes to two channels. What follows the numbers of the answer, the client must hear.
+    #[action(get "/{id}")]
+    async fn watch(ctx: Ctx<Socket>, id: u64) -> catamaran::Result<Json<[usize; 2]>> {
+        ctx.subscribe(&Long { id }).await?;
+        ctx.subscribe(&Shared { id }).await?;
+        Ok(Json([last(&Long { id }), last(&Shared { id })]))
+    }
+
+    /// Subscribes to one of these two once more.
+    #[action(get "/{id}/again")]
+    async fn watch_again(ctx: Ctx<Socket>, id: u64) -> catamaran::Result<Json<[usize; 1]>> {
+        ctx.subscribe(&Long { id }).await?;
+        Ok(Json([last(&Long { id })]))
+    }
+
+    #[action(get "/{id}/short")]
+    async fn watch_short(ctx: Ctx<Socket>, id: u64) -> catamaran::Result<Json<[usize; 1]>> {
+        ctx.subscribe(&Short { id }).await?;
+        Ok(Json([last(&Short { id })]))
+    }
+
+    /// A number that the client itself does not hear.
+    #[action(post "/{id}/by/{client}")]
+    async fn publish(ctx: Ctx<Socket>, id: u64, client: u64) -> catamaran::Result {
+        publish_next(ctx.hub(), &Long { id }, 0, Some((client, ctx.socket()))).await
+    }
+
+    #[action(post "/burst")]
+    async fn burst(ctx: Ctx, Json(burst): Json<Burst>) -> catamaran::Result {
+        for id in 0..burst.ids {
+            publish_next(ctx.hub(), &Long { id }, burst.padding, None).await?;
+            publish_next(ctx.hub(), &Shared { id }, 0, None).await?;
+            publish_next(ctx.hub(), &Short { id }, 0, None).await?;
+        }
+        Ok(())
+    }
+
+    #[action(get "/published")]
+    async fn published() -> Json<BTreeMap<String, Vec<Option<u64>>>> {
+        Json(PUBLISHED.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     println!("listening on http://{}", listener.local_addr()?);
-    App::new(()).mount(routes![log]).serve_on(listener).await?;
+    App::new(()).mount(routes![log, storm]).serve_on(listener).await?;
     Ok(())
 }
