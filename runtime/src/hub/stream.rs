@@ -126,8 +126,13 @@ impl Log {
             }
             Some(_) => (self.top, Outcome::Gap),
         };
-        *self.pins.entry(start).or_default() += 1;
+        self.pin(start);
         (start, outcome)
+    }
+
+    /// Keeps what follows `start` until [`Log::release`].
+    pub(crate) fn pin(&mut self, start: u64) {
+        *self.pins.entry(start).or_default() += 1;
     }
 
     /// Ends a [`Log::hold`].

@@ -48,6 +48,17 @@ pub(crate) struct Stream {
 struct State {
     log: Log,
     channels: HashMap<Arc<str>, HashMap<String, Peer>>,
+    /// Where the subscriptions start that one socket holds for one channel, and how many requests hold them.
+    ///
+    /// Whichever of them is live first brings what the other must not miss, so all start where the first did.
+    holds: HashMap<(Arc<str>, String), Hold>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Hold {
+    start: u64,
+    outcome: Outcome,
+    requests: usize,
 }
 
 /// The streams by name, and in the order in which they are looked at when there are too many.
@@ -80,15 +91,16 @@ impl Streams {
         state.log.top()
     }
 
-    /// Keeps what is published to a channel from now on, or from where the client was, until [`Held::live`].
-    pub(crate) fn hold(&self, to: Target, resume: Option<&Position>) -> Held {
+    /// Keeps what is published to a channel from now on, or from where the client was, until the subscription is live.
+    pub(crate) fn hold(&self, peer: &Peer, to: Target, resume: Option<&Position>) -> Held {
         let stream = self.stream(&to.stream);
-        let (start, outcome) = {
+        let key = (to.channel, peer.id().to_owned());
+        let Hold { start, outcome, .. } = {
             let mut state = stream.lock();
             state.log.retain(to.retention);
-            state.log.hold(resume)
+            state.hold(&key, resume)
         };
-        Held { stream, channel: to.channel, start, outcome }
+        Held { stream, key, start, outcome }
     }
 
     /// How a socket came into a channel that it is live in.
@@ -105,20 +117,21 @@ impl Streams {
         if peer.is_gone() {
             return false;
         }
-        if joined.contains_key(&held.channel) {
+        let channel = held.channel();
+        if joined.contains_key(channel) {
             return true;
         }
-        joined.insert(held.channel.clone(), Joined { stream: held.stream.clone(), outcome: held.outcome });
+        joined.insert(channel.clone(), Joined { stream: held.stream.clone(), outcome: held.outcome });
         let mut state = held.stream.lock();
         match state.log.after(held.start) {
-            Some(missed) => peer.send_replay(&held.channel, missed.filter(|entry| entry.channel == held.channel)),
+            Some(missed) => peer.send_replay(channel, missed.filter(|entry| entry.channel == *channel)),
             None if peer.client().is_some() => {
-                peer.send(&Frame::Gap { channel: &held.channel, top: &state.log.top(), reason: "not retained" });
+                peer.send(&Frame::Gap { channel, top: &state.log.top(), reason: "not retained" });
             }
             // A client that knows no gaps has one way to hear of a loss.
             None => peer.end(),
         }
-        state.channels.entry(held.channel.clone()).or_default().insert(peer.id().to_owned(), peer.clone());
+        state.channels.entry(channel.clone()).or_default().insert(peer.id().to_owned(), peer.clone());
         true
     }
 
@@ -179,7 +192,7 @@ impl Streams {
         if let Some((_, outcome)) = self.joined(peer, &to.channel) {
             return Some(outcome);
         }
-        let mut held = self.hold(to, resume);
+        let mut held = self.hold(peer, to, resume);
         let position = held.settle();
         peer.send(&Frame::Join { channel: held.channel(), position: &position });
         self.join(peer, &held).then_some(held.outcome())
@@ -238,7 +251,7 @@ fn epoch() -> Arc<str> {
 
 impl Stream {
     fn new() -> Self {
-        Self { state: Mutex::new(State { log: Log::new(epoch()), channels: HashMap::new() }) }
+        Self { state: Mutex::new(State { log: Log::new(epoch()), channels: HashMap::new(), holds: HashMap::new() }) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -247,6 +260,28 @@ impl Stream {
 }
 
 impl State {
+    fn hold(&mut self, key: &(Arc<str>, String), resume: Option<&Position>) -> Hold {
+        if let Some(hold) = self.holds.get_mut(key) {
+            hold.requests += 1;
+            self.log.pin(hold.start);
+            return *hold;
+        }
+        let (start, outcome) = self.log.hold(resume);
+        let hold = Hold { start, outcome, requests: 1 };
+        self.holds.insert(key.clone(), hold);
+        hold
+    }
+
+    fn release(&mut self, key: &(Arc<str>, String), start: u64) {
+        self.log.release(start);
+        if let Some(hold) = self.holds.get_mut(key) {
+            hold.requests -= 1;
+            if hold.requests == 0 {
+                self.holds.remove(key);
+            }
+        }
+    }
+
     fn leave(&mut self, channel: &str, id: &str) {
         if let Some(peers) = self.channels.get_mut(channel) {
             peers.remove(id);
@@ -269,14 +304,15 @@ pub(crate) struct Target {
 #[derive(Debug)]
 pub(crate) struct Held {
     stream: Arc<Stream>,
-    channel: Arc<str>,
+    /// The channel, and the socket.
+    key: (Arc<str>, String),
     start: u64,
     outcome: Outcome,
 }
 
 impl Held {
     pub(crate) fn channel(&self) -> &Arc<str> {
-        &self.channel
+        &self.key.0
     }
 
     pub(crate) fn outcome(&self) -> Outcome {
@@ -291,6 +327,9 @@ impl Held {
             state.log.release(self.start);
             let nowhere = Position { epoch: "".into(), offset: 0 };
             (self.start, self.outcome) = state.log.hold(Some(&nowhere));
+            if let Some(hold) = state.holds.get_mut(&self.key) {
+                (hold.start, hold.outcome) = (self.start, self.outcome);
+            }
         }
         let top = state.log.top();
         match self.outcome {
@@ -302,7 +341,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.stream.lock().log.release(self.start);
+        self.stream.lock().release(&self.key, self.start);
     }
 }
 
@@ -322,5 +361,27 @@ mod tests {
         assert_eq!(known.streams.len(), known.order.len());
         assert!(known.streams.len() <= IDLE_STREAMS + kept.len());
         assert!((0..10).all(|n| known.streams.contains_key(&name(n))));
+    }
+
+    #[test]
+    fn two_requests_that_hold_one_channel_miss_nothing_together() {
+        let streams = Streams::default();
+        let (sender, mut inbox) = tokio::sync::mpsc::unbounded_channel();
+        let peer = Peer::of_inbox("ada".into(), sender);
+        let target = || Target { channel: "room:7".into(), stream: "room:7".into(), retention: Retention::default() };
+        let publish = |name: &str| {
+            streams.publish(&target(), Message { name: name.into(), arguments: Vec::new() }, None);
+        };
+        let first = streams.hold(&peer, target(), None);
+        publish("one");
+        let second = streams.hold(&peer, target(), None);
+        streams.join(&peer, &second);
+        publish("two");
+        streams.join(&peer, &first);
+        publish("three");
+        drop((first, second));
+        let received: Vec<_> = std::iter::from_fn(|| inbox.try_recv().ok()).map(|message| message.name).collect();
+        assert_eq!(received, ["one", "two", "three"]);
+        assert!(streams.stream(&"room:7".into()).lock().holds.is_empty());
     }
 }

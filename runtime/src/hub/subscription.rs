@@ -69,7 +69,7 @@ impl Subscriptions {
         if state.settled {
             return streams.add(peer, target, resume.as_ref());
         }
-        let held = streams.hold(target, resume.as_ref());
+        let held = streams.hold(peer, target, resume.as_ref());
         let outcome = held.outcome();
         state.held.push(held);
         Some(outcome)
