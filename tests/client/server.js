@@ -13,7 +13,7 @@ function binary(name) {
   return built.find(({ executable, target }) => executable && target.name === name).executable;
 }
 
-/** @returns {Promise<{ url: string, stop(): Promise<void> }>} */
+/** @returns {Promise<{ url: string, stop(signal?: string): Promise<void> }>} */
 async function start(name, ...args) {
   const child = spawn(binary(name), args, { stdio: ['ignore', 'pipe', 'ignore'] });
   const kill = () => child.kill('SIGKILL');
@@ -22,8 +22,8 @@ async function start(name, ...args) {
   const [line] = await within(once(createInterface({ input: child.stdout }), 'line'), `${name} to listen`);
   return {
     url: line.replace('listening on ', ''),
-    stop() {
-      child.kill('SIGTERM');
+    stop(signal = 'SIGTERM') {
+      child.kill(signal);
       return within(exit, `the end of ${name}`);
     },
   };
