@@ -45,9 +45,13 @@ const POINTS = {
 const any = (list) => list[Math.floor(Math.random() * list.length)];
 
 class Cutter {
-  /** @param {() => string} target the server's URL @param {Map<string, number>} counts what happened, and how often */
-  constructor(target, counts) {
-    Object.assign(this, { target, counts, points: [], pairs: new Set(), timers: new Set(), subscribed: false, resumesCut: 0 });
+  /**
+   * @param {() => string} target the server's URL
+   * @param {Map<string, number>} counts what happened, and how often
+   * @param {string[]} ends how connections end
+   */
+  constructor(target, counts, ends = Object.keys(ENDS)) {
+    Object.assign(this, { target, counts, ends, points: [], pairs: new Set(), timers: new Set(), subscribed: false, resumesCut: 0 });
     this.listener = createServer((near) => this.connected(near));
   }
 
@@ -72,18 +76,19 @@ class Cutter {
     this.pairs.add(pair);
     near.setNoDelay().on('error', () => {}).on('data', (bytes) => pair.up(bytes)).on('close', () => {
       if (pair.upstream === 'forwarded') far.destroy();
-      pair.ended = true;
+      pair.nearClosed = pair.ended = true;
     });
-    const forward = (bytes) => pair.downstream === 'forwarded' && near.write(bytes);
-    far.setNoDelay().on('error', () => {}).on('data', frames(forward, (frame, text) => pair.down(frame, text)));
+    far.setNoDelay().on('error', () => {}).on('data', frames((frame, text) => pair.down(frame, text)));
     far.on('close', () => {
       if (pair.downstream === 'forwarded') near.destroy();
+      pair.farClosed = true;
       this.pairs.delete(pair);
     });
   }
 
   /** Ends the connection of the moment, and each after it at one of the points. */
-  cut(how = any(Object.keys(ENDS)), ...points) {
+  cut(...points) {
+    const how = any(this.ends);
     const pair = [...this.pairs].find(({ ended, downstream }) => !ended && downstream === 'forwarded');
     if (!pair) return false;
     if (FINAL.includes(how)) this.points.push(...points);
@@ -108,7 +113,7 @@ class Cutter {
 class Pair {
   constructor(near, far, cutter) {
     Object.assign(this, { near, far, cutter, upstream: 'forwarded', downstream: 'forwarded', ended: false });
-    Object.assign(this, { held: [], heldFrames: [], entries: 0, resumed: false });
+    Object.assign(this, { held: [], heldFrames: [], entries: 0, resumed: false, nearClosed: false, farClosed: false });
   }
 
   after(delay, action) {
@@ -140,13 +145,15 @@ class Pair {
     // What a point of a resume cuts off was not all of it.
     if (/replay/.test(cutter.points[0])) this.resumed = false;
     cutter.count(`cut ${cutter.points.shift()}`);
-    cutter.end(this, any(point.how));
+    cutter.end(this, any(point.how.filter((how) => cutter.ends.includes(how))));
   }
 
   heal() {
     this.upstream = this.downstream = 'forwarded';
     this.far.write(Buffer.concat(this.held.splice(0)));
     for (const [frame, text] of this.heldFrames.splice(0)) this.down(frame, text);
+    if (this.farClosed) this.near.destroy();
+    if (this.nearClosed) this.far.destroy();
   }
 
   saw(text) {
@@ -172,7 +179,7 @@ class Pair {
 }
 
 /** Splits what a server sends into the head of its answer and its WebSocket frames, which are short or of 16 or 64 bits. */
-function frames(onHead, onFrame) {
+function frames(onFrame) {
   let head = true;
   let rest = Buffer.alloc(0);
   return (bytes) => {
@@ -189,8 +196,7 @@ function frames(onHead, onFrame) {
       }
       const part = rest.subarray(0, length);
       rest = rest.subarray(length);
-      if (head) onHead(part);
-      else onFrame(part, part.toString('utf8', start));
+      onFrame(part, head ? '' : part.toString('utf8', start));
       head = false;
     }
   };

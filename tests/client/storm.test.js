@@ -25,7 +25,7 @@ async function open(t, count, target = () => server) {
 }
 
 /** Prints what happened, and returns what went wrong. */
-function report(t, { all, counts }, numbers) {
+function report(t, { all, counts }, { numbers, behind }) {
   const outcomes = all.flatMap((page) => page.outcomes);
   counts.set('dropped by the client', all.reduce((total, { socket }) => total + socket.duplicates, 0));
   counts.set('resubscribed, recovered', outcomes.filter(Boolean).length);
@@ -34,6 +34,9 @@ function report(t, { all, counts }, numbers) {
   const result = sums(all, numbers);
   t.diagnostic(JSON.stringify(result));
   for (const [what, times] of [...counts].sort()) t.diagnostic(`${what}: ${times}`);
+  const states = behind.slice(0, 5).map(({ client, socket, heard }) =>
+    [client, socket.state, ...Object.entries(heard).map(([channel, all]) => [channel, all.slice(-3), numbers[channel]?.length])]);
+  assert.equal(behind.length, 0, `not all hear: ${JSON.stringify(states)}`);
   assert.deepEqual(all.flatMap(({ lost }) => lost), [], 'no subscription was refused');
   return result;
 }
@@ -57,7 +60,7 @@ test('with history nothing is lost, doubled or out of order', async (t) => {
     server: () => server,
     cuts: CUTS,
     bursts: Math.ceil(DELIVERIES / CLIENTS / 2),
-    each: ({ socket, client }) => { socket.post(`/storm/${client % IDS}/by/${client}`, {}).catch(() => {}); },
+    each: (page) => page.post(`/storm/${page.client % IDS}/by/${page.client}`),
   });
   await subscribed;
   const { heard, ...wrong } = report(t, { all, counts }, await settled(all, () => server));
