@@ -3,6 +3,7 @@
 mod app;
 mod channels;
 mod gapless;
+mod guarantees;
 mod hostile;
 #[cfg(target_os = "linux")]
 // It reads the memory of its process as Linux tells it.
