@@ -58,6 +58,7 @@ function compare(page, channel, by) {
   const verdict = { heard: 0, lost: [], told: 0, doubled: [], disordered: [], own: [], gaps: 0 };
   let last = page.from[channel];
   let told = false;
+  let highest = 0;
   const seen = new Set();
   const missedBefore = (number) => {
     for (let missed = last + 1; missed < number; missed++) {
@@ -76,9 +77,10 @@ function compare(page, channel, by) {
     }
     verdict.heard += 1;
     if (seen.has(number)) verdict.doubled.push(number);
-    else if (number < last) verdict.disordered.push(number);
+    else if (number < highest) verdict.disordered.push(number);
     if (by[number - 1] === page.client) verdict.own.push(number);
     seen.add(number);
+    highest = Math.max(highest, number);
     missedBefore(number);
   }
   missedBefore(by.length + 1);
