@@ -36,10 +36,10 @@ const WEATHER = {
   'cuts of every kind, and a restart': { restarts: true },
 };
 
-async function measure(start, open, { ends, restarts }) {
+async function measure(start, open, { restarts, ...cuts }) {
   let server = await start();
   const counts = new Map();
-  const all = await pages(CLIENTS, open, () => server.url, counts, ends);
+  const all = await pages(CLIENTS, open, () => server.url, counts, cuts);
   const subscribed = Promise.all(all.map((page) =>
     page.subscribe(`/storm/${page.client % IDS}`, `long:${page.client % IDS}`, `shared:${page.client % IDS}`)));
   const halfway = async () => {

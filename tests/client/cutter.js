@@ -48,10 +48,11 @@ class Cutter {
   /**
    * @param {() => string} target the server's URL
    * @param {Map<string, number>} counts what happened, and how often
-   * @param {string[]} ends how connections end
+   * @param {{ ends?: string[], websocket?: boolean }} options how connections end; without websockets that is at any time,
+   *   since their frames alone are looked at
    */
-  constructor(target, counts, ends = Object.keys(ENDS)) {
-    Object.assign(this, { target, counts, ends, points: [], pairs: new Set(), timers: new Set(), subscribed: false, resumesCut: 0 });
+  constructor(target, counts, { ends = Object.keys(ENDS), websocket = true } = {}) {
+    Object.assign(this, { target, counts, ends, websocket, points: [], pairs: new Set(), timers: new Set(), subscribed: false, resumesCut: 0 });
     this.listener = createServer((near) => this.connected(near));
   }
 
@@ -78,7 +79,8 @@ class Cutter {
       if (pair.upstream === 'forwarded') far.destroy();
       pair.nearClosed = pair.ended = true;
     });
-    far.setNoDelay().on('error', () => {}).on('data', frames((frame, text) => pair.down(frame, text)));
+    const down = pair.down.bind(pair);
+    far.setNoDelay().on('error', () => {}).on('data', this.websocket ? frames(down) : (bytes) => down(bytes, ''));
     far.on('close', () => {
       if (pair.downstream === 'forwarded') near.destroy();
       pair.farClosed = true;
@@ -131,7 +133,7 @@ class Pair {
     else if (this.upstream === 'held') this.held.push(bytes);
   }
 
-  /** A whole frame of the server's. */
+  /** What the server sends: a whole frame. */
   down(frame, text) {
     if (this.downstream === 'held') this.heldFrames.push([frame, text]);
     if (this.downstream !== 'forwarded' || this.ended) return;

@@ -13,10 +13,10 @@ const AGAIN = { reconnectionDelay: 50, reconnectionDelayMax: 100 };
 
 /** With our own client, which subscribes again by itself, and tells of gaps. */
 class OurPage extends Page {
-  constructor(client, way) {
+  constructor(client, way, options) {
     super(client, way);
     Object.assign(this, { outcomes: [], lost: [] });
-    this.socket = connect(way.url, { WebSocket, ...AGAIN });
+    this.socket = connect(way.url, { WebSocket, ...AGAIN, ...options });
     this.socket.on('number', ({ channel, number }) => this.of(channel).push(number));
     this.socket.on('gap', ({ channel }) => this.of(channel).push('gap'));
     this.socket.on('resubscribed', ({ recovered }) => this.outcomes.push(recovered));

@@ -36,9 +36,9 @@ class Page {
 }
 
 /** A page for each client, each with a way of its own to the server. */
-async function pages(count, open, target, counts, ends) {
+async function pages(count, open, target, counts, options) {
   const all = [];
-  for (let client = 0; client < count; client++) all.push(open(client, await new Cutter(target, counts, ends).listen()));
+  for (let client = 0; client < count; client++) all.push(open(client, await new Cutter(target, counts, options).listen()));
   return all;
 }
 

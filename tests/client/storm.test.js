@@ -17,9 +17,9 @@ before(async () => { server = await start('channel-app'); });
 after(() => server.stop());
 
 /** Pages of our own client, closed with the test, and what happens to them. */
-async function open(t, count, target = () => server) {
+async function open(t, count, { target = () => server, options, way } = {}) {
   const counts = new Map();
-  const all = await pages(count, (client, way) => new OurPage(client, way), () => target().url, counts);
+  const all = await pages(count, (client, cutter) => new OurPage(client, cutter, options), () => target().url, counts, way);
   t.after(() => all.forEach((page) => page.close()));
   return { all, counts };
 }
@@ -70,6 +70,18 @@ test('with history nothing is lost, doubled or out of order', async (t) => {
     'channel fresh', 'channel recovered', 'resubscribed, recovered', 'number that its writer does not hear');
 });
 
+test('over long-polling nothing is lost, doubled or out of order either', async (t) => {
+  const options = { io: require('socket.io-client'), transports: ['polling'] };
+  const { all, counts } = await open(t, Math.ceil(CLIENTS / 4), { options, way: { websocket: false } });
+  const subscribed = Promise.all(all.map((page) => page.subscribe(`/storm/${page.client % IDS}/again`, `long:${page.client % IDS}`)));
+  await storm(all, counts, { server: () => server, cuts: Math.ceil(CUTS / 8), bursts: 100, sequences: [[]] });
+  await subscribed;
+  const { heard, ...wrong } = report(t, { all, counts }, await settled(all, () => server));
+  assert.deepEqual(wrong, { lost: 0, told: 0, doubled: 0, disordered: 0, own: 0, gaps: 0 });
+  assert.ok(heard > 0);
+  happened(counts, ...Object.keys(ENDS).map((how) => `cut by ${how}`), 'resubscribed, recovered');
+});
+
 test('with too short a history each loss is told', async (t) => {
   const { all, counts } = await open(t, Math.ceil(CLIENTS / 2));
   const subscribed = Promise.all(all.map((page) => page.subscribe(`/storm/${page.client % IDS}/short`, `short:${page.client % IDS}`)));
@@ -84,7 +96,7 @@ test('with too short a history each loss is told', async (t) => {
 test('a server that starts anew is a gap to everybody, in idle channels too', async (t) => {
   let current = await start('channel-app');
   t.after(() => current.stop());
-  const { all, counts } = await open(t, Math.ceil(CLIENTS / 2), () => current);
+  const { all, counts } = await open(t, Math.ceil(CLIENTS / 2), { target: () => current });
   const idle = ({ client }) => IDS + client;
   const subscribed = Promise.all(all.map(async (page) => {
     await page.subscribe(`/storm/${page.client % IDS}`, `long:${page.client % IDS}`, `shared:${page.client % IDS}`);

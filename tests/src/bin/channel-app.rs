@@ -175,6 +175,7 @@ mod storm {
 async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     println!("listening on http://{}", listener.local_addr()?);
-    App::new(()).mount(routes![log, storm]).serve_on(listener).await?;
+    let transports = [catamaran::TransportType::Websocket, catamaran::TransportType::Polling];
+    App::new(()).transports(transports).mount(routes![log, storm]).serve_on(listener).await?;
     Ok(())
 }
