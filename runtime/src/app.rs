@@ -28,6 +28,8 @@ use crate::{
 const ENVELOPE_BYTES: usize = 64 * 1024;
 /// The packets that the send buffer of one socket holds; tokio allocates it as it fills.
 const SEND_BUFFER: usize = 1024;
+/// How long a connection may take to enter a namespace.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The attachments that a packet may announce, as in the reference implementation.
 const MAX_ATTACHMENTS: usize = 10;
 
@@ -354,6 +356,7 @@ impl Settings {
             .req_path(path.to_owned())
             .ping_interval(self.ping_interval)
             .ping_timeout(self.ping_timeout)
+            .connect_timeout(CONNECT_TIMEOUT)
             .max_payload(packet as u64)
             .ws_max_message_size(packet)
             .ws_max_frame_size(packet)

@@ -8,16 +8,12 @@ use axum::{
     extract::Request,
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header},
 };
+use catamaran_tests::pipe;
 use futures_util::{SinkExt, StreamExt};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
-use tokio::io::{DuplexStream, duplex};
-use tokio_tungstenite::{
-    WebSocketStream, client_async,
-    tungstenite::{Message, client::IntoClientRequest},
-};
+use tokio::io::DuplexStream;
+use tokio_tungstenite::{WebSocketStream, tungstenite::Message};
 use tower::ServiceExt;
 
 use crate::{
@@ -184,21 +180,8 @@ pub(crate) struct Socket {
 
 impl Socket {
     pub(crate) async fn connect(router: &Router, cookie: Option<&str>) -> Self {
-        let (ours, theirs) = duplex(64 * 1024);
-        let router = router.clone();
-        tokio::spawn(async move {
-            let service = service_fn(move |request: hyper::Request<Incoming>| {
-                let request = request.map(HttpBody::new);
-                router.clone().oneshot(request)
-            });
-            // It ends with the client's end of the pipe.
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(theirs), service).with_upgrades().await;
-        });
-        let mut request = "ws://app.example/socket.io/?EIO=4&transport=websocket".into_client_request().expect("a url");
-        for (name, value) in HANDSHAKE.into_iter().chain(cookie.map(|cookie| ("cookie", cookie))) {
-            request.headers_mut().insert(HeaderName::from_static(name), value.parse().expect("a value"));
-        }
-        let (stream, _) = client_async(request, ours).await.expect("an upgrade");
+        let headers: Vec<_> = HANDSHAKE.into_iter().chain(cookie.map(|cookie| ("cookie", cookie))).collect();
+        let stream = pipe::connect(router, &headers).await;
         let mut socket = Self { stream, asked: 0, events: Vec::new() };
         socket.send("40".into()).await;
         while !socket.text().await.starts_with("40") {}
