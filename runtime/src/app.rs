@@ -29,7 +29,7 @@ const ENVELOPE_BYTES: usize = 64 * 1024;
 /// The packets that the send buffer of one socket holds; tokio allocates it as it fills.
 const SEND_BUFFER: usize = 1024;
 /// How long a connection may take to ask for a namespace, beside the time of `on_connect`.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
+const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 /// The attachments that a packet may announce, as in the reference implementation.
 const MAX_ATTACHMENTS: usize = 10;
 
