@@ -2,6 +2,7 @@
 
 mod app;
 mod channels;
+mod connect;
 mod gapless;
 mod guarantees;
 mod hostile;
