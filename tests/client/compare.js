@@ -60,12 +60,12 @@ async function measure(start, open, { restarts, ...cuts }) {
     halfway: restarts && halfway,
   });
   await subscribed;
-  const numbers = await published(server);
+  const end = await published(server);
   // Longer than any of them takes to find out that its connection is dead.
-  const { behind } = await settled(all, () => server, 60000);
+  const { numbers, behind } = await settled(all, () => server, 60000);
   all.forEach((page) => page.close());
   await server.stop('SIGKILL');
-  return { ...sums(all, numbers), deaf: behind.length };
+  return { ...sums(all, numbers, end), deaf: behind.length };
 }
 
 (async () => {

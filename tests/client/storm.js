@@ -53,8 +53,8 @@ const published = async (server) => (await fetch(`${server.url}/storm/published`
 /** A server goes on counting where another one was. */
 const goOn = (server, numbers) => send('PUT', `${server.url}/storm/published`, numbers);
 
-/** Holds what a page heard of a channel against what was published and by whom: nobody hears its own. */
-function compare(page, channel, by) {
+/** Holds what a page heard of a channel against what was published and by whom, up to `end`: nobody hears its own. */
+function compare(page, channel, by, end) {
   const verdict = { heard: 0, lost: [], told: 0, doubled: [], disordered: [], own: [], gaps: 0 };
   let last = page.from[channel];
   let told = false;
@@ -83,7 +83,7 @@ function compare(page, channel, by) {
     highest = Math.max(highest, number);
     missedBefore(number);
   }
-  missedBefore(by.length + 1);
+  missedBefore(end + 1);
   return verdict;
 }
 
@@ -136,9 +136,10 @@ async function settled(all, server, patience = 20000) {
   }
 }
 
-/** The sums of what went wrong, of all pages and channels. */
-function sums(all, numbers) {
-  const verdicts = all.flatMap((page) => Object.keys(page.from).map((channel) => compare(page, channel, numbers[channel])));
+/** The sums of what went wrong, of all pages and channels; to whom nothing comes any more misses what came before `end`. */
+function sums(all, numbers, end = numbers) {
+  const verdict = (page) => (channel) => compare(page, channel, numbers[channel], end[channel].length);
+  const verdicts = all.flatMap((page) => Object.keys(page.from).map(verdict(page)));
   const sum = (name) => verdicts.reduce((total, verdict) => total + (verdict[name].length ?? verdict[name]), 0);
   return Object.fromEntries(['heard', 'lost', 'told', 'doubled', 'disordered', 'own', 'gaps'].map((name) => [name, sum(name)]));
 }
