@@ -174,6 +174,8 @@ test('words whose answer was lost are sent again, and heard once', (t) =>
     await state(bob, 'Reconnecting…')
     network.mend()
     for (const page of [ada, bob]) await lines(page, 'one', 'two')
+    // It did not come back to be said by hand.
+    assert.equal(await bob.getByLabel('Message', { exact: true }).inputValue(), '')
   }))
 
 test('a window that missed too much is told so, unless what it missed can be read', (t) =>
@@ -186,6 +188,9 @@ test('a window that missed too much is told so, unless what it missed can be rea
     await enter(bob, 'Bob')
     await say(ada, 'one')
     await lines(bob, 'one')
+    // All it takes is the request that the client repeats.
+    let asked = 0
+    bob.on('websocket', (socket) => socket.on('framesent', ({ payload }) => (asked += payload.includes('?name=Bob'))))
     const gaps = await bob.evaluateHandle(() => {
       const gaps = []
       io.socket.on('gap', ({ channel }) => gaps.push(channel))
@@ -205,6 +210,7 @@ test('a window that missed too much is told so, unless what it missed can be rea
     network.mend()
     await lines(bob, 'one', 'two')
     assert.ok((await gaps.jsonValue()).includes('room:7'))
+    assert.equal(asked, 1)
     assert.equal(await bob.getByText('may be missing').count(), 0)
     for (const page of [ada, bob]) await people(page, 'Ada', 'Bob')
 
@@ -223,6 +229,22 @@ test('a window that missed too much is told so, unless what it missed can be rea
     assert.deepEqual(around, ['two', '200'])
     await bob.getByText('may be missing').scrollIntoViewIfNeeded()
     await picture(bob, 'gap')
+  }))
+
+test('a window that is told of a gap on a live connection reads the room anew', () =>
+  inBrowser('chat', async (server, open) => {
+    const bob = await open()
+    await bob.goto(`${server.url}/#7`)
+    await enter(bob, 'Bob')
+    await sayOverHttp(server, 'one')
+    await lines(bob, 'one')
+    // No server can be made to say so at will, so the window is made to miss a line, and the client to tell it.
+    await bob.evaluate(() => io.socket.delete('/chat/rooms/7'))
+    await sayOverHttp(server, 'two')
+    await bob.evaluate(() => io.socket._emit('gap', { channel: 'room:7', reason: 'not retained' }))
+    await lines(bob, 'one', 'two')
+    await people(bob, 'Bob')
+    assert.equal(await bob.getByText('may be missing').count(), 0)
   }))
 
 test('the chat goes on when its server is back', () =>
