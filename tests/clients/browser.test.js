@@ -70,8 +70,10 @@ test('two windows of the chat hear each other, and see who is there', () =>
     await bob.getByRole('button', { name: 'Change name' }).click()
     await enter(bob, 'Bert')
     for (const page of [ada, bob, second]) await people(page, 'Ada', 'Bert', 'Bob')
+    await bob.evaluate(() => (location.hash = ''))
+    await bob.getByRole('heading', { name: 'Come in' }).waitFor()
+    await people(ada, 'Ada', 'Bob')
     await second.close()
-    await bob.close()
     await people(ada, 'Ada')
   }))
 

@@ -50,6 +50,7 @@ function tell(problem) {
 function go() {
   const [, number] = /^#(\d{1,15})$/.exec(location.hash) ?? []
   if (number) at('room').value = number
+  if (!number) leave()
   if (!me || !number) return showEntrance()
   const next = Number(number)
   if (next !== room) {
@@ -140,7 +141,7 @@ socket.on('resubscribed', ({ url, recovered, body }) => {
   if (url === entrance()) return recovered || showContent(body)
   // We left, or took another name, while there was no connection.
   ask('delete', url.replace(/\?.*/, ''))
-  read()
+  if (room !== undefined) read()
 })
 
 socket.on('gap', ({ channel }) => {
