@@ -44,10 +44,11 @@ impl TestSocket {
     /// A socket on this hub that was opened by this request, for actions that read the handshake.
     pub fn with_handshake(hub: &Hub, handshake: Request<()>) -> Self {
         let (sender, inbox) = mpsc::unbounded_channel();
-        let peer = Peer::of_inbox(socketioxide::socket::Sid::new().to_string(), sender);
-        hub.streams().connect(&peer);
         let (handshake, ()): (Parts, ()) = handshake.into_parts();
-        Self { socket: RequestSocket::of_test(peer, hub.clone(), handshake), inbox }
+        let peer = Peer::of_inbox(socketioxide::socket::Sid::new().to_string(), sender, handshake);
+        hub.streams().connect(&peer);
+        let socket = RequestSocket::outside_request(peer, hub.clone()).expect("it is connected");
+        Self { socket, inbox }
     }
 
     /// The socket, as actions see it.

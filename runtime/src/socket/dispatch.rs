@@ -40,7 +40,7 @@ use super::{
     RequestSocket,
     ack::Answer,
     cookies::Cookies,
-    envelope::Ack,
+    envelope::{Ack, Introduction},
     request::{lasting_headers, virtual_request},
 };
 use crate::{
@@ -155,10 +155,10 @@ impl Queue {
 }
 
 impl Connection {
-    /// The connection of a socket that is about to connect; `client` is what our own client calls itself.
-    pub(crate) fn new(dispatcher: Arc<Dispatcher>, socket: &Arc<Socket>, client: Option<Arc<str>>) -> Self {
+    /// The connection of a socket that is about to connect, and what our own client says of itself.
+    pub(crate) fn new(dispatcher: Arc<Dispatcher>, socket: &Arc<Socket>, introduction: Introduction) -> Self {
         let cookies = Mutex::new(Cookies::of(&socket.req_parts().headers));
-        let peer = Peer::of_socket(socket, client);
+        let peer = Peer::of_socket(socket, introduction.client, introduction.received);
         dispatcher.hub.streams().connect(&peer);
         Self { dispatcher, peer, cookies, lasting: OnceLock::new(), queue: OnceLock::new() }
     }
@@ -246,7 +246,7 @@ async fn answer(arrival: Arrival) {
     if let Some(ack_id) = ack_id {
         deliver(&socket, ack_id, &answer.ack(takes_binary(&socket), &settled)).await;
     }
-    settled.live(dispatcher.hub.streams(), &connection.peer);
+    settled.live(&connection.peer);
 }
 
 /// Ends a future that waits for longer. The clock is read, and a timer made, only if it waits at all.

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     Error,
-    hub::{Outcome, Position, Resume, Settled},
+    hub::{Outcome, Position, Received, Resume, Settled},
 };
 
 /// What a client sends: one argument of an event that is named after the method, `["get", {url, data, headers}]`.
@@ -48,12 +48,11 @@ impl<'a> Envelope<'a> {
             _ => Vec::new(),
         };
         let resume = match fields.resume {
-            Some(resume) => serde_json::from_str::<HashMap<String, (String, u64)>>(resume.get())
+            Some(resume) => serde_json::from_str::<HashMap<String, Standing>>(resume.get())
                 .map_err(|error| Error::malformed(format!("`resume`: {}", readable(&error))))?,
             None => HashMap::new(),
         };
-        let resume =
-            resume.into_iter().map(|(channel, (epoch, offset))| (channel, Position { epoch: epoch.into(), offset }));
+        let resume = resume.into_iter().map(|(channel, standing)| (channel, standing.position()));
         Ok(Self { url: url.0, data: fields.data.or(fields.params), headers, resume: resume.collect() })
     }
 }
@@ -189,7 +188,15 @@ impl<'de> Deserialize<'de> for Headers<'de> {
     }
 }
 
-/// What our own client sends when it connects: `{catamaran: {client}}`.
+/// What our own client says of itself when it connects: `{catamaran: {client, resume}}`.
+#[derive(Debug, Default)]
+pub(crate) struct Introduction {
+    /// The secret by which the client is known again after a reconnect.
+    pub(crate) client: Option<Arc<str>>,
+    /// What it had received before.
+    pub(crate) received: HashMap<String, Received>,
+}
+
 #[derive(Deserialize)]
 struct ConnectPayload {
     catamaran: Option<Catamaran>,
@@ -198,16 +205,44 @@ struct ConnectPayload {
 #[derive(Deserialize)]
 struct Catamaran {
     client: String,
+    #[serde(default)]
+    resume: HashMap<String, Standing>,
+}
+
+/// `["k3x9ab2c", 1234, 1201]`: a position, and from where on the client received what leads to it.
+#[derive(Deserialize)]
+struct Standing {
+    epoch: String,
+    offset: u64,
+    #[serde(default)]
+    since: Option<u64>,
+}
+
+impl Standing {
+    fn position(self) -> Position {
+        Position { epoch: self.epoch.into(), offset: self.offset }
+    }
 }
 
 /// The shortest and longest secret that a client may call itself by.
 const CLIENT_LENGTH: std::ops::RangeInclusive<usize> = 16..=128;
+/// In how many channels it may say where it stands.
+const MAX_RECEIVED: usize = 4096;
 
-/// The secret of our own client, by which it is known again after a reconnect. Any other payload is the application's.
-pub(crate) fn client_of(connect_payload: &str) -> Option<Arc<str>> {
-    let payload: ConnectPayload = serde_json::from_str(connect_payload).ok()?;
-    let client = payload.catamaran?.client;
-    CLIENT_LENGTH.contains(&client.len()).then(|| client.into())
+impl Introduction {
+    /// None if the payload is not our client's: then it is the application's.
+    pub(crate) fn parse(connect_payload: &str) -> Option<Self> {
+        let payload: ConnectPayload = serde_json::from_str(connect_payload).ok()?;
+        let Catamaran { client, resume } = payload.catamaran?;
+        if !CLIENT_LENGTH.contains(&client.len()) {
+            return None;
+        }
+        let received = resume.into_iter().take(MAX_RECEIVED).map(|(channel, standing)| {
+            let since = standing.since.unwrap_or(standing.offset);
+            (channel, Received { since, upto: standing.position() })
+        });
+        Some(Self { client: Some(client.into()), received: received.collect() })
+    }
 }
 
 /// What a client gets back: `{body, headers, statusCode}`, in this order; our own client also the channels it is

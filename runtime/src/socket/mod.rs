@@ -14,6 +14,8 @@ use std::{convert::Infallible, sync::Arc};
 use axum::http::Method;
 pub(crate) use dispatch::Dispatcher;
 use dispatch::{Connection, Dispatch};
+use envelope::Introduction;
+pub(crate) use request_socket::Handshake;
 pub use request_socket::RequestSocket;
 use socketioxide::{
     SocketIo,
@@ -37,8 +39,8 @@ const VERBS: [(&str, Method); 7] = [
 pub(crate) fn attach(io: &SocketIo, dispatcher: Arc<Dispatcher>) {
     // A connect handler runs after the client has been told that it is connected, so a request sent at once would meet
     // no handler and get no ack. A middleware runs before.
-    let listen = move |Arriving { socket, client }: Arriving| {
-        let connection = Arc::new(Connection::new(dispatcher.clone(), &socket, client));
+    let listen = move |Arriving { socket, introduction }: Arriving| {
+        let connection = Arc::new(Connection::new(dispatcher.clone(), &socket, introduction));
         for (verb, method) in VERBS {
             socket.on(verb, Dispatch { method, connection: connection.clone() });
         }
@@ -51,17 +53,17 @@ pub(crate) fn attach(io: &SocketIo, dispatcher: Arc<Dispatcher>) {
     io.ns("/", (async || {}).with(listen));
 }
 
-/// A socket that is about to connect, and what our own client calls itself.
+/// A socket that is about to connect, and what our own client says of itself.
 struct Arriving {
     socket: Arc<Socket>,
-    client: Option<Arc<str>>,
+    introduction: Introduction,
 }
 
 impl FromConnectParts<LocalAdapter> for Arriving {
     type Error = Infallible;
 
     fn from_connect_parts(socket: &Arc<Socket>, payload: &Option<Value>) -> Result<Self, Infallible> {
-        let client = payload.as_ref().and_then(Value::as_str).and_then(|payload| envelope::client_of(payload));
-        Ok(Self { socket: socket.clone(), client })
+        let introduction = payload.as_ref().and_then(Value::as_str).and_then(|payload| Introduction::parse(payload));
+        Ok(Self { socket: socket.clone(), introduction: introduction.unwrap_or_default() })
     }
 }

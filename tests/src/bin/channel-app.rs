@@ -104,10 +104,11 @@ async fn publish_next(
         numbers.len()
     };
     let event = Numbered { channel: name, number, padding: ".".repeat(padding) };
+    let publish = hub.publish(channel, event);
     match except {
-        Some((_, socket)) => hub.publish_except(channel, event, socket).await?,
-        None => hub.publish(channel, event).await?,
-    }
+        Some((_, socket)) => publish.except(socket).await?,
+        None => publish.await?,
+    };
     Ok(())
 }
 
