@@ -1,5 +1,8 @@
 //! Publishing: to which channels, without whom, and what became of it.
 
+#[cfg(test)]
+mod tests;
+
 use std::{marker::PhantomData, pin::Pin};
 
 use super::{
