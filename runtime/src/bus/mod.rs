@@ -49,7 +49,7 @@ pub(crate) struct Attached {
     pub(crate) floor: u64,
 }
 
-/// The bus cannot be reached.
+/// The bus cannot be reached; it says by [`Flow::up`](crate::hub::Flow::up) when it can.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Down;
 
