@@ -47,8 +47,8 @@ impl TestSocket {
         let (handshake, ()): (Parts, ()) = handshake.into_parts();
         let peer = Peer::of_inbox(socketioxide::socket::Sid::new().to_string(), sender, handshake);
         hub.streams().connect(&peer);
-        let socket = RequestSocket::outside_request(peer, hub.clone()).expect("it is connected");
-        Self { socket, inbox }
+        let handshake = peer.handshake().expect("it is connected");
+        Self { socket: RequestSocket::outside_request(handshake, peer, hub.clone()), inbox }
     }
 
     /// The socket, as actions see it.

@@ -92,6 +92,11 @@ impl Backend {
         stream.kept.retain(|copy| copy.offset() <= offset);
     }
 
+    /// Knows nothing of a stream any more, and counts it anew.
+    pub(crate) fn forget(&self, stream: &str) {
+        self.lock().streams.remove(stream);
+    }
+
     /// Keeps nothing of a stream up to an offset.
     pub(crate) fn trim(&self, stream: &str, offset: u64) {
         let mut state = self.lock();

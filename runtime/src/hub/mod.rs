@@ -36,11 +36,11 @@ pub use history::History;
 pub use log::Outcome;
 pub use members::Moving;
 pub use message::Message;
-pub(crate) use peer::{Peer, Received};
+pub(crate) use peer::{Peer, Received, Resume};
 pub use publish::{Blast, Blasting, Publish, Published, Publishing};
 use streams::Streams;
 pub(crate) use streams::epoch;
-pub(crate) use subscription::{Resume, Settled, Subscriptions};
+pub(crate) use subscription::{Settled, Subscriptions};
 
 use crate::{
     Ctx, Error, RequestSocket, bus,
@@ -65,7 +65,8 @@ pub struct Hub(Arc<Streams>);
 impl Hub {
     /// The socket with this id, to subscribe it or to send to it; none if it is not connected to this server.
     pub fn socket(&self, id: &str) -> Option<RequestSocket> {
-        self.0.sockets().get(id).and_then(|peer| RequestSocket::outside_request(peer, self.clone()))
+        let peer = self.0.sockets().get(id)?;
+        Some(RequestSocket::outside_request(peer.handshake()?, peer, self.clone()))
     }
 
     /// Sends an event to the socket with this id, at most once; false if there is none.

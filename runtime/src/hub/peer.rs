@@ -37,8 +37,10 @@ struct Inner {
     id: String,
     /// The secret by which our own client is known again after a reconnect; whoever has one understands positions.
     client: Option<Arc<str>>,
+    /// Which connection of its client this is; 0 if the client does not count.
+    connection: u64,
     /// What the client had received when it connected, by channel.
-    received: HashMap<String, Received>,
+    received: Resume,
     /// The entries of several channels of which it was sent one copy since. Made with the first.
     sent: Mutex<Option<Box<Recent>>>,
     link: Link,
@@ -55,8 +57,11 @@ enum Link {
     Wire(mpsc::UnboundedSender<String>),
 }
 
+/// What a client says that it received, by channel.
+pub(crate) type Resume = HashMap<String, Received>;
+
 /// What a client has received of a channel: all that follows `since` in the position's epoch, up to the position.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Received {
     pub(crate) since: u64,
     pub(crate) upto: Position,
@@ -92,25 +97,26 @@ impl Recent {
 }
 
 impl Peer {
-    pub(crate) fn of_socket(
-        socket: &Arc<Socket>,
-        client: Option<Arc<str>>,
-        received: HashMap<String, Received>,
-    ) -> Self {
-        Self::new(socket.id.to_string(), client, received, Link::Socket(Arc::downgrade(socket)))
+    pub(crate) fn of_socket(socket: &Arc<Socket>, client: Option<Arc<str>>, connection: u64, received: Resume) -> Self {
+        Self::new(socket.id.to_string(), client, connection, received, Link::Socket(Arc::downgrade(socket)))
     }
 
     pub(crate) fn of_inbox(id: String, inbox: mpsc::UnboundedSender<Message>, handshake: Parts) -> Self {
-        Self::new(id, None, HashMap::new(), Link::Inbox(inbox, Arc::new(handshake)))
+        Self::new(id, None, 0, Resume::new(), Link::Inbox(inbox, Arc::new(handshake)))
     }
 
-    fn new(id: String, client: Option<Arc<str>>, received: HashMap<String, Received>, link: Link) -> Self {
+    fn new(id: String, client: Option<Arc<str>>, connection: u64, received: Resume, link: Link) -> Self {
         let (sent, gone, joined) = (Mutex::default(), AtomicBool::new(false), Mutex::default());
-        Self(Arc::new(Inner { id, client, received, sent, link, gone, joined }))
+        Self(Arc::new(Inner { id, client, connection, received, sent, link, gone, joined }))
     }
 
     pub(crate) fn client(&self) -> Option<&Arc<str>> {
         self.0.client.as_ref()
+    }
+
+    /// Whether its client made this connection after the other; only a client that counts can tell.
+    pub(crate) fn is_newer_than(&self, other: &Self) -> bool {
+        other.0.connection != 0 && self.0.connection > other.0.connection
     }
 
     /// The channels that the socket is live in. A stream's lock may be taken under this one, not the other way round.
@@ -126,7 +132,7 @@ impl Peer {
     pub(crate) fn handshake(&self) -> Option<Handshake> {
         match &self.0.link {
             Link::Socket(socket) => socket.upgrade().map(Handshake::Of),
-            Link::Inbox(_, handshake) => Some(Handshake::Made(handshake.clone())),
+            Link::Inbox(_, handshake) => Some(Handshake::Kept(handshake.clone())),
             #[cfg(test)]
             Link::Wire(_) => None,
         }
@@ -274,16 +280,16 @@ fn cut_off(socket: Arc<Socket>) {
 impl Peer {
     /// A peer of a test, and what it is sent.
     pub(crate) fn of_test(id: &str, client: Option<&str>) -> (Self, mpsc::UnboundedReceiver<String>) {
-        Self::of_returning(id, client, HashMap::new())
+        Self::of_returning(id, client, Resume::new())
     }
 
     /// As [`of_test`](Self::of_test), of a client that received something before.
     pub(crate) fn of_returning(
         id: &str,
         client: Option<&str>,
-        received: HashMap<String, Received>,
+        received: Resume,
     ) -> (Self, mpsc::UnboundedReceiver<String>) {
         let (sender, wire) = mpsc::unbounded_channel();
-        (Self::new(id.to_owned(), client.map(Arc::from), received, Link::Wire(sender)), wire)
+        (Self::new(id.to_owned(), client.map(Arc::from), 0, received, Link::Wire(sender)), wire)
     }
 }

@@ -18,12 +18,29 @@ struct Connected {
     by_client: HashMap<Arc<str>, Peer>,
 }
 
+/// The client of a socket has made a newer connection.
+pub(super) struct Outdated;
+
+impl Connected {
+    fn has_newer(&self, peer: &Peer) -> bool {
+        peer.client().and_then(|client| self.by_client.get(client)).is_some_and(|other| other.is_newer_than(peer))
+    }
+}
+
 impl Sockets {
-    /// A socket connects. Returns the one that its client had before.
-    pub(super) fn connect(&self, peer: &Peer) -> Option<Peer> {
+    /// A socket is let in, and takes the place of the one that its client had before, unless that one is the newer.
+    pub(super) fn connect(&self, peer: &Peer) -> Result<Option<Peer>, Outdated> {
         let mut connected = self.lock();
+        if connected.has_newer(peer) {
+            return Err(Outdated);
+        }
         connected.by_id.insert(peer.id().to_owned(), peer.clone());
-        peer.client().and_then(|client| connected.by_client.insert(client.clone(), peer.clone()))
+        Ok(peer.client().and_then(|client| connected.by_client.insert(client.clone(), peer.clone())))
+    }
+
+    /// Whether the client of a socket has made a newer connection.
+    pub(crate) fn has_newer(&self, peer: &Peer) -> bool {
+        self.lock().has_newer(peer)
     }
 
     pub(super) fn disconnect(&self, peer: &Peer) {

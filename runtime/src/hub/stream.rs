@@ -348,6 +348,18 @@ impl Held {
         }
         true
     }
+
+    /// Goes live where no ack tells of it. None if the socket is gone.
+    pub(crate) fn announce(mut self, peer: &Peer) -> Option<Outcome> {
+        self.settle();
+        let channel = self.channel();
+        // What was missed follows, so a client that recovers is where it was.
+        peer.send(&match self.outcome {
+            Outcome::Fresh | Outcome::Recovered => Frame::Join { channel, position: &self.start },
+            Outcome::Gap => Frame::Gap { channel, top: &self.start, reason: "not retained" },
+        });
+        self.join(peer).then_some(self.outcome)
+    }
 }
 
 impl Drop for Held {

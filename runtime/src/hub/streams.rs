@@ -123,15 +123,7 @@ impl Streams {
         if let Some((_, outcome)) = self.joined(peer, &to.channel) {
             return Some(outcome);
         }
-        let held = self.hold(peer, to, resume).await;
-        self.announce(peer, held)
-    }
-
-    /// Makes a subscription live that no ack tells of. None if the socket is gone.
-    pub(crate) fn announce(&self, peer: &Peer, mut held: Held) -> Option<Outcome> {
-        let position = held.settle();
-        peer.send(&Frame::Join { channel: held.channel(), position: &position });
-        held.join(peer).then_some(held.outcome())
+        self.hold(peer, to, resume).await.announce(peer)
     }
 
     /// Takes a socket out of a channel, outside any request of its.
@@ -150,12 +142,15 @@ impl Streams {
         &self.sockets
     }
 
-    /// A socket connects. The old socket of its client, which the server may still believe alive, gets nothing more.
-    pub(crate) fn connect(&self, peer: &Peer) {
-        if let Some(old) = self.sockets.connect(peer) {
+    /// A socket is let in. The old socket of its client, which the server may still believe alive, gets nothing more.
+    /// False, and nothing is done, if that one is the newer.
+    pub(crate) fn connect(&self, peer: &Peer) -> bool {
+        let Ok(old) = self.sockets.connect(peer) else { return false };
+        if let Some(old) = old {
             old.end();
             self.leave_all(&old);
         }
+        true
     }
 
     /// Takes a socket that is gone out of everything.

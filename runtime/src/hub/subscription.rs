@@ -1,20 +1,14 @@
 //! The subscriptions of one request: held while the action runs, live once its answer is on its way.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{
     entry::{Position, Target},
     log::Outcome,
-    peer::Peer,
+    peer::{Peer, Resume},
     stream::Held,
     streams::Streams,
 };
-
-/// Where a client was in the channels that a request subscribes to again.
-pub(crate) type Resume = HashMap<String, Position>;
 
 /// What a request has subscribed to so far.
 #[derive(Debug, Default)]
@@ -62,7 +56,7 @@ impl Subscriptions {
             if let Some(outcome) = state.has(streams, peer, &target.channel) {
                 return Some(outcome);
             }
-            state.resume.get(&*target.channel).cloned()
+            state.resume.get(&*target.channel).map(|had| had.upto.clone())
         };
         let held = streams.hold(peer, target, resume.as_ref()).await;
         let mut state = self.lock();
@@ -71,7 +65,7 @@ impl Subscriptions {
             return Some(outcome);
         }
         if state.settled {
-            return streams.announce(peer, held);
+            return held.announce(peer);
         }
         let outcome = held.outcome();
         state.held.push(held);
@@ -131,6 +125,13 @@ impl Settled {
     pub(crate) fn live(self, peer: &Peer) {
         for held in &self.held {
             held.join(peer);
+        }
+    }
+
+    /// As [`live`](Self::live), where no ack tells of the channels.
+    pub(crate) fn live_aloud(self, peer: &Peer) {
+        for held in self.held {
+            held.announce(peer);
         }
     }
 }

@@ -29,8 +29,8 @@ pub struct RequestSocket {
 #[derive(Clone)]
 pub(crate) enum Handshake {
     Of(Arc<Socket>),
-    /// A test's, which no network brought.
-    Made(Arc<Parts>),
+    /// Of a socket that is gone, or a test's.
+    Kept(Arc<Parts>),
 }
 
 impl RequestSocket {
@@ -38,10 +38,9 @@ impl RequestSocket {
         Self { peer, hub, subscriptions, handshake: Handshake::Of(socket) }
     }
 
-    /// A socket outside any request of its: each subscription is live at once. None if it is gone.
-    pub(crate) fn outside_request(peer: Peer, hub: Hub) -> Option<Self> {
-        let handshake = peer.handshake()?;
-        Some(Self { peer, hub, subscriptions: Arc::new(Subscriptions::at_once()), handshake })
+    /// A socket outside any request of its: each subscription is live at once.
+    pub(crate) fn outside_request(handshake: Handshake, peer: Peer, hub: Hub) -> Self {
+        Self { peer, hub, subscriptions: Arc::new(Subscriptions::at_once()), handshake }
     }
 
     /// The id of the socket, new at each connect. It is no secret and no proof of anything.
@@ -53,7 +52,7 @@ impl RequestSocket {
     pub fn handshake(&self) -> &Parts {
         match &self.handshake {
             Handshake::Of(socket) => socket.req_parts(),
-            Handshake::Made(parts) => parts,
+            Handshake::Kept(parts) => parts,
         }
     }
 

@@ -409,3 +409,55 @@ async fn a_stock_client_gets_plain_events_throughout() {
     let heard: Vec<_> = std::iter::from_fn(|| wire.try_recv().ok()).collect();
     assert_eq!(heard, [r#"["said","up"]"#, r#"["said","down"]"#, r#"["said","up again"]"#]);
 }
+
+#[tokio::test]
+async fn an_entry_of_another_count_tells_of_that_count() {
+    let backend = Backend::default();
+    let (here, there) = (node(&backend), node(&backend));
+    let mut ada = Subscriber::of(&here, "ada", &Room(ROOM)).await;
+    // A new count of which this node hears nothing but its first entry.
+    backend.intercept(0);
+    backend.forget(ROOM);
+    publish(&there, &["a"]).await;
+    backend.flow(0).entry(backend.pile(0).remove(0));
+    let told = ada.hears_gap().await;
+    assert_eq!(told.offset, 1);
+    publish(&there, &["b"]).await;
+    backend.flow(0).entry(backend.pile(0).remove(0));
+    ada.hears(2, "b").await;
+}
+
+#[tokio::test]
+async fn a_loss_while_a_stream_attaches_anew_is_not_forgotten() {
+    let backend = Backend::default();
+    let (here, there) = (node(&backend), node(&backend));
+    let mut ada = Subscriber::of(&here, "ada", &Room(ROOM)).await;
+    backend.intercept(0);
+    let gate = Arc::new(Semaphore::new(0));
+    backend.lock().gate = Some(gate.clone());
+    let attaches = backend.lock().attaches;
+    backend.flow(0).lost(ROOM);
+    until(|| backend.lock().attaches == attaches + 1).await;
+    // After the stream stood at 0 by the answer that is on its way.
+    publish(&there, &["a"]).await;
+    backend.flow(0).lost(ROOM);
+    gate.add_permits(10);
+    ada.hears(1, "a").await;
+}
+
+#[tokio::test]
+async fn a_stream_that_owes_others_a_gap_is_kept_until_they_are_told() {
+    let backend = Backend::default();
+    backend.lock().linger = Some(Duration::from_millis(1));
+    let (here, there) = (node(&backend), node(&backend));
+    let mut bob = Subscriber::of(&there, "bob", &Room(ROOM)).await;
+    backend.down(0);
+    here.publish(&Room("other"), said("lost")).await.unwrap();
+    here.publish(&Room(ROOM), said("lost")).await.unwrap();
+    // Long enough for both to be looked at, and one that owes nothing to be detached.
+    let ada = Subscriber::of(&here, "ada", &Room("idle")).await;
+    here.streams().leave_all(&ada.peer);
+    until(|| backend.lock().detached.iter().any(|name| &**name == "idle")).await;
+    backend.up(0);
+    bob.hears_gap().await;
+}

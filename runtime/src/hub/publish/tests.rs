@@ -60,7 +60,7 @@ impl Page {
     async fn join(&mut self, hub: &Hub, channel: usize, meanwhile: impl AsyncFnOnce()) {
         let subscriptions = Subscriptions::default();
         let had = self.positions.get(&format!("c{channel}")).cloned();
-        let resume = had.iter().map(|had| (format!("c{channel}"), had.upto.clone())).collect();
+        let resume = had.iter().map(|had| (format!("c{channel}"), had.clone())).collect();
         subscriptions.resume(resume);
         let outcome = subscriptions.add(hub.streams(), &self.peer, target(channel)).await.unwrap();
         assert_ne!(outcome, Outcome::Gap);
