@@ -163,7 +163,7 @@ class Pair {
     const [, kind] = /^42\["(\$?\w*)"/.exec(text) || [];
     if (kind === '$' || kind === 'number') {
       this.entries += 1;
-      cutter.count('entry');
+      cutter.count(JSON.parse(text.slice(2)).length === 3 ? 'entry of another channel' : 'entry');
     }
     if (kind === '$gap') cutter.count('gap outside an ack');
     if (kind === '$replay') {
@@ -171,6 +171,7 @@ class Pair {
       this.entries += entries.length;
       this.resumed = !more;
       cutter.count('entry replayed', entries.length);
+      cutter.count('entry of another channel, replayed', entries.filter(({ length }) => length === 1).length);
       cutter.count(more ? 'packet of a replay that is not the last' : 'last packet of a replay');
     }
     const [, ack] = /^43\d+(\[.*)$/s.exec(text) || [];

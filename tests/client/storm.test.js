@@ -53,7 +53,8 @@ test('with history nothing is lost, doubled or out of order', async (t) => {
   const { all, counts } = await open(t, CLIENTS);
   const subscribed = Promise.all(all.map(async (page) => {
     const id = page.client % IDS;
-    await page.subscribe(`/storm/${id}`, `long:${id}`, `shared:${id}`);
+    // What goes to both channels is heard once, too.
+    await page.subscribe(`/storm/${id}`, `long:${id}`, `shared:${id}`, `both:${id}`);
     if (page.client % 2) await page.subscribe(`/storm/${id}/again`, `long:${id}`);
   }));
   await storm(all, counts, {
@@ -67,6 +68,7 @@ test('with history nothing is lost, doubled or out of order', async (t) => {
   assert.deepEqual(wrong, { lost: 0, told: 0, doubled: 0, disordered: 0, own: 0, gaps: 0 });
   assert.ok(heard >= DELIVERIES, `only ${heard} deliveries`);
   happened(counts, ...CUT_PATHS, 'entry', 'entry replayed', 'packet of a replay that is not the last',
+    'entry of another channel', 'entry of another channel, replayed',
     'channel fresh', 'channel recovered', 'resubscribed, recovered', 'number that its writer does not hear');
 });
 

@@ -74,14 +74,14 @@ mod golden {
         }
         hub.publish(&Moves, Move::Moved(1, -2)).await?;
         hub.publish(&Moves, Move::Closed).await?;
-        hub.blast(&UntypedEvent::new("all", &json!({ "n": 2 }))?)?;
+        hub.blast(&UntypedEvent::new("all", &json!({ "n": 2 }))?).await?;
         Ok("published")
     }
 
     /// To all but the socket that asks.
     #[action(post "/others")]
     async fn others(ctx: Ctx<Socket>, hub: Hub) -> catamaran::Result<&'static str> {
-        hub.publish_except(&room("r1"), UntypedEvent::new("others", &1)?, ctx.socket()).await?;
+        hub.publish(&room("r1"), UntypedEvent::new("others", &1)?).except(ctx.socket()).await?;
         Ok("published")
     }
 
@@ -117,9 +117,9 @@ mod golden {
     /// Moves who is in one room into another, publishes there, and takes them out again.
     #[action(post "/move")]
     async fn move_members(hub: Hub) -> catamaran::Result {
-        hub.add_members(&room("r1"), &room("r2"));
+        hub.add_members(&room("r1"), &room("r2")).await;
         hub.publish(&room("r2"), UntypedEvent::new("moved", &"in")?).await?;
-        hub.remove_members(&room("r1"), &room("r2"));
+        hub.remove_members(&room("r1"), &room("r2")).await;
         hub.publish(&room("r2"), UntypedEvent::new("moved", &"out")?).await?;
         hub.publish(&room("r1"), UntypedEvent::new("moved", &"done")?).await?;
         Ok(())

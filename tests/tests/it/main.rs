@@ -12,5 +12,6 @@ mod hostile;
 mod leak;
 mod parity;
 mod resume;
+mod sails_sockets;
 mod support;
 mod traps;
