@@ -25,6 +25,7 @@ pub use error::{Error, Result, ServeError};
 pub use hub::{Channel, EncodeError, Event, Hub, Outcome, SubscribeError, Subscribing, Untyped, UntypedEvent};
 pub use params::Params;
 pub use route::{Method, Reach, Route};
+pub use server::{ClientAddr, Origins};
 pub use socket::RequestSocket;
 pub use socketioxide::TransportType;
 

@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { chromium } from 'playwright-core'
-import { startExample } from './server.js'
+import { start, startExample } from './server.js'
 import { within } from './within.js'
 
 const require = createRequire(import.meta.url)
@@ -45,9 +45,9 @@ function launch(profile) {
   return chromium.launchPersistentContext(profile, { executablePath: executable(), headless: true, chromiumSandbox: false, args })
 }
 
-/** Runs a test with a browser, and with one of the examples. */
-async function inBrowser(example, run) {
-  const server = await startExample(example)
+/** Runs a test with a browser, and with a server. */
+async function inBrowser(starting, run) {
+  const server = await starting
   const profile = mkdtempSync(join(tmpdir(), 'catamaran-browser-'))
   const browser = await within(launch(profile), 'the browser starts', 30_000)
   const problems = []
@@ -73,7 +73,7 @@ async function picture(page, name) {
 }
 
 test('a page asks with the published client, and shows the answer', () =>
-  inBrowser('hello', async (server, open) => {
+  inBrowser(startExample('hello'), async (server, open) => {
     const page = await open()
     // The page and the client come from the server's own origin, as they would in an app.
     await page.route('**/page', (route) => route.fulfill({ contentType: 'text/html', body: PAGE }))
@@ -84,8 +84,30 @@ test('a page asks with the published client, and shows the answer', () =>
     await picture(page, 'hello')
   }))
 
+test('a page of an origin that may connect gets a cookie first, and one of another may not connect', () =>
+  inBrowser(start(), async (server, open) => {
+    const html = `<!doctype html><title>elsewhere</title><h1>waiting</h1><script src="${server.url}/catamaran.io.js"></script><script>
+      io.sails.url = '${server.url}'
+      io.sails.reconnection = false
+      const show = (text) => { document.querySelector('h1').textContent = text }
+      io.socket.on('connect_error', () => show('refused'))
+      io.socket.get('/session', (body) => show(body))
+    </script>`
+    // The port of `PAGE` in `client-app`, and another.
+    for (const [port, shown] of [
+      [4000, 'sid=granted'],
+      [4001, 'refused'],
+    ]) {
+      const page = await open()
+      const url = `http://127.0.0.1:${port}/page`
+      await page.route(url, (route) => route.fulfill({ contentType: 'text/html', body: html }))
+      await page.goto(url)
+      await page.getByText(shown).waitFor()
+    }
+  }))
+
 test('two windows of the chat hear each other, and one that lost its network misses nothing', (t) =>
-  inBrowser('chat', async (server, open) => {
+  inBrowser(startExample('chat'), async (server, open) => {
     const network = await proxy(t, new URL(server.url).port)
     const [ada, bob] = [await open(), await open()]
     await ada.goto(server.url)

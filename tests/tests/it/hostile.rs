@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use axum::{Json, body::Bytes, http::HeaderMap};
-use catamaran::{App, action, controller, routes};
+use catamaran::{App, Origins, action, controller, routes};
 use serde_json::{Value, json};
 use socketioxide::TransportType;
 use tokio::{
@@ -263,7 +263,8 @@ async fn urls_that_are_no_path_are_refused() {
 
 #[tokio::test]
 async fn a_packet_cannot_speak_for_its_handshake() {
-    let mut scene = Scene::new().await;
+    let mut scene =
+        Scene::of(App::new(()).mount(routes![actions]).origins(Origins::same().and("http://good.example"))).await;
     let handshake = [("origin", "http://good.example"), ("cookie", "sid=mine"), ("x-forwarded-for", "10.0.0.1")];
     let mut client = Client::with(&scene.server, Eio::V4, &handshake).await;
     let honest = client.ask(&get("/headers")).await;

@@ -7,7 +7,9 @@ mod hostile;
 // It reads the memory of its process as Linux tells it.
 #[cfg(target_os = "linux")]
 mod leak;
+mod origin;
 mod parity;
+mod proxy;
 mod resume;
 mod support;
 mod traps;
