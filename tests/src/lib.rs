@@ -8,6 +8,8 @@ mod documents {
     mod readme {}
     #[doc = include_str!("../../docs/guide.md")]
     mod guide {}
+    #[doc = include_str!("../../docs/security.md")]
+    mod security {}
     #[doc = include_str!("../../docs/testing.md")]
     mod testing {}
 }

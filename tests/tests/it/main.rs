@@ -2,6 +2,7 @@
 
 mod app;
 mod channels;
+mod csrf;
 mod headers;
 mod hostile;
 #[cfg(target_os = "linux")]
