@@ -55,7 +55,7 @@ impl Origins {
 
     /// Also the pages of this origin, as browsers write it: a scheme, a host, and a port if it is not the default one.
     ///
-    /// What is none is refused when the application starts.
+    /// What is none is refused when the application starts. `file://`, which some web views send for local pages, is one.
     #[must_use]
     pub fn and(mut self, origin: impl Into<String>) -> Self {
         self.named.push(origin.into());
@@ -136,6 +136,9 @@ fn without_default_port<'a>(scheme: &str, authority: &'a str) -> &'a str {
 
 /// The origin that somebody means who writes this; `None` where that cannot be told.
 fn as_browsers_write_it(entry: &str) -> Option<String> {
+    if entry == "file://" {
+        return Some(entry.to_owned());
+    }
     let (scheme, rest) = entry.split_once("://").unwrap_or(("https", entry));
     let scheme = match scheme.to_ascii_lowercase() {
         socket if socket == "ws" => "http".into(),
@@ -224,7 +227,7 @@ mod tests {
             ("https://bücher.example", "https://app.example.com"),
             ("https://example.com:99999", "https://app.example.com"),
             ("https://[::x]", "https://app.example.com"),
-            ("file://", "https://app.example.com"),
+            ("file://host/page", "file://host"),
             ("1://example.com", "https://app.example.com"),
         ] {
             let mistake = Origins::same().and("https://good.example").and(wrong).check().unwrap_err();
@@ -244,6 +247,7 @@ mod tests {
             "https://xn--bcher-kva.example",
             "capacitor://localhost",
             "chrome-extension://abcdef",
+            "file://",
         ] {
             assert_eq!(Origins::any().and(right).check(), Ok(()), "{right}");
         }

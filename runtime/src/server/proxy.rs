@@ -18,7 +18,7 @@ use crate::Error;
 ///
 /// It is the peer of the connection, or, where that is one of the
 /// [`App::trusted_proxies`](crate::App::trusted_proxies), whom the proxies name. On a socket it is the client of the
-/// handshake.
+/// handshake, from whose parts it can be read as well.
 ///
 /// ```
 /// use catamaran::{ClientAddr, prelude::*};

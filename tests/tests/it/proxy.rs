@@ -6,14 +6,15 @@ use std::{
 };
 
 use axum::{
-    extract::{Request, State},
+    extract::{FromRequestParts, Request, State},
     http::StatusCode,
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
 };
 use catamaran::{App, ClientAddr, ServeError, action, routes};
+use socketioxide::extract::SocketRef;
 
-use crate::support::{Body, Client, Eio, Embedded, Server, get, http};
+use crate::support::{Body, Client, Eio, Embedded, Packet, Server, get, http};
 
 #[action(get "/ip")]
 async fn ip(ClientAddr(address): ClientAddr) -> String {
@@ -91,6 +92,22 @@ async fn a_rate_limit_by_address_counts_both_transports() {
     assert_eq!(server.http(&over_http).await.status, 429);
     let mut bob = Client::with(&server, Eio::V4, &from("5.6.7.8")).await;
     assert_eq!(bob.ask(&get("/ip")).await.status, 200);
+}
+
+#[tokio::test]
+async fn the_handshake_itself_says_the_address() {
+    let app = app(&["127.0.0.1"]).socketio(|io| {
+        io.ns("/own", async |socket: SocketRef| {
+            let mut handshake = socket.req_parts().clone();
+            let client = ClientAddr::from_request_parts(&mut handshake, &()).await;
+            let _ = socket.emit("from", &client.map_err(|error| error.message().to_owned()).unwrap().to_string());
+        });
+    });
+    let server = Server::start(app).await;
+    let mut client = Client::with(&server, Eio::V4, &[("x-forwarded-for", "1.2.3.4")]).await;
+    client.send("40/own,").await;
+    assert!(matches!(client.next().await, Packet::Other(text) if text.starts_with("40/own,")));
+    assert_eq!(client.next().await, Packet::Event(r#"/own,["from","1.2.3.4"]"#.into()));
 }
 
 #[tokio::test]
