@@ -2,6 +2,7 @@
 
 mod app;
 mod channels;
+mod connect;
 mod csrf;
 mod headers;
 mod hostile;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{Arc, Mutex},
 };
 
@@ -62,6 +63,22 @@ async fn both_transports_see_one_address() {
         (&two, forwarded, "2001:db8::1"),
     ] {
         assert_eq!(seen(server, headers).await, Body::text(expected), "{headers:?}");
+    }
+}
+
+/// Lets one address in.
+async fn connected(ClientAddr(address): ClientAddr) -> StatusCode {
+    if address == IpAddr::from([1, 2, 3, 4]) { StatusCode::OK } else { StatusCode::FORBIDDEN }
+}
+
+#[tokio::test]
+async fn the_application_decides_by_the_address_who_may_connect() {
+    let server = Server::start(app(&["127.0.0.1"]).on_connect(connected)).await;
+    for (address, answer) in [("1.2.3.4", "40{"), ("5.6.7.8", r#"44{"message":"403 Forbidden"}"#)] {
+        let mut client = Client::open(server.address, "/socket.io", Eio::V4, &[("x-forwarded-for", address)]).await;
+        client.send("40").await;
+        let received = client.receive().await;
+        assert!(matches!(&received, Packet::Other(text) if text.starts_with(answer)), "{address}: {received:?}");
     }
 }
 
