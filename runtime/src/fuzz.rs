@@ -91,12 +91,12 @@ fn asked(method: &Method, packet: &[u8]) -> Option<axum::extract::Request> {
 mod tests {
     use std::{fs, path::Path};
 
-    type Target = (&'static str, fn(&[u8]));
+    type Target = fn(&[u8]);
 
     /// Beside its corpus a target gets every input cut short, and with a byte changed.
     #[test]
     fn the_corpora_hold() {
-        let targets: [Target; 5] = [
+        let targets: [(&str, Target); 5] = [
             ("packet", super::packet),
             ("url", super::url),
             ("headers", super::headers),

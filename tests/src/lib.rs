@@ -11,6 +11,8 @@ mod documents {
     mod guide {}
     #[doc = include_str!("../../docs/security.md")]
     mod security {}
+    #[doc = include_str!("../../docs/channels.md")]
+    mod channels {}
     #[doc = include_str!("../../docs/testing.md")]
     mod testing {}
 }

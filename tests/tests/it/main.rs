@@ -14,5 +14,6 @@ mod origin;
 mod parity;
 mod proxy;
 mod resume;
+mod sails_sockets;
 mod support;
 mod traps;
