@@ -7,7 +7,7 @@ use axum::{
     extract::{DefaultBodyLimit, Request},
     handler::Handler,
     response::IntoResponse,
-    routing::Route as RouteService,
+    routing::{Route as RouteService, any},
 };
 use socketioxide::{ParserConfig, SocketIo, SocketIoBuilder, TransportType};
 use tokio::net::{TcpListener, ToSocketAddrs};
@@ -20,14 +20,18 @@ use crate::{
     endpoint::Endpoints,
     finish::Finish,
     hub::Hub,
-    route, server,
+    route,
+    server::{self, Sessions},
     socket::{self, Dispatcher},
 };
 
 /// What a packet may have beside its body: method, URL, headers and the names of the envelope.
 const ENVELOPE_BYTES: usize = 64 * 1024;
-/// The packets that the send buffer of one socket holds; tokio allocates it as it fills.
-const SEND_BUFFER: usize = 1024;
+/// The packets that may wait for one socket; tokio allocates room for them as it is needed. It bounds what is not counted
+/// in bytes, such as what an application emits by itself.
+const MAX_PACKETS: usize = 16 * 1024;
+/// The same where bytes cannot be counted, because the connections are not ours.
+const MAX_PACKETS_UNCOUNTED: usize = 1024;
 /// The attachments that a packet may announce, as in the reference implementation.
 const MAX_ATTACHMENTS: usize = 10;
 
@@ -64,6 +68,7 @@ struct Settings {
     timeout: Duration,
     max_in_flight: usize,
     max_request_bytes: usize,
+    max_backlog_bytes: usize,
     path: String,
     client_path: String,
     ping_interval: Duration,
@@ -78,6 +83,7 @@ impl Default for Settings {
             timeout: Duration::from_secs(30),
             max_in_flight: 64,
             max_request_bytes: 1024 * 1024,
+            max_backlog_bytes: 4 * 1024 * 1024,
             path: "/socket.io".into(),
             client_path: "/catamaran.io.js".into(),
             ping_interval: Duration::from_secs(10),
@@ -213,6 +219,18 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
+    /// About how many bytes of events may wait for a socket that reads more slowly than it is sent, 4 MiB by default.
+    ///
+    /// The next event then cuts it off, since it could not be told of one that was left out. A client that comes back is
+    /// sent what it missed, or told of the gap. What the client asked for itself, answers and what it missed, is not held
+    /// against it; that waits until there is room. With [`into_router`](Self::into_router) the bytes of a websocket cannot
+    /// be counted; there the limit is 1,024 packets.
+    #[must_use]
+    pub fn max_backlog_bytes(mut self, bytes: usize) -> Self {
+        self.settings.max_backlog_bytes = bytes;
+        self
+    }
+
     /// Where Socket.IO is served, `/socket.io` by default, which is what clients expect.
     #[must_use]
     pub fn socket_path(mut self, path: impl Into<String>) -> Self {
@@ -272,7 +290,7 @@ impl<S: Send + Sync + 'static> App<S> {
     /// For one of the mistakes that [`into_router`](Self::into_router) finds.
     pub async fn serve_on(self, listener: TcpListener) -> Result<(), ServeError> {
         let stall = self.settings.ping_interval + self.settings.ping_timeout;
-        let (router, io) = self.build()?;
+        let (router, io) = self.build(MAX_PACKETS)?;
         server::serve(listener, router, stall, server::stop_signal()).await;
         server::close(&io).await;
         Ok(())
@@ -281,7 +299,8 @@ impl<S: Send + Sync + 'static> App<S> {
     /// The application as a plain axum router, for a server of your own.
     ///
     /// Two things are yours then. **Protections**: a peer that stops reading is only ever removed by its connection
-    /// (`TCP_USER_TIMEOUT`, or a write timeout), slow headers by a header timeout. **Layers**: what is put *around* this
+    /// (`TCP_USER_TIMEOUT`, or a write timeout), slow headers by a header timeout; and what waits for a websocket is bounded
+    /// in packets, not in bytes. **Layers**: what is put *around* this
     /// router guards HTTP and the Socket.IO handshake, not the requests of sockets; use
     /// [`map_router`](Self::map_router) for those.
     ///
@@ -289,10 +308,10 @@ impl<S: Send + Sync + 'static> App<S> {
     ///
     /// If two tables clash, a route lies under a configured path, or a setting makes no sense.
     pub fn into_router(self) -> Result<Router, ServeError> {
-        self.build().map(|(router, _)| router)
+        self.build(MAX_PACKETS_UNCOUNTED).map(|(router, _)| router)
     }
 
-    fn build(self) -> Result<(Router, SocketIo), ServeError> {
+    fn build(self, max_packets: usize) -> Result<(Router, SocketIo), ServeError> {
         let routes: Vec<Route> = self.routes().copied().collect();
         let Self { state, tables, maps, socketios, settings } = self;
         settings.check()?;
@@ -309,12 +328,13 @@ impl<S: Send + Sync + 'static> App<S> {
         // One layer of two, since each call of `layer` boxes every request once more.
         let router = router.layer((Finish { hub: hub.clone() }, DefaultBodyLimit::max(settings.max_request_bytes)));
 
-        let (engine, io) = settings.engine(&path).build_svc();
+        let (engine, io) = settings.engine(&path, max_packets).build_svc();
         let dispatcher = Dispatcher {
             router: router.clone(),
             timeout: settings.timeout,
             max_in_flight: settings.max_in_flight,
             max_queued_bytes: 4 * settings.max_request_bytes,
+            max_backlog_bytes: settings.max_backlog_bytes,
             hub: hub.clone(),
         };
         socket::attach(&io, Arc::new(dispatcher));
@@ -322,7 +342,13 @@ impl<S: Send + Sync + 'static> App<S> {
             setup(&io);
         }
         let router = client::serve_at(router, &settings.client_path);
-        let router = router.route_service(&format!("{path}/"), engine);
+        let path = format!("{path}/");
+        let router = if settings.polling {
+            let sessions = Sessions::of(engine);
+            router.route(&path, any(move |request| sessions.clone().serve(request)))
+        } else {
+            router.route_service(&path, engine)
+        };
         Ok((router, io))
     }
 }
@@ -335,8 +361,10 @@ impl Settings {
             "`socket_path` must be a plain path, without parameters or a query"
         } else if !self.client_path.starts_with('/') || self.client_path.contains(['{', '}', '?', '#']) {
             "`client_path` must be a plain path, such as \"/catamaran.io.js\""
-        } else if self.max_in_flight == 0 || self.max_in_flight > SEND_BUFFER / 2 {
+        } else if self.max_in_flight == 0 || self.max_in_flight > MAX_PACKETS_UNCOUNTED / 2 {
             "`max_in_flight` must be from 1 to 512"
+        } else if self.max_backlog_bytes == 0 {
+            "`max_backlog_bytes` must be more than nothing"
         } else if self.timeout.is_zero() || self.ping_interval.is_zero() || self.ping_timeout.is_zero() {
             "`timeout` and both times of `heartbeat` must be longer than nothing"
         } else if !self.websocket && !self.polling {
@@ -347,7 +375,7 @@ impl Settings {
         Err(ServeError::Setting(mistake))
     }
 
-    fn engine(&self, path: &str) -> SocketIoBuilder {
+    fn engine(&self, path: &str, max_packets: usize) -> SocketIoBuilder {
         let packet = self.max_request_bytes + ENVELOPE_BYTES;
         let parser = ParserConfig::common().max_incoming_binaries(MAX_ATTACHMENTS).max_incoming_binary_buf_size(packet);
         let builder = SocketIo::builder()
@@ -357,7 +385,7 @@ impl Settings {
             .max_payload(packet as u64)
             .ws_max_message_size(packet)
             .ws_max_frame_size(packet)
-            .max_buffer_size(SEND_BUFFER)
+            .max_buffer_size(max_packets)
             .with_parser(parser);
         match (self.websocket, self.polling) {
             (true, true) => builder.transports([TransportType::Websocket, TransportType::Polling]),
@@ -385,6 +413,7 @@ mod tests {
             App::new(()).client_path("catamaran.io.js"),
             App::new(()).max_in_flight(0),
             App::new(()).max_in_flight(1000),
+            App::new(()).max_backlog_bytes(0),
             App::new(()).timeout(Duration::ZERO),
             App::new(()).transports([]),
         ] {

@@ -39,6 +39,22 @@ impl Frame<'_> {
         }
     }
 
+    /// How many bytes its packet has at least: a name with characters that JSON escapes makes it longer.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Event(message) => message.packet_bytes(),
+            Self::Entry { channel, offset, message } => {
+                let digits = offset.checked_ilog10().unwrap_or(0) as usize + 1;
+                // `"$",` and `"",` around the channel, and a comma after the offset
+                message.packet_bytes() + channel.len() + digits + r#""$","","#.len() + 1
+            }
+            Self::Replay { channel, entries, .. } => {
+                channel.len() + entries.iter().map(|entry| entry.message.bytes()).sum::<usize>()
+            }
+            Self::Gap { channel, .. } | Self::Join { channel, .. } | Self::Left { channel, .. } => channel.len(),
+        }
+    }
+
     /// What a client that knows no positions gets of it: an entry as its event, of the rest nothing.
     pub(crate) fn plain(&self) -> Option<&Message> {
         match self {
@@ -84,5 +100,48 @@ impl Serialize for Replayed<'_> {
         entry.serialize_element(&message.name)?;
         message.arguments.iter().try_for_each(|argument| entry.serialize_element(argument))?;
         entry.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use serde_json::value::to_raw_value;
+
+    use super::*;
+    use crate::hub::stream::{Log, Retention};
+
+    /// The packet as the library writes it.
+    fn packet(frame: &Frame<'_>) -> String {
+        let arguments = serde_json::to_string(frame).unwrap();
+        let comma = if arguments == "[]" { "" } else { "," };
+        format!(r#"42["{}"{comma}{}"#, frame.name(), &arguments[1..])
+    }
+
+    #[test]
+    fn a_frame_is_never_counted_as_more_than_its_packet_has() {
+        let (epoch, said) = (Arc::from("k3x9ab2c"), to_raw_value(&"hello").unwrap());
+        let mut log = Log::new(Arc::clone(&epoch));
+        log.retain(Retention { entries: 9, age: None });
+        for arguments in [vec![], vec![said.clone()], vec![said.clone(), said]] {
+            let message = Arc::new(Message { name: "said".into(), arguments });
+            log.append("room:7".into(), message.clone(), None, Instant::now());
+            for offset in [0, 9, 10, 12_345] {
+                let frame = Frame::Entry { channel: "room:7", offset, message: &message };
+                assert_eq!(frame.bytes(), packet(&frame).len());
+            }
+            assert_eq!(Frame::Event(&message).bytes(), packet(&Frame::Event(&message)).len());
+        }
+        let entries: Vec<_> = log.after(0).unwrap().cloned().collect();
+        let (channel, position) = ("room:7", &Position { epoch, offset: 7 });
+        for frame in [
+            Frame::Replay { channel, entries: &entries, more: true },
+            Frame::Gap { channel, top: position, reason: "not retained" },
+            Frame::Join { channel, position },
+            Frame::Left { channel, reason: "removed" },
+        ] {
+            assert!(frame.bytes() <= packet(&frame).len());
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Channels: who is subscribed, and how what is published reaches them.
 
+mod backlog;
 mod channel;
 mod event;
 mod frame;
@@ -107,6 +108,12 @@ impl Hub {
     /// How many sockets are subscribed to a channel.
     pub fn count<C: Channel + ?Sized>(&self, channel: &C) -> usize {
         self.0.members(&target(channel)).len()
+    }
+
+    /// How many sockets of this server have been cut off so far because they read too slowly; see
+    /// [`App::max_backlog_bytes`](crate::App::max_backlog_bytes).
+    pub fn slow_sockets(&self) -> u64 {
+        self.0.slow()
     }
 
     /// Subscribes all members of one channel to another, too.

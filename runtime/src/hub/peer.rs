@@ -10,11 +10,11 @@ use std::{
     time::Duration,
 };
 
+use serde::Serialize;
 use socketioxide::{SendError, SocketError, socket::Socket};
 use tokio::sync::mpsc;
 
-use super::{frame::Frame, message::Message, stream::Entry, streams::Joined};
-use crate::server::Cut;
+use super::{backlog::Backlog, frame::Frame, message::Message, stream::Entry, streams::Joined};
 
 /// How long to wait before a full socket is told once more that it is disconnected.
 const DISCONNECT_RETRY: Duration = Duration::from_millis(50);
@@ -32,18 +32,24 @@ struct Inner {
     client: Option<Arc<str>>,
     link: Link,
     gone: AtomicBool,
+    slow: AtomicBool,
     joined: Mutex<HashMap<Arc<str>, Joined>>,
 }
 
 enum Link {
-    /// Weak, because the socket owns what owns this, through the handlers of its events.
-    Socket(Weak<Socket>),
+    Socket {
+        /// Weak, because the socket owns what owns this, through the handlers of its events.
+        socket: Weak<Socket>,
+        backlog: Backlog,
+    },
     Inbox(mpsc::UnboundedSender<Message>),
 }
 
 impl Peer {
-    pub(crate) fn of_socket(socket: &Arc<Socket>, client: Option<Arc<str>>) -> Self {
-        Self::new(socket.id.to_string(), client, Link::Socket(Arc::downgrade(socket)))
+    /// The peer at the end of a socket, for which about `max_backlog` bytes may wait.
+    pub(crate) fn of_socket(socket: &Arc<Socket>, client: Option<Arc<str>>, max_backlog: usize) -> Self {
+        let backlog = Backlog::of(&socket.req_parts().extensions, max_backlog);
+        Self::new(socket.id.to_string(), client, Link::Socket { socket: Arc::downgrade(socket), backlog })
     }
 
     pub(crate) fn of_inbox(id: String, inbox: mpsc::UnboundedSender<Message>) -> Self {
@@ -51,8 +57,8 @@ impl Peer {
     }
 
     fn new(id: String, client: Option<Arc<str>>, link: Link) -> Self {
-        let (gone, joined) = (AtomicBool::new(false), Mutex::default());
-        Self(Arc::new(Inner { id, client, link, gone, joined }))
+        let (gone, slow, joined) = Default::default();
+        Self(Arc::new(Inner { id, client, link, gone, slow, joined }))
     }
 
     pub(crate) fn client(&self) -> Option<&Arc<str>> {
@@ -82,35 +88,89 @@ impl Peer {
         self.0.gone.store(true, Ordering::SeqCst);
     }
 
+    /// Whether the socket was cut off because it read too slowly.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.0.slow.load(Ordering::SeqCst)
+    }
+
     /// Sends a frame, or cuts the socket off: a subscriber that missed one in silence would be worse off.
     pub(crate) fn send(&self, frame: &Frame<'_>) {
-        if self.is_gone() {
-            return;
-        }
         match &self.0.link {
             Link::Inbox(inbox) => {
-                if let Some(message) = frame.plain() {
+                if let Some(message) = frame.plain().filter(|_| !self.is_gone()) {
                     // A test that dropped its socket reads no more.
                     let _ = inbox.send(message.clone());
                 }
             }
-            Link::Socket(socket) => {
-                let Some(socket) = socket.upgrade() else { return };
-                let sent = match (self.client(), frame.plain()) {
-                    (Some(_), _) => socket.emit(frame.name(), frame),
-                    (None, Some(message)) => socket.emit(&message.name, message),
-                    (None, None) => return,
-                };
-                match sent {
-                    Ok(()) => {}
-                    Err(SendError::Socket(SocketError::InternalChannelFull)) => {
-                        tracing::warn!("a socket reads too slowly and was cut off");
-                        self.end();
-                    }
-                    Err(error) => tracing::debug!(%error, "an event was not sent"),
+            Link::Socket { backlog, .. } if self.client().is_some() => match frame {
+                // The client asked for it, and the subscription waited until there was room.
+                Frame::Replay { .. } => {
+                    backlog.add_asked(frame.bytes());
+                    self.queue(frame.name(), frame, frame.bytes());
+                }
+                _ => self.emit(frame.name(), frame, frame.bytes()),
+            },
+            Link::Socket { .. } => {
+                if let Some(message) = frame.plain() {
+                    self.emit(&message.name, message, message.packet_bytes());
                 }
             }
         }
+    }
+
+    /// Sends an event of at least so many bytes, or cuts the socket off.
+    pub(crate) fn emit(&self, name: &str, data: &impl Serialize, bytes: usize) {
+        let Link::Socket { backlog, .. } = &self.0.link else { return };
+        if self.is_gone() {
+            return;
+        }
+        match backlog.add(bytes) {
+            Ok(()) => self.queue(name, data, bytes),
+            Err(waiting) => self.end_slow(waiting),
+        }
+    }
+
+    /// Queues an event that is counted already.
+    fn queue(&self, name: &str, data: &impl Serialize, bytes: usize) {
+        let Link::Socket { socket, backlog } = &self.0.link else { return };
+        let Some(socket) = socket.upgrade().filter(|_| !self.is_gone()) else { return };
+        let Err(error) = socket.emit(name, data) else { return };
+        backlog.take_back(bytes);
+        match error {
+            SendError::Socket(SocketError::InternalChannelFull) => self.end_slow(backlog.waiting()),
+            // Its client hears of the end of the connection.
+            SendError::Socket(SocketError::Closed) => {}
+            SendError::Serialize(error) => {
+                tracing::error!(socket = self.id(), %error, "an event could not be written; its socket was cut off");
+                self.end();
+            }
+        }
+    }
+
+    /// Whether so little waits for the socket that it may be sent what its client asked for.
+    pub(crate) fn has_room(&self) -> bool {
+        match &self.0.link {
+            Link::Socket { backlog, .. } => backlog.has_room(),
+            Link::Inbox(_) => true,
+        }
+    }
+
+    /// Sends an ack of at least so many bytes; false if there is no room for it now.
+    pub(crate) fn try_ack(&self, bytes: usize, send: impl FnOnce() -> Result<(), SendError>) -> bool {
+        let Link::Socket { backlog, .. } = &self.0.link else { return true };
+        if self.is_gone() {
+            return true;
+        }
+        if !backlog.has_room() {
+            return false;
+        }
+        backlog.add_asked(bytes);
+        let Err(error) = send() else { return true };
+        backlog.take_back(bytes);
+        if let SendError::Serialize(error) = &error {
+            tracing::error!(socket = self.id(), %error, "an ack could not be written");
+        }
+        !matches!(error, SendError::Socket(SocketError::InternalChannelFull))
     }
 
     /// Sends what a subscription missed, in packets of a bounded size.
@@ -134,13 +194,29 @@ impl Peer {
         }
     }
 
+    /// Ends a socket that reads too slowly.
+    pub(crate) fn end_slow(&self, waiting: u64) {
+        if !self.0.slow.swap(true, Ordering::SeqCst) {
+            tracing::warn!(socket = self.id(), bytes = waiting, "a socket reads too slowly and was cut off");
+        }
+        self.end();
+    }
+
     /// Ends the socket: nothing more is sent to it, and its client hears a disconnect.
+    ///
+    /// No packet fits down a full pipe, so its connection is cut; where the connection is not ours to cut, it is told as
+    /// soon as there is room.
     pub(crate) fn end(&self) {
         self.mark_gone();
-        if let Link::Socket(socket) = &self.0.link
+        if let Link::Socket { socket, backlog } = &self.0.link
+            && !backlog.cut()
             && let Some(socket) = socket.upgrade()
         {
-            cut_off(socket);
+            tokio::spawn(async move {
+                while let Err(SocketError::InternalChannelFull) = socket.clone().disconnect() {
+                    tokio::time::sleep(DISCONNECT_RETRY).await;
+                }
+            });
         }
     }
 }
@@ -149,19 +225,6 @@ impl fmt::Debug for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Peer").field(&self.0.id).finish()
     }
-}
-
-/// Ends a socket. No packet fits down a full pipe, so its connection is cut; where the connection is not ours to cut, it
-/// is told as soon as there is room.
-fn cut_off(socket: Arc<Socket>) {
-    if let Some(cut) = socket.req_parts().extensions.get::<Cut>() {
-        cut.now();
-    }
-    tokio::spawn(async move {
-        while let Err(SocketError::InternalChannelFull) = socket.clone().disconnect() {
-            tokio::time::sleep(DISCONNECT_RETRY).await;
-        }
-    });
 }
 
 #[cfg(test)]

@@ -28,6 +28,8 @@ struct Sockets {
     connected: HashMap<String, Peer>,
     /// The socket of each client that said who it is.
     clients: HashMap<Arc<str>, Peer>,
+    /// How many there were that read too slowly.
+    slow: u64,
 }
 
 /// A channel that a socket is live in; the socket has it beside it.
@@ -149,7 +151,9 @@ impl Streams {
             joined.stream.lock().leave(&channel, peer.id());
         }
         let mut sockets = self.sockets();
-        sockets.connected.remove(peer.id());
+        if sockets.connected.remove(peer.id()).is_some() && peer.is_slow() {
+            sockets.slow += 1;
+        }
         if let Some(client) = peer.client()
             && sockets.clients.get(client).is_some_and(|current| current.id() == peer.id())
         {
@@ -178,6 +182,11 @@ impl Streams {
     /// All connected sockets.
     pub(crate) fn connected(&self) -> Vec<Peer> {
         self.sockets().connected.values().cloned().collect()
+    }
+
+    /// How many sockets that read too slowly have been cut off.
+    pub(crate) fn slow(&self) -> u64 {
+        self.sockets().slow
     }
 
     /// The sockets that are live in a channel.

@@ -1,5 +1,6 @@
 //! The listener: connections, and how they end.
 
+mod session;
 mod stall;
 
 use std::{future::Future, io, net::SocketAddr, pin::pin, time::Duration};
@@ -7,9 +8,10 @@ use std::{future::Future, io, net::SocketAddr, pin::pin, time::Duration};
 use axum::{Router, body::Body, extract::ConnectInfo, http::Request};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+pub(crate) use session::{Session, Sessions};
 use socketioxide::SocketIo;
-pub(crate) use stall::Cut;
 use stall::StallGuard;
+pub(crate) use stall::Wire;
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
@@ -60,11 +62,11 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, stall: 
         return;
     }
     let stream = StallGuard::new(stream, stall);
-    let cut = stream.cut();
+    let wire = stream.wire();
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
-        request.extensions_mut().insert(cut.clone());
+        request.extensions_mut().insert(wire.clone());
         router.clone().call(request)
     });
     let mut builder = http1::Builder::new();
