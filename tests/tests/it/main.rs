@@ -9,5 +9,6 @@ mod hostile;
 mod leak;
 mod parity;
 mod resume;
+mod slow;
 mod support;
 mod traps;
