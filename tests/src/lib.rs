@@ -1,6 +1,7 @@
 //! What the tests share, and the documents of this repository as doctests.
 
 pub mod elsewhere;
+pub mod pipe;
 
 #[cfg(doctest)]
 mod documents {
@@ -8,4 +9,6 @@ mod documents {
     mod readme {}
     #[doc = include_str!("../../docs/guide.md")]
     mod guide {}
+    #[doc = include_str!("../../docs/testing.md")]
+    mod testing {}
 }

@@ -35,23 +35,42 @@ pub(crate) fn virtual_request(
     let envelope = Envelope::parse(text)?;
     let in_query = matches!(*method, Method::GET | Method::HEAD);
 
+    let uri = uri(&envelope.url, envelope.data.filter(|_| in_query))?;
+    let body = envelope.data.filter(|_| !in_query).map(|data| packet.slice_ref(data.get().as_bytes()));
+    let mut request = request(method, uri, handshake, lasting, cookie, body);
+    add_headers(request.headers_mut(), &envelope.headers)?;
+    Ok((request, envelope.resume))
+}
+
+/// The handshake itself as a request that the router sees, with this JSON as its body.
+pub(crate) fn handshake_request(handshake: &Parts, cookie: Option<HeaderValue>, body: Option<Bytes>) -> Request {
+    let lasting = lasting_headers(&handshake.headers);
+    request(&Method::GET, handshake.uri.clone(), handshake, &lasting, cookie, body)
+}
+
+fn request(
+    method: &Method,
+    uri: Uri,
+    handshake: &Parts,
+    lasting: &HeaderMap,
+    cookie: Option<HeaderValue>,
+    body: Option<Bytes>,
+) -> Request {
     let mut request = Request::new(Body::empty());
     *request.method_mut() = method.clone();
-    *request.uri_mut() = uri(&envelope.url, envelope.data.filter(|_| in_query))?;
+    *request.uri_mut() = uri;
     *request.headers_mut() = lasting.clone();
     request.headers_mut().extend(cookie.map(|cookie| (header::COOKIE, cookie)));
-    if let Some(data) = envelope.data.filter(|_| !in_query) {
-        let body = packet.slice_ref(data.get().as_bytes());
+    if let Some(body) = body {
         let headers = request.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         *request.body_mut() = Body::from(body);
     }
-    add_headers(request.headers_mut(), &envelope.headers)?;
     if let Some(peer) = handshake.extensions.get::<ConnectInfo<SocketAddr>>() {
         request.extensions_mut().insert(*peer);
     }
-    Ok((request, envelope.resume))
+    request
 }
 
 /// What a browser's URL parser would percent-encode before it sends a path and query over HTTP.
@@ -163,7 +182,9 @@ fn add_headers(headers: &mut HeaderMap, sent: &[(Cow<'_, str>, Cow<'_, str>)]) -
     for (name, value) in sent {
         let parsed = HeaderName::try_from(&**name)
             .map_err(|_| Error::malformed(format!("{:?} is not the name of a header", shortened(name))))?;
-        let value = HeaderValue::try_from(&**value).ok().filter(|value| value.to_str().is_ok()).ok_or_else(|| {
+        // White space around a value is no part of it, over HTTP either.
+        let value = value.trim_matches([' ', '\t']);
+        let value = HeaderValue::try_from(value).ok().filter(|value| value.to_str().is_ok()).ok_or_else(|| {
             Error::malformed(format!("the header `{parsed}` has a character that no header can carry"))
         })?;
         if !is_of_handshake(&parsed) && !is_of_connection(&parsed) {

@@ -2,6 +2,7 @@
 
 mod app;
 mod channels;
+mod connect;
 mod hostile;
 #[cfg(target_os = "linux")]
 // It reads the memory of its process as Linux tells it.
