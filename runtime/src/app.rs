@@ -21,7 +21,7 @@ use crate::{
     finish::Finish,
     hub::Hub,
     route,
-    server::{self, Sessions},
+    server::{self, Sessions, Slots},
     socket::{self, Dispatcher, Hooks, Leaving},
 };
 
@@ -80,6 +80,8 @@ struct Settings {
     max_in_flight: usize,
     max_request_bytes: usize,
     max_backlog_bytes: usize,
+    max_connections: usize,
+    max_connections_per_address: Option<usize>,
     path: String,
     client_path: String,
     ping_interval: Duration,
@@ -95,6 +97,8 @@ impl Default for Settings {
             max_in_flight: 64,
             max_request_bytes: 1024 * 1024,
             max_backlog_bytes: 4 * 1024 * 1024,
+            max_connections: 100_000,
+            max_connections_per_address: None,
             path: "/socket.io".into(),
             client_path: "/catamaran.io.js".into(),
             ping_interval: Duration::from_secs(10),
@@ -342,6 +346,26 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
+    /// How many connections there may be, 100,000 by default; one more is answered with a bare 503 and closed.
+    ///
+    /// An idle socket takes some 30 KiB of memory, and a file descriptor: the process must be allowed to have that many
+    /// (`ulimit -n`). With [`into_router`](Self::into_router) connections are your server's.
+    #[must_use]
+    pub fn max_connections(mut self, connections: usize) -> Self {
+        self.settings.max_connections = connections;
+        self
+    }
+
+    /// How many connections may come from one address, or one IPv6 network of 64 bits; as many as want to by default.
+    ///
+    /// Whole offices and mobile networks share an address, and behind a proxy all clients have the proxy's, so choose it
+    /// generously.
+    #[must_use]
+    pub fn max_connections_per_address(mut self, connections: usize) -> Self {
+        self.settings.max_connections_per_address = Some(connections);
+        self
+    }
+
     /// Where Socket.IO is served, `/socket.io` by default, which is what clients expect.
     #[must_use]
     pub fn socket_path(mut self, path: impl Into<String>) -> Self {
@@ -401,8 +425,9 @@ impl<S: Send + Sync + 'static> App<S> {
     /// For one of the mistakes that [`into_router`](Self::into_router) finds.
     pub async fn serve_on(self, listener: TcpListener) -> Result<(), ServeError> {
         let stall = self.settings.ping_interval + self.settings.ping_timeout;
+        let slots = Slots::new(self.settings.max_connections, self.settings.max_connections_per_address);
         let (router, io, dispatcher) = self.build(MAX_PACKETS)?;
-        server::serve(listener, router, stall, server::stop_signal()).await;
+        server::serve(listener, router, stall, slots, server::stop_signal()).await;
         let leaving = Leaving::of(&io);
         server::close(&io).await;
         leaving.finish(&dispatcher).await;
@@ -499,6 +524,8 @@ impl Settings {
             "`max_in_flight` must be from 1 to 512"
         } else if self.max_backlog_bytes == 0 {
             "`max_backlog_bytes` must be more than nothing"
+        } else if self.max_connections == 0 || self.max_connections_per_address == Some(0) {
+            "`max_connections` and `max_connections_per_address` must be at least 1"
         } else if self.timeout.is_zero() || self.ping_interval.is_zero() || self.ping_timeout.is_zero() {
             "`timeout` and both times of `heartbeat` must be longer than nothing"
         } else if !self.websocket && !self.polling {
@@ -549,6 +576,8 @@ mod tests {
             App::new(()).max_in_flight(0),
             App::new(()).max_in_flight(1000),
             App::new(()).max_backlog_bytes(0),
+            App::new(()).max_connections(0),
+            App::new(()).max_connections_per_address(0),
             App::new(()).timeout(Duration::ZERO),
             App::new(()).transports([]),
         ] {

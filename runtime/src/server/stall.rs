@@ -17,6 +17,8 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
+use super::slots::Slot;
+
 /// A stream that is dead for good once a write has made no progress for as long as `limit`, or once it is cut.
 ///
 /// engineioxide holds a socket until its writer returns, and its writer goes on to the next packet after a failed
@@ -27,6 +29,8 @@ pub(crate) struct StallGuard {
     /// Runs while a write waits.
     stalling: Option<Pin<Box<Sleep>>>,
     wire: Wire,
+    /// The connection has its place for as long as this, also when it has become a websocket.
+    _slot: Slot,
 }
 
 /// A connection from outside, as it lies in the extensions of every request that came over it: how much was written to
@@ -94,12 +98,12 @@ impl Wire {
 }
 
 impl StallGuard {
-    pub(crate) fn new(stream: TcpStream, limit: Duration) -> Self {
+    pub(crate) fn new(stream: TcpStream, limit: Duration, slot: Slot) -> Self {
         #[cfg(any(target_os = "android", target_os = "linux"))]
         if let Err(error) = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT) {
             tracing::debug!(%error, "the kernel's buffer of a connection has no limit");
         }
-        Self { stream, limit, stalling: None, wire: Wire::default() }
+        Self { stream, limit, stalling: None, wire: Wire::default(), _slot: slot }
     }
 
     pub(crate) fn wire(&self) -> Wire {

@@ -8,6 +8,7 @@ mod hostile;
 // It reads the memory of its process as Linux tells it.
 #[cfg(target_os = "linux")]
 mod leak;
+mod limits;
 mod parity;
 mod resume;
 mod slow;
