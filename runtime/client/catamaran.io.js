@@ -555,7 +555,7 @@ function checkRequest(options, callback) {
 
 // Resume: how far each channel has been heard, and the requests that subscribe again.
 
-/** @typedef {{ epoch: string, offset: number, live: boolean }} Position `live`: this connection has the channel */
+/** @typedef {{ epoch: string, offset: number, since: number, live: boolean }} Position `live`: on this connection */
 /** @typedef {{ key: string, options: RequestOptions, channels: Set<string>, asked?: PendingRequest }} Subscription */
 
 class Subscriptions {
@@ -579,13 +579,13 @@ class Subscriptions {
     return connectPayload(this.client, ++this.connections, this.held(this.positions.keys()));
   }
 
-  /** The positions of those channels that this connection has not. @param {Iterable<string>} channels */
+  /** Where those channels stand that this connection has not. @param {Iterable<string>} channels */
   held(channels) {
     /** @type {Dictionary} */
     const held = {};
     for (const channel of channels) {
       const position = this.positions.get(channel);
-      if (position && !position.live) held[channel] = [position.epoch, position.offset];
+      if (position && !position.live) held[channel] = [position.epoch, position.offset, position.since];
     }
     return held;
   }
@@ -661,7 +661,7 @@ class Subscriptions {
 
   /** @param {string} channel @param {string} epoch @param {number} offset @param {string} gap */
   start(channel, epoch, offset, gap) {
-    this.positions.set(channel, { epoch, offset, live: true });
+    this.positions.set(channel, { epoch, offset, since: offset, live: true });
     if (gap) this.socket._emit('gap', { channel, reason: gap });
   }
 

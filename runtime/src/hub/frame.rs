@@ -1,13 +1,8 @@
 //! What a subscriber is sent: to our own client with positions, to every other as in Sails. docs/wire.md is normative.
 
-use std::sync::Arc;
-
 use serde::{Serialize, Serializer, ser::SerializeTuple};
 
-use super::{
-    message::Message,
-    stream::{Entry, Position},
-};
+use super::{entry::Position, message::Message};
 
 /// An event packet to one socket.
 #[derive(Debug)]
@@ -16,8 +11,10 @@ pub(crate) enum Frame<'a> {
     Event(&'a Message),
     /// An event of a channel.
     Entry { channel: &'a str, offset: u64, message: &'a Message },
+    /// An event of a channel that the client was sent as one of another channel.
+    Advance { channel: &'a str, offset: u64 },
     /// Events of a channel that the client had not received; `more` of them follow.
-    Replay { channel: &'a str, entries: &'a [Entry], more: bool },
+    Replay { channel: &'a str, entries: &'a [Replayed<'a>], more: bool },
     /// The client may have missed something.
     Gap { channel: &'a str, top: &'a Position, reason: &'static str },
     /// The server made the socket a subscriber, outside a request.
@@ -31,7 +28,7 @@ impl Frame<'_> {
     pub(crate) fn name(&self) -> &str {
         match self {
             Self::Event(message) => &message.name,
-            Self::Entry { .. } => "$",
+            Self::Entry { .. } | Self::Advance { .. } => "$",
             Self::Replay { .. } => "$replay",
             Self::Gap { .. } => "$gap",
             Self::Join { .. } => "$join",
@@ -48,10 +45,11 @@ impl Frame<'_> {
                 // `"$",` and `"",` around the channel, and a comma after the offset
                 message.packet_bytes() + channel.len() + digits + r#""$","","#.len() + 1
             }
-            Self::Replay { channel, entries, .. } => {
-                channel.len() + entries.iter().map(|entry| entry.message.bytes()).sum::<usize>()
-            }
-            Self::Gap { channel, .. } | Self::Join { channel, .. } | Self::Left { channel, .. } => channel.len(),
+            Self::Replay { channel, entries, .. } => channel.len() + entries.iter().map(Replayed::bytes).sum::<usize>(),
+            Self::Advance { channel, .. }
+            | Self::Gap { channel, .. }
+            | Self::Join { channel, .. }
+            | Self::Left { channel, .. } => channel.len(),
         }
     }
 
@@ -61,6 +59,16 @@ impl Frame<'_> {
             Self::Event(message) | Self::Entry { message, .. } => Some(message),
             _ => None,
         }
+    }
+
+    /// The packet of a client that knows positions.
+    #[cfg(test)]
+    pub(crate) fn text(&self) -> String {
+        let mut packet = vec![serde_json::Value::from(self.name())];
+        if let serde_json::Value::Array(arguments) = serde_json::to_value(self).expect("a frame is JSON") {
+            packet.extend(arguments);
+        }
+        serde_json::Value::from(packet).to_string()
     }
 }
 
@@ -77,10 +85,8 @@ impl Serialize for Frame<'_> {
                 message.arguments.iter().try_for_each(|argument| frame.serialize_element(argument))?;
                 frame.end()
             }
-            Self::Replay { channel, entries, more } => {
-                let entries: Vec<_> = entries.iter().map(Replayed).collect();
-                (channel, entries, more).serialize(serializer)
-            }
+            Self::Advance { channel, offset } => (channel, offset).serialize(serializer),
+            Self::Replay { channel, entries, more } => (channel, entries, more).serialize(serializer),
             Self::Gap { channel, top, reason } => (channel, &*top.epoch, top.offset, reason).serialize(serializer),
             Self::Join { channel, position } => (channel, &*position.epoch, position.offset).serialize(serializer),
             Self::Left { channel, reason } => (channel, reason).serialize(serializer),
@@ -88,15 +94,25 @@ impl Serialize for Frame<'_> {
     }
 }
 
-/// `[offset, event, argument, ..]`
-struct Replayed<'a>(&'a Entry);
+/// An event of a replay, `[offset, event, argument, ..]`; `[offset]` if the client was sent it as one of another channel.
+#[derive(Debug)]
+pub(crate) struct Replayed<'a> {
+    pub(crate) offset: u64,
+    pub(crate) message: Option<&'a Message>,
+}
+
+impl Replayed<'_> {
+    /// About as many bytes as it takes in a packet.
+    pub(crate) fn bytes(&self) -> usize {
+        self.message.map_or(0, Message::bytes)
+    }
+}
 
 impl Serialize for Replayed<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Entry { offset, message, .. } = self.0;
-        let message: &Arc<Message> = message;
+        let Some(message) = self.message else { return [self.offset].serialize(serializer) };
         let mut entry = serializer.serialize_tuple(2 + message.arguments.len())?;
-        entry.serialize_element(offset)?;
+        entry.serialize_element(&self.offset)?;
         entry.serialize_element(&message.name)?;
         message.arguments.iter().try_for_each(|argument| entry.serialize_element(argument))?;
         entry.end()
@@ -105,43 +121,36 @@ impl Serialize for Replayed<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use std::sync::Arc;
 
     use serde_json::value::to_raw_value;
 
     use super::*;
-    use crate::hub::stream::{Log, Retention};
-
-    /// The packet as the library writes it.
-    fn packet(frame: &Frame<'_>) -> String {
-        let arguments = serde_json::to_string(frame).unwrap();
-        let comma = if arguments == "[]" { "" } else { "," };
-        format!(r#"42["{}"{comma}{}"#, frame.name(), &arguments[1..])
-    }
 
     #[test]
     fn a_frame_is_never_counted_as_more_than_its_packet_has() {
-        let (epoch, said) = (Arc::from("k3x9ab2c"), to_raw_value(&"hello").unwrap());
-        let mut log = Log::new(Arc::clone(&epoch));
-        log.retain(Retention { entries: 9, age: None });
+        let packet = |frame: &Frame<'_>| frame.text().len() + "42".len();
+        let said = to_raw_value(&"hello").unwrap();
+        let mut messages = Vec::new();
         for arguments in [vec![], vec![said.clone()], vec![said.clone(), said]] {
-            let message = Arc::new(Message { name: "said".into(), arguments });
-            log.append("room:7".into(), message.clone(), None, Instant::now());
+            let message = Message { name: "said".into(), arguments };
             for offset in [0, 9, 10, 12_345] {
                 let frame = Frame::Entry { channel: "room:7", offset, message: &message };
-                assert_eq!(frame.bytes(), packet(&frame).len());
+                assert_eq!(frame.bytes(), packet(&frame));
             }
-            assert_eq!(Frame::Event(&message).bytes(), packet(&Frame::Event(&message)).len());
+            assert_eq!(Frame::Event(&message).bytes(), packet(&Frame::Event(&message)));
+            messages.push(message);
         }
-        let entries: Vec<_> = log.after(0).unwrap().cloned().collect();
-        let (channel, position) = ("room:7", &Position { epoch, offset: 7 });
+        let entries: Vec<_> = messages.iter().map(|message| Replayed { offset: 7, message: Some(message) }).collect();
+        let (channel, position) = ("room:7", &Position { epoch: Arc::from("k3x9ab2c"), offset: 7 });
         for frame in [
             Frame::Replay { channel, entries: &entries, more: true },
+            Frame::Advance { channel, offset: 7 },
             Frame::Gap { channel, top: position, reason: "not retained" },
             Frame::Join { channel, position },
             Frame::Left { channel, reason: "removed" },
         ] {
-            assert!(frame.bytes() <= packet(&frame).len());
+            assert!(frame.bytes() <= packet(&frame));
         }
     }
 }

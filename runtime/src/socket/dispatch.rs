@@ -206,7 +206,7 @@ impl Connection {
     /// gone already.
     pub(crate) fn enter(&self) -> bool {
         if let Some(subscriptions) = lock(&self.subscribed).take() {
-            subscriptions.settle(&self.peer, true).live_aloud(self.dispatcher.hub.streams(), &self.peer);
+            subscriptions.settle(&self.peer, true).live_aloud(&self.peer);
         }
         self.entered.notify_one();
         !self.peer.is_gone()
@@ -300,7 +300,7 @@ async fn answer(arrival: Arrival) {
         // What is published meanwhile is kept for it.
         room(&connection.peer).await;
     }
-    settled.live(dispatcher.hub.streams(), &connection.peer);
+    settled.live(&connection.peer);
 }
 
 /// Answers a request that could not be read.

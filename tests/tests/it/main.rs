@@ -11,6 +11,7 @@ mod leak;
 mod limits;
 mod parity;
 mod resume;
+mod sails_sockets;
 mod slow;
 mod support;
 mod traps;

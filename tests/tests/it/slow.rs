@@ -219,7 +219,7 @@ async fn a_socket_that_never_reads_is_cut_off() {
 async fn a_socket_that_reads_slowly_is_served_until_too_much_waits() {
     let mut stage = Stage::new().await;
     let (address, _line) = slow_line(stage.server.address).await;
-    let mut slow = Client::resuming_at(address, ADA).await;
+    let mut slow = Client::returning_at(address, ADA, "{}").await;
     let epoch = subscribe(&mut slow).await.channels["news"][0].clone();
     for _ in 0..20 {
         stage.publish(50).await;

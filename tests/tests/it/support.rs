@@ -264,13 +264,18 @@ impl Client {
 
     /// Our own client, which says who it is and is told positions.
     pub(crate) async fn resuming(server: &Server, client: &str) -> Self {
-        Self::resuming_at(server.address, client).await
+        Self::returning(server, client, "{}").await
     }
 
-    /// As [`resuming`](Self::resuming), on another way to the server.
-    pub(crate) async fn resuming_at(address: SocketAddr, client: &str) -> Self {
+    /// Our own client, which says where it stood before.
+    pub(crate) async fn returning(server: &Server, client: &str, positions: &str) -> Self {
+        Self::returning_at(server.address, client, positions).await
+    }
+
+    /// As [`returning`](Self::returning), on another way to the server.
+    pub(crate) async fn returning_at(address: SocketAddr, client: &str, positions: &str) -> Self {
         let mut socket = Self::open(address, "/socket.io", Eio::V4, &[]).await;
-        socket.send(format!(r#"40{{"catamaran":{{"client":"{client}"}}}}"#)).await;
+        socket.send(format!(r#"40{{"catamaran":{{"client":"{client}","resume":{positions}}}}}"#)).await;
         assert!(matches!(socket.receive().await, Packet::Other(connected) if connected.starts_with("40")));
         socket
     }
