@@ -1,6 +1,6 @@
 //! Connections that are too slow, or too many.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use axum::body::Bytes;
 use catamaran::prelude::*;
@@ -37,9 +37,21 @@ fn application() -> App<()> {
     App::new(()).mount(routes![actions])
 }
 
+/// Connections that the server has accepted: more at once than wait in its listener's queue would be reset.
+async fn connect(server: &Server, connections: usize) -> Vec<TcpStream> {
+    let mut all = Vec::new();
+    while all.len() < connections {
+        all.push(within("a connection", TcpStream::connect(server.address)).await.expect("the server listens"));
+        if all.len() % 50 == 0 {
+            // They are accepted in turn.
+            assert_eq!(server.http(&get("/hello")).await.status, 200);
+        }
+    }
+    all
+}
+
 /// Sends this, and then so many bytes each tenth of a second until there is an answer, or an end. Returns the answer.
-async fn drip(address: SocketAddr, head: &str, bytes: usize) -> String {
-    let stream = within("a connection", TcpStream::connect(address)).await.expect("the server accepts");
+async fn drip(stream: TcpStream, head: &str, bytes: usize) -> String {
     let (mut from, mut to) = stream.into_split();
     to.write_all(head.as_bytes()).await.expect("an open connection");
     let dripping = async {
@@ -76,25 +88,25 @@ async fn slow_heads_and_slow_bodies_are_ended_and_nobody_else_is() {
     // The heartbeat is not what ends anybody here.
     let app = application().heartbeat(Duration::from_secs(30), Duration::from_secs(30));
     let server = Server::start(app.transports([TransportType::Websocket, TransportType::Polling])).await;
-    let address = server.address;
-
     let mut heads = JoinSet::new();
-    for _ in 0..500 {
-        heads.spawn(async move { drip(address, "GET /hello HTTP/1.1\r\nx-slow: ", 1).await });
+    for stream in connect(&server, 500).await {
+        heads.spawn(async move { drip(stream, "GET /hello HTTP/1.1\r\nx-slow: ", 1).await });
     }
     let mut bodies = JoinSet::new();
-    for _ in 0..100 {
-        bodies.spawn(async move { drip(address, &head("/length", 100_000), 1).await });
+    for stream in connect(&server, 100).await {
+        bodies.spawn(async move { drip(stream, &head("/length", 100_000), 1).await });
     }
     // A slow body that keeps coming, and a socket.
     let slow = head("/length", 30_000).replace("host", "connection: close\r\nhost");
-    let steady = tokio::spawn(async move { drip(address, &slow, 250).await });
+    let stream = connect(&server, 1).await.remove(0);
+    let steady = tokio::spawn(async move { drip(stream, &slow, 250).await });
     let mut client = Client::connect(&server).await;
     // A poll waits for longer than any body may.
     let opened = server.http(&get("/socket.io/?EIO=3&transport=polling")).await.json();
     let session = opened.as_str().and_then(|opened| opened.split('"').nth(3)).expect("an id").to_owned();
     let poll = get(format!("/socket.io/?EIO=3&transport=polling&sid={session}"));
     assert_eq!(server.http(&poll).await.json(), "2:40");
+    let address = server.address;
     let poll = tokio::spawn(async move { http(address, &poll).await });
 
     while let Some(answer) = bodies.join_next().await {
@@ -115,7 +127,7 @@ async fn slow_heads_and_slow_bodies_are_ended_and_nobody_else_is() {
 async fn a_slow_body_that_nobody_reads_holds_up_nothing() {
     let server = Server::start(application()).await;
     for (path, status) in [("/ignore", "200"), ("/missing", "404")] {
-        let answer = drip(server.address, &head(path, 100_000), 1).await;
+        let answer = drip(connect(&server, 1).await.remove(0), &head(path, 100_000), 1).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer:?}");
     }
 }
