@@ -33,6 +33,7 @@ pub use hub::{
 };
 pub use params::Params;
 pub use route::{Method, Reach, Route};
+pub use server::{ClientAddr, Origins};
 pub use socket::RequestSocket;
 pub use socketioxide::TransportType;
 

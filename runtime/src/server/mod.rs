@@ -1,6 +1,9 @@
 //! The listener: connections, and how they end.
 
+mod gate;
+mod origin;
 mod pace;
+mod proxy;
 mod session;
 mod slots;
 mod stall;
@@ -10,7 +13,9 @@ use std::{future::Future, io, net::SocketAddr, pin::pin, time::Duration};
 use axum::{Router, extract::ConnectInfo, http::Request};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+pub use origin::Origins;
 use pace::Pace;
+pub use proxy::ClientAddr;
 pub(crate) use session::{Session, Sessions};
 pub(crate) use slots::Slots;
 use slots::{Slot, turn_away};
@@ -22,6 +27,10 @@ use tokio::{
     task::JoinSet,
 };
 use tower_service::Service;
+pub(crate) use {
+    gate::{COOKIE_PATH, Gate, guard, serve_cookie},
+    proxy::Proxies,
+};
 
 /// How long a client may take to send the head of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);

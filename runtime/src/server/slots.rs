@@ -8,6 +8,8 @@ use std::{
 
 use tokio::net::TcpStream;
 
+use super::Proxies;
+
 /// What a client is told whose connection is one too many.
 const REFUSAL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\nretry-after: 5\r\n\r\n";
@@ -20,6 +22,7 @@ pub(crate) struct Slots(Arc<Inner>);
 struct Inner {
     limit: usize,
     limit_per_address: Option<usize>,
+    proxies: Proxies,
     taken: Mutex<Taken>,
 }
 
@@ -40,8 +43,8 @@ pub(crate) struct Slot {
 }
 
 impl Slots {
-    pub(crate) fn new(limit: usize, limit_per_address: Option<usize>) -> Self {
-        Self(Arc::new(Inner { limit, limit_per_address, taken: Mutex::default() }))
+    pub(crate) fn new(limit: usize, limit_per_address: Option<usize>, proxies: Proxies) -> Self {
+        Self(Arc::new(Inner { limit, limit_per_address, proxies, taken: Mutex::default() }))
     }
 
     /// A place for a connection from this address, or `None` if it is one too many.
@@ -64,11 +67,12 @@ impl Slots {
         Some(Slot { slots: self.clone(), address })
     }
 
-    /// What a connection is counted as, beside the count of all: nothing, or the address of its client. One client has a
-    /// whole network of 64 bits in IPv6.
+    /// What a connection is counted as, beside the count of all: nothing, as behind a proxy there are many clients, or the
+    /// address of its client. One client has a whole network of 64 bits in IPv6.
     fn counted_as(&self, peer: IpAddr) -> Option<IpAddr> {
         self.0.limit_per_address?;
-        Some(match peer.to_canonical() {
+        let peer = peer.to_canonical();
+        (!self.0.proxies.trusts(peer)).then(|| match peer {
             IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
             address @ IpAddr::V4(_) => address,
         })
@@ -111,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_place_is_free_again_when_its_connection_has_ended() {
-        let slots = Slots::new(2, None);
+        let slots = Slots::new(2, None, Proxies::default());
         let peer = address("192.0.2.1");
         let (one, _two) = (slots.take(peer).unwrap(), slots.take(peer).unwrap());
         assert!(slots.take(peer).is_none());
@@ -122,15 +126,17 @@ mod tests {
 
     #[test]
     fn each_address_has_its_own_places() {
-        let slots = Slots::new(100, Some(1));
+        let proxies = Proxies::parse(&["10.0.0.0/8".to_owned()]).unwrap();
+        let slots = Slots::new(100, Some(1), proxies);
         let taken: Vec<_> = ["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8:0:1::1"]
             .map(|peer| slots.take(address(peer)).unwrap())
             .into();
         for one_too_many in ["192.0.2.1", "::ffff:192.0.2.2", "2001:db8::2"] {
             assert!(slots.take(address(one_too_many)).is_none(), "{one_too_many}");
         }
+        let _behind_a_proxy = ["10.0.0.1", "10.0.0.1"].map(|peer| slots.take(address(peer)).unwrap());
         drop(taken);
         assert!(slots.lock().by_address.is_empty());
-        assert_eq!(slots.lock().all, 0);
+        assert_eq!(slots.lock().all, 2);
     }
 }

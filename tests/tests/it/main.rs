@@ -3,13 +3,19 @@
 mod app;
 mod channels;
 mod connect;
+mod csrf;
+mod gapless;
+mod guarantees;
+mod headers;
 mod hostile;
 #[cfg(target_os = "linux")]
 // It reads the memory of its process as Linux tells it.
 #[cfg(target_os = "linux")]
 mod leak;
 mod limits;
+mod origin;
 mod parity;
+mod proxy;
 mod resume;
 mod sails_sockets;
 mod slow;

@@ -261,9 +261,8 @@ async fn stuck(server: &Server, eio: Eio) -> Client {
     let client = Client::with(server, eio, &[]).await;
     let [socket] = &server.io.sockets()[..] else { panic!("one socket is connected") };
     let event = "x".repeat(64 * 1024);
-    for _ in 0..128 {
-        socket.emit("event", &event).expect("room in the send buffer");
-    }
+    // On a busy machine it may be gone before all are sent.
+    let _ = (0..128).take_while(|_| socket.emit("event", &event).is_ok()).count();
     client
 }
 
