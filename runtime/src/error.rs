@@ -76,6 +76,12 @@ impl Error {
         Self::framework(StatusCode::URI_TOO_LONG, "url_too_long", format!("a url has at most {limit} bytes"))
     }
 
+    /// A body that keeps the server waiting.
+    pub(crate) fn slow_body() -> Self {
+        let message = "the body came too slowly: send it at once, at 1,000 bytes a second at least";
+        Self::framework(StatusCode::REQUEST_TIMEOUT, "body_too_slow", message)
+    }
+
     /// An action asked over a transport that its context rules out.
     pub(crate) fn wrong_transport(reach: Reach, route: Option<&Route>) -> Self {
         let (action, target) = match route {

@@ -11,17 +11,19 @@ use std::{
 };
 
 use axum::http::request::Parts;
+use serde::Serialize;
 use socketioxide::{SendError, SocketError, socket::Socket};
 use tokio::sync::mpsc;
 
 use super::{
+    backlog::Backlog,
     entry::{Copy, Entry, Id, Position},
     frame::{Frame, Replayed},
     log::MAX_HELD,
     message::Message,
     stream::Stream,
 };
-use crate::{server::Cut, socket::Handshake};
+use crate::socket::Handshake;
 
 /// How long to wait before a full socket is told once more that it is disconnected.
 const DISCONNECT_RETRY: Duration = Duration::from_millis(50);
@@ -45,12 +47,16 @@ struct Inner {
     sent: Mutex<Option<Box<Recent>>>,
     link: Link,
     gone: AtomicBool,
+    slow: AtomicBool,
     joined: Mutex<HashMap<Arc<str>, Arc<Stream>>>,
 }
 
 enum Link {
-    /// Weak, because the socket owns what owns this, through the handlers of its events.
-    Socket(Weak<Socket>),
+    Socket {
+        /// Weak, because the socket owns what owns this, through the handlers of its events.
+        socket: Weak<Socket>,
+        backlog: Backlog,
+    },
     Inbox(mpsc::UnboundedSender<Message>, Arc<Parts>),
     /// The frames as they would stand on the wire.
     #[cfg(test)]
@@ -97,8 +103,17 @@ impl Recent {
 }
 
 impl Peer {
-    pub(crate) fn of_socket(socket: &Arc<Socket>, client: Option<Arc<str>>, connection: u64, received: Resume) -> Self {
-        Self::new(socket.id.to_string(), client, connection, received, Link::Socket(Arc::downgrade(socket)))
+    /// The peer at the end of a socket, for which about `max_backlog` bytes may wait.
+    pub(crate) fn of_socket(
+        socket: &Arc<Socket>,
+        client: Option<Arc<str>>,
+        connection: u64,
+        received: Resume,
+        max_backlog: usize,
+    ) -> Self {
+        let backlog = Backlog::of(&socket.req_parts().extensions, max_backlog);
+        let link = Link::Socket { socket: Arc::downgrade(socket), backlog };
+        Self::new(socket.id.to_string(), client, connection, received, link)
     }
 
     pub(crate) fn of_inbox(id: String, inbox: mpsc::UnboundedSender<Message>, handshake: Parts) -> Self {
@@ -106,8 +121,8 @@ impl Peer {
     }
 
     fn new(id: String, client: Option<Arc<str>>, connection: u64, received: Resume, link: Link) -> Self {
-        let (sent, gone, joined) = (Mutex::default(), AtomicBool::new(false), Mutex::default());
-        Self(Arc::new(Inner { id, client, connection, received, sent, link, gone, joined }))
+        let (sent, gone, slow, joined) = Default::default();
+        Self(Arc::new(Inner { id, client, connection, received, sent, link, gone, slow, joined }))
     }
 
     pub(crate) fn client(&self) -> Option<&Arc<str>> {
@@ -131,7 +146,7 @@ impl Peer {
     /// The request that opened the connection; none if it is gone.
     pub(crate) fn handshake(&self) -> Option<Handshake> {
         match &self.0.link {
-            Link::Socket(socket) => socket.upgrade().map(Handshake::Of),
+            Link::Socket { socket, .. } => socket.upgrade().map(Handshake::Of),
             Link::Inbox(_, handshake) => Some(Handshake::Kept(handshake.clone())),
             #[cfg(test)]
             Link::Wire(_) => None,
@@ -147,12 +162,15 @@ impl Peer {
         self.0.gone.store(true, Ordering::SeqCst);
     }
 
+    /// Whether the socket was cut off because it read too slowly.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.0.slow.load(Ordering::SeqCst)
+    }
+
     /// Sends a frame, or cuts the socket off: a subscriber that missed one in silence would be worse off.
     pub(crate) fn send(&self, frame: &Frame<'_>) {
-        if self.is_gone() {
-            return;
-        }
         match &self.0.link {
+            _ if self.is_gone() => {}
             Link::Inbox(inbox, _) => {
                 if let Some(message) = frame.plain() {
                     // A test that dropped its socket reads no more.
@@ -167,23 +185,75 @@ impl Peer {
                     (None, None) => return,
                 };
             }
-            Link::Socket(socket) => {
-                let Some(socket) = socket.upgrade() else { return };
-                let sent = match (self.client(), frame.plain()) {
-                    (Some(_), _) => socket.emit(frame.name(), frame),
-                    (None, Some(message)) => socket.emit(&message.name, message),
-                    (None, None) => return,
-                };
-                match sent {
-                    Ok(()) => {}
-                    Err(SendError::Socket(SocketError::InternalChannelFull)) => {
-                        tracing::warn!("a socket reads too slowly and was cut off");
-                        self.end();
-                    }
-                    Err(error) => tracing::debug!(%error, "an event was not sent"),
+            Link::Socket { backlog, .. } if self.client().is_some() => match frame {
+                // The client asked for it, and the subscription waited until there was room.
+                Frame::Replay { .. } => {
+                    backlog.add_asked(frame.bytes());
+                    self.queue(frame.name(), frame, frame.bytes());
+                }
+                _ => self.emit(frame.name(), frame, frame.bytes()),
+            },
+            Link::Socket { .. } => {
+                if let Some(message) = frame.plain() {
+                    self.emit(&message.name, message, message.packet_bytes());
                 }
             }
         }
+    }
+
+    /// Sends an event of at least so many bytes, or cuts the socket off.
+    pub(crate) fn emit(&self, name: &str, data: &impl Serialize, bytes: usize) {
+        let Link::Socket { backlog, .. } = &self.0.link else { return };
+        if self.is_gone() {
+            return;
+        }
+        match backlog.add(bytes) {
+            Ok(()) => self.queue(name, data, bytes),
+            Err(waiting) => self.end_slow(waiting),
+        }
+    }
+
+    /// Queues an event that is counted already.
+    fn queue(&self, name: &str, data: &impl Serialize, bytes: usize) {
+        let Link::Socket { socket, backlog } = &self.0.link else { return };
+        let Some(socket) = socket.upgrade().filter(|_| !self.is_gone()) else { return };
+        let Err(error) = socket.emit(name, data) else { return };
+        backlog.take_back(bytes);
+        match error {
+            SendError::Socket(SocketError::InternalChannelFull) => self.end_slow(backlog.waiting()),
+            // Its client hears of the end of the connection.
+            SendError::Socket(SocketError::Closed) => {}
+            SendError::Serialize(error) => {
+                tracing::error!(socket = self.id(), %error, "an event could not be written; its socket was cut off");
+                self.end();
+            }
+        }
+    }
+
+    /// Whether so little waits for the socket that it may be sent what its client asked for.
+    pub(crate) fn has_room(&self) -> bool {
+        match &self.0.link {
+            Link::Socket { backlog, .. } => backlog.has_room(),
+            _ => true,
+        }
+    }
+
+    /// Sends an ack of at least so many bytes; false if there is no room for it now.
+    pub(crate) fn try_ack(&self, bytes: usize, send: impl FnOnce() -> Result<(), SendError>) -> bool {
+        let Link::Socket { backlog, .. } = &self.0.link else { return true };
+        if self.is_gone() {
+            return true;
+        }
+        if !backlog.has_room() {
+            return false;
+        }
+        backlog.add_asked(bytes);
+        let Err(error) = send() else { return true };
+        backlog.take_back(bytes);
+        if let SendError::Serialize(error) = &error {
+            tracing::error!(socket = self.id(), %error, "an ack could not be written");
+        }
+        !matches!(error, SendError::Socket(SocketError::InternalChannelFull))
     }
 
     /// Sends a copy of an entry; after another copy of it no more than that the client is past this one.
@@ -246,13 +316,29 @@ impl Peer {
         self.0.sent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Ends a socket that reads too slowly.
+    pub(crate) fn end_slow(&self, waiting: u64) {
+        if !self.0.slow.swap(true, Ordering::SeqCst) {
+            tracing::warn!(socket = self.id(), bytes = waiting, "a socket reads too slowly and was cut off");
+        }
+        self.end();
+    }
+
     /// Ends the socket: nothing more is sent to it, and its client hears a disconnect.
+    ///
+    /// No packet fits down a full pipe, so its connection is cut; where the connection is not ours to cut, it is told as
+    /// soon as there is room.
     pub(crate) fn end(&self) {
         self.mark_gone();
-        if let Link::Socket(socket) = &self.0.link
+        if let Link::Socket { socket, backlog } = &self.0.link
+            && !backlog.cut()
             && let Some(socket) = socket.upgrade()
         {
-            cut_off(socket);
+            tokio::spawn(async move {
+                while let Err(SocketError::InternalChannelFull) = socket.clone().disconnect() {
+                    tokio::time::sleep(DISCONNECT_RETRY).await;
+                }
+            });
         }
     }
 }
@@ -261,19 +347,6 @@ impl fmt::Debug for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Peer").field(&self.0.id).finish()
     }
-}
-
-/// Ends a socket. No packet fits down a full pipe, so its connection is cut; where the connection is not ours to cut, it
-/// is told as soon as there is room.
-fn cut_off(socket: Arc<Socket>) {
-    if let Some(cut) = socket.req_parts().extensions.get::<Cut>() {
-        cut.now();
-    }
-    tokio::spawn(async move {
-        while let Err(SocketError::InternalChannelFull) = socket.clone().disconnect() {
-            tokio::time::sleep(DISCONNECT_RETRY).await;
-        }
-    });
 }
 
 #[cfg(test)]

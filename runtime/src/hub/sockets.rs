@@ -16,6 +16,8 @@ struct Connected {
     by_id: HashMap<String, Peer>,
     /// The socket of each client that said who it is.
     by_client: HashMap<Arc<str>, Peer>,
+    /// How many there were that read too slowly.
+    slow: u64,
 }
 
 /// The client of a socket has made a newer connection.
@@ -45,7 +47,9 @@ impl Sockets {
 
     pub(super) fn disconnect(&self, peer: &Peer) {
         let mut connected = self.lock();
-        connected.by_id.remove(peer.id());
+        if connected.by_id.remove(peer.id()).is_some() && peer.is_slow() {
+            connected.slow += 1;
+        }
         if let Some(client) = peer.client()
             && connected.by_client.get(client).is_some_and(|current| current.id() == peer.id())
         {
@@ -59,6 +63,11 @@ impl Sockets {
 
     pub(crate) fn all(&self) -> Vec<Peer> {
         self.lock().by_id.values().cloned().collect()
+    }
+
+    /// How many sockets that read too slowly have been cut off.
+    pub(super) fn slow(&self) -> u64 {
+        self.lock().slow
     }
 
     fn lock(&self) -> MutexGuard<'_, Connected> {

@@ -2,19 +2,26 @@
 
 mod gate;
 mod origin;
+mod pace;
 mod proxy;
+mod session;
+mod slots;
 mod stall;
 
 use std::{future::Future, io, net::SocketAddr, pin::pin, time::Duration};
 
-use axum::{Router, body::Body, extract::ConnectInfo, http::Request};
+use axum::{Router, extract::ConnectInfo, http::Request};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 pub use origin::Origins;
+use pace::Pace;
 pub use proxy::ClientAddr;
+pub(crate) use session::{Session, Sessions};
+pub(crate) use slots::Slots;
+use slots::{Slot, turn_away};
 use socketioxide::SocketIo;
-pub(crate) use stall::Cut;
 use stall::StallGuard;
+pub(crate) use stall::Wire;
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
@@ -34,17 +41,27 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Accepts connections until `stop`, then drops those that are left.
 ///
-/// A peer that takes none of the bytes it is sent for as long as `stall` is cut off.
-pub(crate) async fn serve(listener: TcpListener, router: Router, stall: Duration, stop: impl Future<Output = ()>) {
+/// A peer that takes none of the bytes it is sent for as long as `stall` is cut off, and a connection for which there is
+/// no place is closed.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    stall: Duration,
+    slots: Slots,
+    stop: impl Future<Output = ()>,
+) {
     let mut stop = pin!(stop);
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             () = &mut stop => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => {
-                    connections.spawn(connection(stream, peer, router.clone(), stall));
-                }
+                Ok((stream, peer)) => match slots.take(peer.ip()) {
+                    Some(slot) => {
+                        connections.spawn(connection(stream, peer, slot, router.clone(), stall));
+                    }
+                    None => turn_away(&stream),
+                },
                 Err(error) => after_failed_accept(&error).await,
             },
             Some(_) = connections.join_next() => {}
@@ -62,19 +79,23 @@ async fn after_failed_accept(error: &io::Error) {
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, stall: Duration) {
+async fn connection(stream: TcpStream, peer: SocketAddr, slot: Slot, router: Router, stall: Duration) {
     // Small frames wait up to 40 ms for an acknowledgement otherwise.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection ended before it began");
         return;
     }
-    let stream = StallGuard::new(stream, stall);
-    let cut = stream.cut();
+    let stream = StallGuard::new(stream, stall, slot);
+    let wire = stream.wire();
     let service = service_fn(move |request: Request<Incoming>| {
-        let mut request = request.map(Body::new);
+        let (mut request, pace) = Pace::of(request);
         request.extensions_mut().insert(ConnectInfo(peer));
-        request.extensions_mut().insert(cut.clone());
-        router.clone().call(request)
+        request.extensions_mut().insert(wire.clone());
+        let response = router.clone().call(request);
+        async move {
+            let response = response.await;
+            if let Some(pace) = pace { response.map(|response| pace.answer(response)) } else { response }
+        }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);

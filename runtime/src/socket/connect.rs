@@ -93,7 +93,7 @@ async fn admit(dispatcher: &Arc<Dispatcher>, socket: &Arc<Socket>, payload: Conn
         Some(Client { name, connection, resume }) => (Some(name), connection, resume),
         None => (None, 0, Resume::new()),
     };
-    let peer = Peer::of_socket(socket, name, number, resume.clone());
+    let peer = Peer::of_socket(socket, name, number, resume.clone(), dispatcher.max_backlog_bytes);
     let streams = dispatcher.hub.streams();
     // A proxy may deliver it when the client has long been on its next connection.
     if streams.sockets().has_newer(&peer) {

@@ -23,7 +23,7 @@ use futures_util::{
     stream::FuturesUnordered,
 };
 use socketioxide::{
-    ProtocolVersion, SendError, SocketError, TransportType,
+    ProtocolVersion, TransportType,
     adapter::LocalAdapter,
     extract::AckSender,
     handler::{FromMessageParts, MessageHandler, Value},
@@ -60,6 +60,8 @@ pub(crate) struct Dispatcher {
     pub(crate) max_in_flight: usize,
     /// How many bytes of packets one socket may have waiting before they are looked at.
     pub(crate) max_queued_bytes: usize,
+    /// About how many bytes may wait for one socket before it is cut off.
+    pub(crate) max_backlog_bytes: usize,
     /// The channels that sockets subscribe to.
     pub(crate) hub: Hub,
     /// What the application does when sockets come and go.
@@ -285,25 +287,31 @@ async fn answer(arrival: Arrival) {
     let answer = bounded(dispatcher.timeout, async {
         match route(&socket, &connection, &method, packet, &subscriptions).await {
             Ok(answer) => answer,
-            Err(refusal) => refuse(&socket, &method, ack_id, refusal).await,
+            Err(refusal) => refuse(&connection.peer, &method, ack_id, refusal).await,
         }
     })
     .await;
     connection.cookies().keep(answer.headers());
     let settled = subscriptions.settle(&connection.peer, answer.succeeded());
     if let Some(ack_id) = ack_id {
-        deliver(&socket, ack_id, &answer.ack(takes_binary(&socket), &settled)).await;
+        deliver(&socket, &connection.peer, ack_id, &answer.ack(takes_binary(&socket), &settled)).await;
+    }
+    if settled.is_held() {
+        // What is published meanwhile is kept for it.
+        room(&connection.peer).await;
     }
     settled.live(&connection.peer);
 }
 
 /// Answers a request that could not be read.
-async fn refuse(socket: &Socket, method: &Method, ack_id: Option<i64>, refusal: Error) -> Answer {
+async fn refuse(peer: &Peer, method: &Method, ack_id: Option<i64>, refusal: Error) -> Answer {
     tracing::debug!(transport = "socket", method = method.as_str(), status = refusal.status().as_u16(), "refused");
     let answer = Answer::whole(refusal).await;
     if ack_id.is_none() {
         // Without an ack the Sails client still hears of it, as an event.
-        let _ = socket.emit("sails:parseError", &answer.ack(false, &Settled::default()));
+        let settled = Settled::default();
+        let error = answer.ack(false, &settled);
+        peer.emit("sails:parseError", &error, error.bytes());
     }
     answer
 }
@@ -361,26 +369,40 @@ fn takes_binary(socket: &Socket) -> bool {
     socket.protocol() != ProtocolVersion::V4 || socket.transport_type() == TransportType::Websocket
 }
 
-/// Sends an ack, however long the send buffer stays full: it takes no waiting send, and an ack is never dropped.
-async fn deliver(socket: &Arc<Socket>, ack_id: i64, ack: &Ack<'_>) {
-    let mut pause = FIRST_RETRY;
-    while !try_deliver(socket, ack_id, ack) {
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LAST_RETRY);
+/// Sends an ack, however long the client has no room for it: the library takes no waiting send, and an ack is never
+/// dropped.
+async fn deliver(socket: &Arc<Socket>, peer: &Peer, ack_id: i64, ack: &Ack<'_>) {
+    let mut pause = Pause::default();
+    while !try_deliver(socket, peer, ack_id, ack) {
+        pause.next().await;
     }
 }
 
 /// Sends an ack; false if there is no room for it now.
-fn try_deliver(socket: &Arc<Socket>, ack_id: i64, ack: &Ack<'_>) -> bool {
-    // A failed send consumes its sender, so each try makes one.
-    let Ok(sender) = AckSender::from_message_parts(socket, &mut Value::Bytes(Bytes::new()), &Some(ack_id));
-    match sender.send(ack) {
-        Err(SendError::Socket(SocketError::InternalChannelFull)) => false,
-        Ok(()) | Err(SendError::Socket(SocketError::Closed)) => true,
-        Err(error) => {
-            tracing::error!(%error, "an ack could not be written");
-            true
-        }
+fn try_deliver(socket: &Arc<Socket>, peer: &Peer, ack_id: i64, ack: &Ack<'_>) -> bool {
+    peer.try_ack(ack.bytes(), || {
+        // A failed send consumes its sender, so each try makes one.
+        let Ok(sender) = AckSender::from_message_parts(socket, &mut Value::Bytes(Bytes::new()), &Some(ack_id));
+        sender.send(ack)
+    })
+}
+
+/// Waits until the client has read most of what it was sent, or is gone.
+async fn room(peer: &Peer) {
+    let mut pause = Pause::default();
+    while !peer.has_room() && !peer.is_gone() {
+        pause.next().await;
+    }
+}
+
+/// The pauses before a client that had no room is tried again, each longer than the one before.
+#[derive(Default)]
+struct Pause(Duration);
+
+impl Pause {
+    async fn next(&mut self) {
+        self.0 = (self.0 * 2).clamp(FIRST_RETRY, LAST_RETRY);
+        tokio::time::sleep(self.0).await;
     }
 }
 
@@ -388,7 +410,7 @@ fn try_deliver(socket: &Arc<Socket>, ack_id: i64, ack: &Ack<'_>) -> bool {
 #[derive(Default)]
 struct Refusals {
     answer: Option<Answer>,
-    waiting: VecDeque<(Arc<Socket>, i64)>,
+    waiting: VecDeque<(Arc<Socket>, Peer, i64)>,
 }
 
 impl Refusals {
@@ -398,20 +420,21 @@ impl Refusals {
 
     /// Refuses a request. Fails when the client has been refused so often, and has read so little, that it is cut off.
     async fn add(&mut self, arrival: Arrival, limit: usize) -> Result<(), ()> {
-        let Arrival { socket, ack_id: Some(ack_id), .. } = arrival else {
+        let Arrival { socket, connection, ack_id: Some(ack_id), .. } = arrival else {
             tracing::warn!("a request without an ack was dropped: too many in flight on its socket");
             return Ok(());
         };
+        let peer = connection.peer.clone();
         if self.answer.is_none() {
             self.answer = Some(Answer::whole(Error::too_many_in_flight(limit)).await);
         }
         if self.waiting.len() >= MAX_REFUSALS {
-            tracing::warn!("a socket was closed: it sends without end and reads nothing");
+            tracing::warn!(socket = peer.id(), "a socket was cut off: it sends without end and reads nothing");
             self.waiting.clear();
-            let _ = socket.disconnect();
+            peer.end();
             return Err(());
         }
-        self.waiting.push_back((socket, ack_id));
+        self.waiting.push_back((socket, peer, ack_id));
         self.flush();
         Ok(())
     }
@@ -423,8 +446,8 @@ impl Refusals {
 
     fn flush(&mut self) {
         let Some(answer) = &self.answer else { return };
-        while let Some((socket, ack_id)) = self.waiting.front() {
-            if !try_deliver(socket, *ack_id, &answer.ack(false, &Settled::default())) {
+        while let Some((socket, peer, ack_id)) = self.waiting.front() {
+            if !try_deliver(socket, peer, *ack_id, &answer.ack(false, &Settled::default())) {
                 break;
             }
             self.waiting.pop_front();

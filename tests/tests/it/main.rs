@@ -12,10 +12,12 @@ mod hostile;
 // It reads the memory of its process as Linux tells it.
 #[cfg(target_os = "linux")]
 mod leak;
+mod limits;
 mod origin;
 mod parity;
 mod proxy;
 mod resume;
 mod sails_sockets;
+mod slow;
 mod support;
 mod traps;
