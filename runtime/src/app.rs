@@ -6,8 +6,9 @@ use axum::{
     Router,
     extract::{DefaultBodyLimit, Request},
     handler::Handler,
+    middleware,
     response::IntoResponse,
-    routing::Route as RouteService,
+    routing::{Route as RouteService, any_service},
 };
 use socketioxide::{ParserConfig, SocketIo, SocketIoBuilder, TransportType};
 use tokio::net::{TcpListener, ToSocketAddrs};
@@ -20,7 +21,8 @@ use crate::{
     endpoint::Endpoints,
     finish::Finish,
     hub::Hub,
-    route, server,
+    metrics, route,
+    server::{self, Drain, Limits, Server, health},
     socket::{self, Dispatcher},
 };
 
@@ -70,6 +72,8 @@ struct Settings {
     ping_timeout: Duration,
     websocket: bool,
     polling: bool,
+    drain: Duration,
+    health: bool,
 }
 
 impl Default for Settings {
@@ -84,6 +88,8 @@ impl Default for Settings {
             ping_timeout: Duration::from_secs(5),
             websocket: true,
             polling: false,
+            drain: Duration::from_secs(10),
+            health: false,
         }
     }
 }
@@ -255,7 +261,34 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
-    /// Serves the application until SIGTERM or Ctrl-C.
+    /// How long the server takes to stop at SIGTERM, 10 s by default.
+    ///
+    /// What is under way then is answered, if that takes no longer; what has not begun is refused with 503 and the header
+    /// `x-catamaran-not-run: 1`, so that its client may ask another server, whatever the request does. Our own client does so by
+    /// itself. A second SIGTERM, or Ctrl-C, stops the server at once.
+    ///
+    /// With [`health`](Self::health), up to 5 s and half of this time pass before anything is refused, while load balancers learn
+    /// that the server is not ready.
+    #[must_use]
+    pub fn drain(mut self, deadline: Duration) -> Self {
+        self.settings.drain = deadline;
+        self
+    }
+
+    /// Serves `GET /health/live`, which is 200 as long as the process can answer, and `GET /health/ready`, which becomes 503
+    /// as soon as the server is told to stop. No layer of the application stands before them.
+    ///
+    /// ```
+    /// # use catamaran::prelude::*;
+    /// let app = App::new(()).health();
+    /// ```
+    #[must_use]
+    pub fn health(mut self) -> Self {
+        self.settings.health = true;
+        self
+    }
+
+    /// Serves the application until SIGTERM, at which it [drains](Self::drain), or Ctrl-C.
     ///
     /// # Errors
     ///
@@ -272,32 +305,38 @@ impl<S: Send + Sync + 'static> App<S> {
     /// For one of the mistakes that [`into_router`](Self::into_router) finds.
     pub async fn serve_on(self, listener: TcpListener) -> Result<(), ServeError> {
         let stall = self.settings.ping_interval + self.settings.ping_timeout;
-        let (router, io) = self.build()?;
-        server::serve(listener, router, stall, server::stop_signal()).await;
-        server::close(&io).await;
+        let limits = Limits::new(self.settings.drain, self.settings.health);
+        let Built { router, io, hub, drain } = self.build()?;
+        Server { router, io, hub, drain, stall, limits }.serve(listener).await;
         Ok(())
     }
 
     /// The application as a plain axum router, for a server of your own.
     ///
-    /// Two things are yours then. **Protections**: a peer that stops reading is only ever removed by its connection
+    /// Three things are yours then. **Protections**: a peer that stops reading is only ever removed by its connection
     /// (`TCP_USER_TIMEOUT`, or a write timeout), slow headers by a header timeout. **Layers**: what is put *around* this
     /// router guards HTTP and the Socket.IO handshake, not the requests of sockets; use
-    /// [`map_router`](Self::map_router) for those.
+    /// [`map_router`](Self::map_router) for those. **The end**: nothing [drains](Self::drain).
     ///
     /// # Errors
     ///
     /// If two tables clash, a route lies under a configured path, or a setting makes no sense.
     pub fn into_router(self) -> Result<Router, ServeError> {
-        self.build().map(|(router, _)| router)
+        self.build().map(|built| built.router)
     }
 
-    fn build(self) -> Result<(Router, SocketIo), ServeError> {
+    fn build(self) -> Result<Built, ServeError> {
         let routes: Vec<Route> = self.routes().copied().collect();
         let Self { state, tables, maps, socketios, settings } = self;
         settings.check()?;
         let path = settings.path.trim_end_matches('/').to_owned();
-        route::check(&routes, &[&format!("{path}/"), &settings.client_path]).map_err(ServeError::Routes)?;
+        let sockets = format!("{path}/");
+        let mut reserved = vec![&*sockets, &*settings.client_path];
+        if settings.health {
+            reserved.extend([health::LIVE, health::READY]);
+        }
+        route::check(&routes, &reserved).map_err(ServeError::Routes)?;
+        metrics::describe();
 
         let state = Arc::new(state);
         let endpoints = Endpoints { timeout: settings.timeout };
@@ -305,9 +344,10 @@ impl<S: Send + Sync + 'static> App<S> {
         let ours =
             controllers.fold(Router::new(), |router, controller| router.merge(controller.mount(&state, endpoints)));
         let router = maps.into_iter().fold(ours, |router, map| map(router));
-        let hub = Hub::default();
+        let (hub, drain) = (Hub::default(), Drain::default());
+        let finish = Finish { hub: hub.clone(), drain: drain.clone() };
         // One layer of two, since each call of `layer` boxes every request once more.
-        let router = router.layer((Finish { hub: hub.clone() }, DefaultBodyLimit::max(settings.max_request_bytes)));
+        let router = router.layer((finish, DefaultBodyLimit::max(settings.max_request_bytes)));
 
         let (engine, io) = settings.engine(&path).build_svc();
         let dispatcher = Dispatcher {
@@ -316,15 +356,26 @@ impl<S: Send + Sync + 'static> App<S> {
             max_in_flight: settings.max_in_flight,
             max_queued_bytes: 4 * settings.max_request_bytes,
             hub: hub.clone(),
+            drain: drain.clone(),
         };
         socket::attach(&io, Arc::new(dispatcher));
         for setup in socketios {
             setup(&io);
         }
         let router = client::serve_at(router, &settings.client_path);
-        let router = router.route_service(&format!("{path}/"), engine);
-        Ok((router, io))
+        let router = if settings.health { health::add_to(router, drain.clone()) } else { router };
+        let admit = middleware::from_fn_with_state(drain.clone(), server::admit);
+        let router = router.route(&sockets, any_service(engine).layer(admit));
+        Ok(Built { router, io, hub, drain })
     }
+}
+
+/// An application that can be served.
+struct Built {
+    router: Router,
+    io: SocketIo,
+    hub: Hub,
+    drain: Drain,
 }
 
 impl Settings {

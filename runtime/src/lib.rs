@@ -9,6 +9,7 @@ mod endpoint;
 mod error;
 mod finish;
 mod hub;
+pub mod metrics;
 mod params;
 mod policy;
 pub mod prelude;

@@ -1,6 +1,6 @@
 //! What a subscriber is sent: to our own client with positions, to every other as in Sails. docs/wire.md is normative.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Serialize, Serializer, ser::SerializeTuple};
 
@@ -24,6 +24,8 @@ pub(crate) enum Frame<'a> {
     Join { channel: &'a str, position: &'a Position },
     /// The subscription ended, outside a request.
     Left { channel: &'a str, reason: &'static str },
+    /// The server stops: the client is to leave it after this time.
+    Drain { after_ms: u64 },
 }
 
 impl Frame<'_> {
@@ -36,6 +38,7 @@ impl Frame<'_> {
             Self::Gap { .. } => "$gap",
             Self::Join { .. } => "$join",
             Self::Left { .. } => "$left",
+            Self::Drain { .. } => "$drain",
         }
     }
 
@@ -68,6 +71,9 @@ impl Serialize for Frame<'_> {
             Self::Gap { channel, top, reason } => (channel, &*top.epoch, top.offset, reason).serialize(serializer),
             Self::Join { channel, position } => (channel, &*position.epoch, position.offset).serialize(serializer),
             Self::Left { channel, reason } => (channel, reason).serialize(serializer),
+            Self::Drain { after_ms } => {
+                ([("after_ms", after_ms)].into_iter().collect::<BTreeMap<_, _>>(),).serialize(serializer)
+            }
         }
     }
 }

@@ -14,7 +14,7 @@ use socketioxide::{SendError, SocketError, socket::Socket};
 use tokio::sync::mpsc;
 
 use super::{frame::Frame, message::Message, stream::Entry, streams::Joined};
-use crate::server::Cut;
+use crate::{metrics, server::Cut};
 
 /// How long to wait before a full socket is told once more that it is disconnected.
 const DISCONNECT_RETRY: Duration = Duration::from_millis(50);
@@ -105,6 +105,7 @@ impl Peer {
                     Ok(()) => {}
                     Err(SendError::Socket(SocketError::InternalChannelFull)) => {
                         tracing::warn!("a socket reads too slowly and was cut off");
+                        metrics::slow_connection_closed();
                         self.end();
                     }
                     Err(error) => tracing::debug!(%error, "an event was not sent"),
@@ -132,6 +133,12 @@ impl Peer {
             }
             self.send(&Frame::Replay { channel, entries: &entries, more: missed.peek().is_some() });
         }
+    }
+
+    /// The server stops: tells our own client to leave it after a while.
+    pub(crate) fn send_away(&self, after: Duration) {
+        let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        self.send(&Frame::Drain { after_ms });
     }
 
     /// Ends the socket: nothing more is sent to it, and its client hears a disconnect.

@@ -14,6 +14,7 @@ use super::{
     peer::Peer,
     stream::{Log, Outcome, Position, Retention},
 };
+use crate::metrics;
 
 /// The streams, and the clients that can resume.
 #[derive(Debug, Default)]
@@ -122,10 +123,12 @@ impl Streams {
             return true;
         }
         joined.insert(channel.clone(), Joined { stream: held.stream.clone(), outcome: held.outcome });
+        metrics::subscribed(held.outcome);
         let mut state = held.stream.lock();
         match state.log.after(held.start) {
             Some(missed) => peer.send_replay(channel, missed.filter(|entry| entry.channel == *channel)),
             None if peer.client().is_some() => {
+                metrics::gap();
                 peer.send(&Frame::Gap { channel, top: &state.log.top(), reason: "not retained" });
             }
             // A client that knows no gaps has one way to hear of a loss.
@@ -178,6 +181,11 @@ impl Streams {
     /// All connected sockets.
     pub(crate) fn connected(&self) -> Vec<Peer> {
         self.sockets().connected.values().cloned().collect()
+    }
+
+    /// The sockets of our own client.
+    pub(crate) fn clients(&self) -> Vec<Peer> {
+        self.sockets().clients.values().cloned().collect()
     }
 
     /// The sockets that are live in a channel.

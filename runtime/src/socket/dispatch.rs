@@ -15,7 +15,7 @@ use std::{
 use axum::{
     Router,
     body::Bytes,
-    http::{HeaderMap, Method},
+    http::{HeaderMap, Method, StatusCode},
 };
 use futures_util::{
     FutureExt, StreamExt,
@@ -46,6 +46,8 @@ use super::{
 use crate::{
     Error,
     hub::{Hub, Peer, Settled, Subscriptions},
+    metrics::{self, OpenSocket, Transport},
+    server::Drain,
 };
 
 /// What all sockets of an application share.
@@ -61,6 +63,8 @@ pub(crate) struct Dispatcher {
     pub(crate) max_queued_bytes: usize,
     /// The channels that sockets subscribe to.
     pub(crate) hub: Hub,
+    /// What waits for requests to be answered when the server stops.
+    pub(crate) drain: Drain,
 }
 
 /// How much longer than an action a whole request may take. The 503 of an action passes through the application's
@@ -85,6 +89,7 @@ pub(crate) struct Connection {
     lasting: OnceLock<HeaderMap>,
     /// Made with the task behind it at the first request, since many sockets only listen.
     queue: OnceLock<Queue>,
+    _open: OpenSocket,
 }
 
 #[derive(Debug)]
@@ -160,7 +165,8 @@ impl Connection {
         let cookies = Mutex::new(Cookies::of(&socket.req_parts().headers));
         let peer = Peer::of_socket(socket, client);
         dispatcher.hub.streams().connect(&peer);
-        Self { dispatcher, peer, cookies, lasting: OnceLock::new(), queue: OnceLock::new() }
+        let (lasting, queue) = (OnceLock::new(), OnceLock::new());
+        Self { dispatcher, peer, cookies, lasting, queue, _open: OpenSocket::count() }
     }
 
     /// Ends the socket's subscriptions, and cancels what is under way, as hyper does when an HTTP client goes away.
@@ -220,6 +226,7 @@ async fn work(dispatcher: Arc<Dispatcher>, mut arrivals: mpsc::UnboundedReceiver
 async fn answer(arrival: Arrival) {
     let Arrival { socket, connection, method, ack_id, packet, .. } = arrival;
     let dispatcher = &connection.dispatcher;
+    let _in_flight = dispatcher.drain.enter(Transport::Socket);
     let subscriptions = Arc::new(Subscriptions::default());
     let routed = AssertUnwindSafe(route(&socket, &connection, &method, packet, &subscriptions)).catch_unwind();
     let answer = match within(dispatcher.timeout + GRACE, routed).await {
@@ -242,6 +249,7 @@ async fn answer(arrival: Arrival) {
         Err(_elapsed) => Answer::whole(Error::timed_out(dispatcher.timeout)).await,
     };
     connection.cookies.lock().unwrap_or_else(PoisonError::into_inner).keep(answer.headers());
+    metrics::request_answered(Transport::Socket, answer.status());
     let settled = subscriptions.settle(&connection.peer, answer.succeeded());
     if let Some(ack_id) = ack_id {
         deliver(&socket, ack_id, &answer.ack(takes_binary(&socket), &settled)).await;
@@ -332,6 +340,7 @@ impl Refusals {
     async fn add(&mut self, arrival: Arrival, limit: usize) -> Result<(), ()> {
         let Arrival { socket, ack_id: Some(ack_id), .. } = arrival else {
             tracing::warn!("a request without an ack was dropped: too many in flight on its socket");
+            metrics::request_dropped();
             return Ok(());
         };
         if self.answer.is_none() {
@@ -343,6 +352,7 @@ impl Refusals {
             let _ = socket.disconnect();
             return Err(());
         }
+        metrics::request_answered(Transport::Socket, StatusCode::TOO_MANY_REQUESTS);
         self.waiting.push_back((socket, ack_id));
         self.flush();
         Ok(())

@@ -2,11 +2,15 @@
 
 mod app;
 mod channels;
+#[cfg(unix)]
+mod drain;
+mod health;
 mod hostile;
 #[cfg(target_os = "linux")]
 // It reads the memory of its process as Linux tells it.
 #[cfg(target_os = "linux")]
 mod leak;
+mod metrics;
 mod parity;
 mod resume;
 mod support;
