@@ -34,7 +34,7 @@ export function startExample(name) {
 
 /** Starts a server that prints `listening on URL`. `log` has its lines; `stop` resolves with the exit code. */
 async function run(path, options) {
-  const child = spawn(path, options, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, PORT: '0' } })
+  const child = spawn(path, options, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, PORT: '0', METRICS_PORT: '0' } })
   const kill = () => child.kill('SIGKILL')
   process.on('exit', kill)
   let errors = ''
