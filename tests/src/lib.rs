@@ -8,4 +8,6 @@ mod documents {
     mod readme {}
     #[doc = include_str!("../../docs/guide.md")]
     mod guide {}
+    #[doc = include_str!("../../docs/deployment.md")]
+    mod deployment {}
 }
