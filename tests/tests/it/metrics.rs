@@ -31,6 +31,15 @@ async fn say(ctx: Ctx) -> catamaran::Result {
     Ok(())
 }
 
+/// Publishes more, without a pause, than the send buffer of a socket holds.
+#[action(get "/flood")]
+async fn flood(ctx: Ctx) -> catamaran::Result {
+    for _ in 0..1100 {
+        ctx.publish(&Untyped::new("room"), UntypedEvent::new("said", &"x".repeat(10_000))?).await?;
+    }
+    Ok(())
+}
+
 /// What was scraped: the number behind a name and its labels, 0 if there is none.
 fn scraped(prometheus: &PrometheusHandle, metric: &str) -> f64 {
     let page = prometheus.render();
@@ -44,7 +53,7 @@ async fn requests_sockets_and_subscriptions_are_counted() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let _local = ::metrics::set_default_local_recorder(&recorder);
     let (prometheus, notify) = (recorder.handle(), Arc::new(Notify::new()));
-    let app = App::new(notify.clone()).mount(routes![hello, gate, room, say]).max_in_flight(1);
+    let app = App::new(notify.clone()).mount(routes![hello, gate, room, say, flood]).max_in_flight(1);
     let server = Server::start(app).await;
     let count = |metric: &str| scraped(&prometheus, metric);
     let requests = |transport: &str, status: u16| {
@@ -85,5 +94,9 @@ async fn requests_sockets_and_subscriptions_are_counted() {
     let mut client = Client::resuming(&server, "0123456789abcdef").await;
     client.resume("/room", &position).await;
     assert_eq!((count(metrics::RESUMED), count(metrics::GAPS)), (1.0, 1.0));
+
+    assert_eq!(count(metrics::SLOW), 0.0);
+    server.http(&get("/flood")).await;
+    assert_eq!(count(metrics::SLOW), 1.0);
     assert!(prometheus.render().contains("# HELP catamaran_sockets Sockets that are connected"));
 }
