@@ -27,7 +27,7 @@ declare namespace catamaran {
   interface LocalEvents {
     connect: [];
     disconnect: [reason: string];
-    /** An attempt to connect failed. `data.status` is there if the server said why. */
+    /** An attempt to connect failed. `data.status` is there if the server refused with one; the message begins with it. */
     connect_error: [error: Error & { data?: any }];
     /** The server refused the connection. */
     error: [error: Error & { data?: any }];
@@ -83,7 +83,7 @@ declare namespace catamaran {
     query?: string;
     /** Sent with every request. A function is asked each time, so tokens stay fresh; it may return a promise. */
     headers?: Headers | (() => Headers | undefined | Promise<Headers | undefined>);
-    /** Said when connecting, as Socket.IO's `auth`. A function is asked each time; it may return a promise. */
+    /** Said when connecting, to `App::on_connect` or as Socket.IO's `auth`. A function is asked each time; it may return a promise. */
     auth?: object | (() => object | Promise<object>);
     /** Headers of the handshake. Browsers cannot send any: there use a cookie, `query` or `auth`. */
     initialConnectionHeaders?: { [name: string]: string };

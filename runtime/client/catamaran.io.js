@@ -12,7 +12,7 @@
 /** @typedef {Record<string, any>} Dictionary */
 /** @typedef {{ (...args: any[]): void, handler?: Handler }} Handler `handler`: what `once` wraps */
 
-/** What holds where neither the socket nor `io.sails` says otherwise. @type {Dictionary} */
+/** Where neither the socket nor `io.sails` says otherwise. @type {Dictionary} */
 const DEFAULTS = {
   path: '/socket.io',
   transports: ['websocket'],
@@ -60,8 +60,12 @@ const SDK = {
 /** @param {PendingRequest} request @param {Dictionary} [resume] */
 const requestPacket = ({ method, headers, data, url }, resume) => [method, { method, headers, data, url, resume }];
 
-/** @param {string} client @param {Dictionary} resume */
-const connectPayload = (client, resume) => ({ catamaran: { client, resume } });
+/** @param {string} client @param {number} connection @param {Dictionary} resume */
+const connectPayload = (client, connection, resume) => ({ catamaran: { client, connection, resume } });
+
+/** The server can send words alone, such as `401 Unauthorized: log in first`. @param {Dictionary} error */
+const refusal = ({ message, data = parseInt(message) ? { status: parseInt(message) } : undefined }) =>
+  Object.assign(new Error(message), { data, refused: true });
 
 /** Whether the request did not begin, so may be repeated. @param {Dictionary} ack */
 const notRun = ({ statusCode, headers }) => statusCode === 503 && headers && headers['x-catamaran-not-run'] === '1';
@@ -108,7 +112,7 @@ class RequestError extends Error {
   }
 }
 
-/** Queued, then in flight, then done, exactly once. */
+/** Queued, in flight, done: each once. */
 class PendingRequest {
   /** @param {RequestOptions} options @param {Handler} [callback] */
   constructor(options, callback) {
@@ -126,7 +130,7 @@ class PendingRequest {
     this.resolve = this.reject = /** @type {Handler} */ (() => {});
     /** @type {Promise<JWR> | undefined} */
     this.promise = callback ? undefined : new Promise((resolve, reject) => Object.assign(this, { resolve, reject }));
-    // A page that drops the promise hears of no unhandled rejection.
+    // A page may drop the promise.
     if (this.promise) this.promise.catch(() => {});
   }
 
@@ -151,7 +155,7 @@ class PendingRequest {
   }
 }
 
-/** What a handler throws is the page's to see, and stops nothing here. @param {Handler} handler @param {any[]} args */
+/** What a handler throws is for the page to see. @param {Handler} handler @param {any[]} args */
 function run(handler, ...args) {
   try {
     handler(...args);
@@ -422,7 +426,7 @@ class Socket {
     this._connectedAt = Date.now();
     this._setState('connected');
     if (connection !== this._connection) return;
-    // Sails: on a new socket what waited goes first, later the handlers of `connect`, which may log in again.
+    // As in Sails: later the handlers of `connect` go first, which may log in again.
     if (!again && !this._eager) this._pump();
     const waiting = this._queue;
     this._queue = [];
@@ -453,7 +457,7 @@ class Socket {
     // Unless a handler has seen to it.
     if (!over && this._state === 'reconnecting' && !this._connection) {
       const delay = Math.min(this._option('reconnectionDelay') * 2 ** this._attempts++, this._option('reconnectionDelayMax'));
-      // All clients of a server that restarts come at once, unless each draws from the whole range.
+      // Else all clients of a server that restarts come at once.
       this._retryTimer = setTimeout(() => this._retry(), atOnce ? 0 : Math.random() * delay);
     }
   }
@@ -472,7 +476,7 @@ class Socket {
     if (connected) this._emit('disconnect', reason);
   }
 
-  /** At once: a browser may take a minute to report the end of a connection. */
+  /** At once: a browser may report the end a minute later. */
   _hangUp() {
     for (const timer of [this._deadline, this._retryTimer, this._drainTimer, this._pumpTimer]) clearTimeout(timer);
     this._draining = false;
@@ -486,7 +490,7 @@ class Socket {
     }
   }
 
-  /** Requests wait, those in flight get their answers, then we go. @param {number} delay */
+  /** Those in flight get their answers, then we go. @param {number} delay */
   _drain(delay) {
     if (this._draining) return;
     clearTimeout(this._drainTimer);
@@ -549,7 +553,7 @@ function checkRequest(options, callback) {
   refuse(options.data && options.params, 'Cannot specify both `params` and `data`!  They are aliases of each other.');
 }
 
-// Resume: what is subscribed to, how far each channel has been heard, and the requests that subscribe again.
+// Resume: how far each channel has been heard, and the requests that subscribe again.
 
 /** @typedef {{ epoch: string, offset: number, live: boolean }} Position `live`: this connection has the channel */
 /** @typedef {{ key: string, options: RequestOptions, channels: Set<string>, asked?: PendingRequest }} Subscription */
@@ -564,15 +568,15 @@ class Subscriptions {
     this.made = new Map();
     /** @type {Set<any>} */
     this.timers = new Set();
-    this.duplicates = 0;
+    this.duplicates = this.connections = 0;
     this.connected = new AbortController();
   }
 
-  /** By the client id, a secret, a connection takes the place of the one before. */
+  /** By the client id, a secret, a connection takes the place of those before. */
   connectPayload() {
     if (!this.socket._option('resume')) return {};
     this.client = this.client || crypto.getRandomValues(new Uint32Array(4)).join('-');
-    return connectPayload(this.client, this.held(this.positions.keys()));
+    return connectPayload(this.client, ++this.connections, this.held(this.positions.keys()));
   }
 
   /** The positions of those channels that this connection has not. @param {Iterable<string>} channels */
@@ -607,7 +611,7 @@ class Subscriptions {
     request.recovered = !!named[0] && named.every(([, state]) => state[2] === 'recovered');
     for (const [channel, [epoch, offset, outcome]] of named) {
       const position = this.positions.get(channel);
-      // Only entries move it: after a cut in the middle of a replay the rest is still to come.
+      // Only entries move it: a replay may be cut in its middle.
       if (position && position.epoch === epoch && (position.live || outcome === 'recovered')) position.live = true;
       else this.start(channel, epoch, offset, position || outcome === 'gap' ? 'not retained' : '');
     }
@@ -703,7 +707,7 @@ class Subscriptions {
     this.reportUnrestored(this.positions.keys());
   }
 
-  /** By the requests that subscribed, so that authorization runs again. @param {Iterable<Subscription>} subscriptions */
+  /** So authorization runs again. @param {Iterable<Subscription>} subscriptions */
   repeat(subscriptions) {
     const waiting = [...subscriptions];
     const work = async () => {
@@ -758,7 +762,7 @@ class Subscriptions {
   }
 }
 
-// Engine.IO 4 and Socket.IO 5 over a WebSocket. A connection is silent from its end on.
+// Engine.IO 4 and Socket.IO 5 over a WebSocket. An ended connection is silent.
 
 /** @typedef {{ origin: string, path: string, query: string }} Address */
 
@@ -776,7 +780,7 @@ class Connection {
     this.maxPayload = Infinity;
     this.heard = Date.now();
     this.patience = Infinity;
-    /** @type {Dictionary | undefined} a packet whose attachments are to come */
+    /** @type {Dictionary | undefined} its attachments are to come */
     this.incomplete = undefined;
   }
 
@@ -800,7 +804,7 @@ class Connection {
 
   get connected() { return !!this.id && !this.ended; }
 
-  /** @param {any[]} args the event's name, its arguments, and perhaps a handler of the ack */
+  /** @param {any[]} args the event, its arguments, perhaps a handler of the ack */
   emit(...args) {
     const ack = typeof args[args.length - 1] === 'function' ? args.pop() : undefined;
     if (!this.connected) return;
@@ -836,7 +840,7 @@ class Connection {
 
   /** @param {Dictionary} handshake */
   handshake({ pingInterval, pingTimeout, maxPayload }) {
-    // A hostile number must leave us neither deaf nor spinning.
+    // No number may leave us deaf or spinning.
     this.patience = Math.min(Math.max(pingInterval + pingTimeout, 1000), 300000) || 45000;
     if (maxPayload > 0) this.maxPayload = maxPayload;
     this.socket.send(ENGINE.message + PACKET.connect + JSON.stringify(this.payload));
@@ -870,7 +874,7 @@ class Connection {
       this.id = String(content.sid);
       this.owner._opened(this);
     } else if (!this.id && type === PACKET.refused) {
-      this.end('refused', Object.assign(new Error(content.message), { data: content.data, refused: true }));
+      this.end('refused', refusal(content));
     } else if (!this.id || !Array.isArray(content)) {
       throw new Error('unexpected packet');
     } else if (type === PACKET.event || type === PACKET.binaryEvent) {
@@ -883,7 +887,7 @@ class Connection {
     }
   }
 
-  /** By the clock: timers of a hidden page are late, and those of a sleeping machine stand still. */
+  /** By the clock: a hidden page has late timers, a sleeping machine none. */
   watch() {
     clearTimeout(this.watchTimer);
     this.heard = Math.min(this.heard, Date.now());
@@ -940,10 +944,10 @@ class InjectedConnection extends Connection {
         this.id = raw.id;
         owner._opened(this);
       },
-      connect_error: (error) => this.end('transport error', error),
+      connect_error: (error) => this.end('transport error', parseInt(error.message) ? refusal(error) : error),
       disconnect: (reason) => this.end(reason),
       // Below version 3 this tells a refusal, and there is no `onAny`.
-      error: (error) => this.id || this.end('refused', Object.assign(new Error(error), { refused: true })),
+      error: (error) => this.id || this.end('refused', refusal(error.message ? error : { message: error })),
     };
     for (const event of Object.keys(handlers)) raw.on(event, handlers[event]);
     if (raw.onAny) raw.onAny((/** @type {any[]} */ ...args) => owner._received(args));
@@ -961,7 +965,7 @@ class InjectedConnection extends Connection {
   }
 }
 
-// Where to connect to, and the cookie that a page of another origin needs for it.
+// Where to connect to, and the cookie that another origin needs for it.
 
 const page = typeof document === 'object' ? document : undefined;
 
@@ -1046,7 +1050,7 @@ function scriptSettings(script) {
     const text = script.getAttribute(`data-${name}`) || script.getAttribute(name);
     if (text === null) continue;
     let value = text;
-    try { value = JSON.parse(text); } catch { /* No JSON: the string that it is. */ }
+    try { value = JSON.parse(text); } catch { /* The string that it is. */ }
     if (name === 'autoConnect' && text === '') value = true;
     if ((types[name] && typeof value !== types[name]) || (name === 'headers' && Array.isArray(value))) {
       throw new Error(`catamaran.io.js :: Unexpected/invalid configuration for \`${name}\` provided in script tag: \`${value}\` (a \`${typeof value}\`). Should be a ${types[name]}.`);

@@ -23,13 +23,15 @@ use crate::{
     hub::Hub,
     metrics, route,
     server::{self, Drain, Limits, Server, health},
-    socket::{self, Dispatcher},
+    socket::{self, Dispatcher, Hooks},
 };
 
 /// What a packet may have beside its body: method, URL, headers and the names of the envelope.
 const ENVELOPE_BYTES: usize = 64 * 1024;
 /// The packets that the send buffer of one socket holds; tokio allocates it as it fills.
 const SEND_BUFFER: usize = 1024;
+/// How long a connection may take to ask for a namespace, beside the time of `on_connect`.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
 /// The attachments that a packet may announce, as in the reference implementation.
 const MAX_ATTACHMENTS: usize = 10;
 
@@ -54,12 +56,20 @@ const MAX_ATTACHMENTS: usize = 10;
 pub struct App<S: 'static> {
     state: S,
     tables: Vec<Table<S>>,
-    maps: Vec<Map>,
+    changes: Vec<Change>,
+    on_connect: Option<Router>,
+    on_disconnect: Option<Router>,
     socketios: Vec<Setup>,
     settings: Settings,
 }
 
-type Map = Box<dyn FnOnce(Router) -> Router + Send>;
+/// What is done to the router that both transports share.
+enum Change {
+    /// Applies to the handlers of connecting and disconnecting sockets as well.
+    Layer(Box<dyn Fn(Router) -> Router + Send>),
+    Map(Box<dyn FnOnce(Router) -> Router + Send>),
+}
+
 type Setup = Box<dyn FnOnce(&SocketIo) + Send>;
 
 struct Settings {
@@ -104,7 +114,8 @@ impl<S: Send + Sync + 'static> App<S> {
     /// An application with this state, which its actions take with axum's `State`.
     pub fn new(state: S) -> Self {
         let settings = Settings::default();
-        Self { state, tables: Vec::new(), maps: Vec::new(), socketios: Vec::new(), settings }
+        let (tables, changes, socketios) = Default::default();
+        Self { state, tables, changes, on_connect: None, on_disconnect: None, socketios, settings }
     }
 
     /// Adds controllers: `mount(routes![hello, chat])`.
@@ -147,13 +158,15 @@ impl<S: Send + Sync + 'static> App<S> {
     /// ```
     #[must_use]
     pub fn map_router(mut self, map: impl FnOnce(Router) -> Router + Send + 'static) -> Self {
-        self.maps.push(Box::new(map));
+        self.changes.push(Change::Map(Box::new(map)));
         self
     }
 
     /// Wraps all routes so far in a tower layer; see [`axum::Router::layer`].
+    ///
+    /// [`on_connect`](Self::on_connect) and [`on_disconnect`](Self::on_disconnect) run inside it too.
     #[must_use]
-    pub fn layer<L>(self, layer: L) -> Self
+    pub fn layer<L>(mut self, layer: L) -> Self
     where
         L: Layer<RouteService> + Clone + Send + Sync + 'static,
         L::Service: Service<Request> + Clone + Send + Sync + 'static,
@@ -161,7 +174,8 @@ impl<S: Send + Sync + 'static> App<S> {
         <L::Service as Service<Request>>::Error: Into<std::convert::Infallible> + 'static,
         <L::Service as Service<Request>>::Future: Send + 'static,
     {
-        self.map_router(|router| router.layer(layer))
+        self.changes.push(Change::Layer(Box::new(move |router| router.layer(layer.clone()))));
+        self
     }
 
     /// Adds the routes of an axum router, which then answer sockets too; see [`axum::Router::merge`].
@@ -178,6 +192,74 @@ impl<S: Send + Sync + 'static> App<S> {
         T: 'static,
     {
         self.map_router(|router| router.fallback(handler))
+    }
+
+    /// Decides who may connect: an axum handler for each socket that wants to.
+    ///
+    /// It sees the handshake as a request of its own, like those that the socket would send later: headers and cookies
+    /// of the handshake, its path and query, [`RequestSocket`](crate::RequestSocket) and
+    /// [`Ctx<Socket>`](crate::Ctx). The JSON body is what the client said when connecting (Socket.IO's `auth`); there is
+    /// none if it said nothing, and a client of Engine.IO 3, as `sails.io.js`, has no way to.
+    ///
+    /// An answer below 400 lets the socket in; cookies that it sets are the socket's from then on. Any other refuses it,
+    /// also an extractor's rejection, a panic (500) and a delay beyond [`timeout`](Self::timeout) (503): the client is
+    /// told the status and the message.
+    ///
+    /// Subscriptions made here begin once the client has been told that it is connected, and resume where our client
+    /// left off. An event that is emitted to the socket itself is lost until then.
+    ///
+    /// It runs inside every tower layer that [`layer`](Self::layer) was given, in their order, and outside of what
+    /// [`map_router`](Self::map_router) does. A second call replaces the first.
+    ///
+    /// ```
+    /// # use catamaran::{Error, RequestSocket, Untyped, prelude::*};
+    /// use axum::{Json, http::StatusCode};
+    /// use serde::Deserialize;
+    ///
+    /// #[derive(Deserialize)]
+    /// struct Auth {
+    ///     token: String,
+    /// }
+    ///
+    /// async fn connected(ctx: Ctx<Socket>, Json(auth): Json<Auth>) -> catamaran::Result {
+    ///     if auth.token != "open sesame" {
+    ///         return Err(Error::new(StatusCode::UNAUTHORIZED, "this token is not valid"));
+    ///     }
+    ///     ctx.subscribe(&Untyped::new("news")).await?;
+    ///     Ok(())
+    /// }
+    ///
+    /// let app = App::new(()).on_connect(connected);
+    /// ```
+    #[must_use]
+    pub fn on_connect<H, T>(mut self, handler: H) -> Self
+    where
+        H: Handler<T, S>,
+        T: 'static,
+        S: Clone,
+    {
+        self.on_connect = Some(Router::new().fallback(handler).with_state(self.state.clone()));
+        self
+    }
+
+    /// Hears that a socket is gone: an axum handler, called once for each socket that was let in.
+    ///
+    /// Its request is that of [`on_connect`](Self::on_connect), with the cookies that the socket had in the end, and
+    /// inside the same layers. The socket has left its channels, and receives nothing. What the handler answers goes
+    /// nowhere; a status of 400 or more is logged as an error. It has as long as [`timeout`](Self::timeout), also when
+    /// the server stops.
+    ///
+    /// A socket that leaves while `on_connect` runs is heard of as well, if that would have let it in. A second call
+    /// replaces the first.
+    #[must_use]
+    pub fn on_disconnect<H, T>(mut self, handler: H) -> Self
+    where
+        H: Handler<T, S>,
+        T: 'static,
+        S: Clone,
+    {
+        self.on_disconnect = Some(Router::new().fallback(handler).with_state(self.state.clone()));
+        self
     }
 
     /// Hands out the Socket.IO server, for an application's own namespaces. The namespace `/` is catamaran's.
@@ -306,8 +388,8 @@ impl<S: Send + Sync + 'static> App<S> {
     pub async fn serve_on(self, listener: TcpListener) -> Result<(), ServeError> {
         let stall = self.settings.ping_interval + self.settings.ping_timeout;
         let limits = Limits::new(self.settings.drain, self.settings.health);
-        let Built { router, io, hub, drain } = self.build()?;
-        Server { router, io, hub, drain, stall, limits }.serve(listener).await;
+        let Built { router, io, dispatcher } = self.build()?;
+        Server { router, io, dispatcher, stall, limits }.serve(listener).await;
         Ok(())
     }
 
@@ -327,7 +409,7 @@ impl<S: Send + Sync + 'static> App<S> {
 
     fn build(self) -> Result<Built, ServeError> {
         let routes: Vec<Route> = self.routes().copied().collect();
-        let Self { state, tables, maps, socketios, settings } = self;
+        let Self { state, tables, changes, on_connect, on_disconnect, socketios, settings } = self;
         settings.check()?;
         let path = settings.path.trim_end_matches('/').to_owned();
         let sockets = format!("{path}/");
@@ -343,11 +425,17 @@ impl<S: Send + Sync + 'static> App<S> {
         let controllers = tables.iter().flat_map(|table| table.controllers);
         let ours =
             controllers.fold(Router::new(), |router, controller| router.merge(controller.mount(&state, endpoints)));
-        let router = maps.into_iter().fold(ours, |router, map| map(router));
         let (hub, drain) = (Hub::default(), Drain::default());
-        let finish = Finish { hub: hub.clone(), drain: drain.clone() };
         // One layer of two, since each call of `layer` boxes every request once more.
-        let router = router.layer((finish, DefaultBodyLimit::max(settings.max_request_bytes)));
+        let outermost = |drain| (Finish { hub: hub.clone(), drain }, DefaultBodyLimit::max(settings.max_request_bytes));
+        let [on_connect, on_disconnect] = [on_connect, on_disconnect].map(|hook| {
+            let layers = changes.iter().filter_map(Change::layer);
+            // Never refused: a socket that connects while the server drains goes on after the end of its connection, as one
+            // that was told no would not, and whoever leaves is heard of.
+            hook.map(|hook| layers.fold(hook, |hook, layer| layer(hook)).layer(outermost(Drain::default())))
+        });
+        let router = changes.into_iter().fold(ours, |router, change| change.apply(router));
+        let router = router.layer(outermost(drain.clone()));
 
         let (engine, io) = settings.engine(&path).build_svc();
         let dispatcher = Dispatcher {
@@ -355,18 +443,36 @@ impl<S: Send + Sync + 'static> App<S> {
             timeout: settings.timeout,
             max_in_flight: settings.max_in_flight,
             max_queued_bytes: 4 * settings.max_request_bytes,
-            hub: hub.clone(),
+            hub,
             drain: drain.clone(),
+            hooks: Hooks::new(on_connect, on_disconnect),
         };
-        socket::attach(&io, Arc::new(dispatcher));
+        let dispatcher = Arc::new(dispatcher);
+        socket::attach(&io, dispatcher.clone());
         for setup in socketios {
             setup(&io);
         }
         let router = client::serve_at(router, &settings.client_path);
         let router = if settings.health { health::add_to(router, drain.clone()) } else { router };
-        let admit = middleware::from_fn_with_state(drain.clone(), server::admit);
+        let admit = middleware::from_fn_with_state(drain, server::admit);
         let router = router.route(&sockets, any_service(engine).layer(admit));
-        Ok(Built { router, io, hub, drain })
+        Ok(Built { router, io, dispatcher })
+    }
+}
+
+impl Change {
+    fn layer(&self) -> Option<&dyn Fn(Router) -> Router> {
+        match self {
+            Self::Layer(layer) => Some(layer),
+            Self::Map(_) => None,
+        }
+    }
+
+    fn apply(self, router: Router) -> Router {
+        match self {
+            Self::Layer(layer) => layer(router),
+            Self::Map(map) => map(router),
+        }
     }
 }
 
@@ -374,8 +480,7 @@ impl<S: Send + Sync + 'static> App<S> {
 struct Built {
     router: Router,
     io: SocketIo,
-    hub: Hub,
-    drain: Drain,
+    dispatcher: Arc<Dispatcher>,
 }
 
 impl Settings {
@@ -409,6 +514,7 @@ impl Settings {
             .ws_max_message_size(packet)
             .ws_max_frame_size(packet)
             .max_buffer_size(SEND_BUFFER)
+            .connect_timeout(self.timeout + CONNECT_PATIENCE)
             .with_parser(parser);
         match (self.websocket, self.polling) {
             (true, true) => builder.transports([TransportType::Websocket, TransportType::Polling]),

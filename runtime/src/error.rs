@@ -138,6 +138,11 @@ impl Error {
         Self::framework(StatusCode::SERVICE_UNAVAILABLE, DRAINING, "the server stops and did not begin this: ask again")
     }
 
+    /// A client's connection that arrives after its next one.
+    pub(crate) fn superseded() -> Self {
+        Self::framework(StatusCode::CONFLICT, "superseded", "a newer connection of this client has taken its place")
+    }
+
     pub(crate) fn too_many_in_flight(limit: usize) -> Self {
         Self::framework(
             StatusCode::TOO_MANY_REQUESTS,

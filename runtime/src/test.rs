@@ -1,5 +1,7 @@
 //! Unit tests of actions, without a server.
 
+use std::sync::Arc;
+
 use axum::http::{Request, request::Parts};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
@@ -47,7 +49,7 @@ impl TestSocket {
         let peer = Peer::of_inbox(socketioxide::socket::Sid::new().to_string(), sender);
         hub.streams().connect(&peer);
         let (handshake, ()): (Parts, ()) = handshake.into_parts();
-        Self { socket: RequestSocket::of_test(peer, hub.clone(), handshake), inbox }
+        Self { socket: RequestSocket::of_handshake(Arc::new(handshake), peer, hub.clone()), inbox }
     }
 
     /// The socket, as actions see it.

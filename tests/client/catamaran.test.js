@@ -29,6 +29,21 @@ const WAYS = {
 };
 
 for (const [way, options] of Object.entries(WAYS)) {
+  test(`a refusal tells its status, by ${way}`, async (t) => {
+    for (const [status, state, reason] of [[401, 'disconnected', 'Unauthorized'], [503, 'reconnecting', 'Service Unavailable']]) {
+      const socket = open(t, { ...options, query: `refuse=${status}` });
+      const refused = within(new Promise((resolve) => { socket.once('connect_error', resolve); }), 'the refusal');
+      const told = within(new Promise((resolve) => { socket.once('error', resolve); }), 'the error');
+      const error = await refused;
+      assert.deepEqual([error.message, error.data], [`${status} ${reason}: as you wish`, { status }]);
+      assert.equal(await told, error);
+      assert.equal(socket.state, state);
+      socket.query = '';
+      socket.reconnect();
+      assert.deepEqual((await ask(socket, { url: '/answers/zero' })).body, 0);
+    }
+  });
+
   test(`answers of each kind, by ${way}`, async (t) => {
     const socket = open(t, options);
     const ok = (body, headers = {}) => ({ body, headers, statusCode: 200 });

@@ -51,15 +51,17 @@ async function proxy(t) {
 
 let logs = 0;
 
-/** A socket that watches a log of its own, and what it hears. */
+/** A socket that watches a log of its own, and what it hears; without a `method` the server subscribes it as it connects. */
 async function watching(t, { method = 'get' } = {}) {
   const log = `/log/${++logs}`;
   const way = await proxy(t);
-  const socket = connect(way.url, { WebSocket, reconnectionDelay: 200 });
+  const auth = method ? undefined : { log: logs };
+  const socket = connect(way.url, { WebSocket, reconnectionDelay: 200, auth });
   t.after(() => socket.state === 'disconnected' || socket.disconnect());
   const heard = [];
   for (const event of ['line', 'gap', 'lost', 'resubscribed']) socket.on(event, (told) => heard.push([event, told]));
-  assert.equal((await within(socket.request({ method, url: log }), 'an answer')).statusCode, 200);
+  const asked = socket.request(method ? { method, url: log } : { url: '/storm/published' });
+  assert.equal((await within(asked, 'an answer')).statusCode, 200);
   return {
     ...way, socket, heard, log,
     lines: () => heard.filter(([event]) => event === 'line').map(([, line]) => line),
@@ -136,6 +138,59 @@ test('a channel that was joined by a POST is a gap after a cut', async (t) => {
   const { heard, cut, mend, next } = await watching(t, { method: 'post' });
   const gap = next('gap');
   cut();
+  mend();
+  assert.equal((await gap).reason, 'not-repeatable');
+  assert.deepEqual(heard.map(([event]) => event), ['gap']);
+});
+
+test('a channel that the server subscribes us to as we connect resumes by itself', async (t) => {
+  const { socket, heard, lines, write, cut, mend, next } = await watching(t, { method: '' });
+  await write(1);
+  while (!lines().includes(1)) await next('line');
+  for (const round of [10, 20, 30]) {
+    const away = next('disconnect');
+    cut();
+    await away;
+    await write(round, round + 1);
+    mend();
+    while (!lines().includes(round + 1)) await next('line');
+    await write(round + 2);
+    while (!lines().includes(round + 2)) await next('line');
+  }
+  // Nothing missed is recovered as well, and a GET for it finds it there.
+  const back = next('connect');
+  cut();
+  mend();
+  await back;
+  assert.equal((await within(socket.get(`/log/${logs}`), 'an answer')).statusCode, 200);
+  await write(40);
+  while (!lines().includes(40)) await next('line');
+  assert.deepEqual(lines(), [1, 10, 11, 12, 20, 21, 22, 30, 31, 32, 40]);
+  assert.deepEqual([heard.length, socket.duplicates], [lines().length, 0]);
+});
+
+test('more missed of such a channel than is kept is a gap', async (t) => {
+  const { heard, lines, write, cut, mend, next } = await watching(t, { method: '' });
+  const away = next('disconnect');
+  cut();
+  await away;
+  const gap = next('gap');
+  await write(1, 2, 3, 4, 5, 6);
+  mend();
+  assert.deepEqual(await gap, { channel: `log:${logs}`, reason: 'not retained' });
+  await write(7);
+  while (!lines().includes(7)) await next('line');
+  assert.deepEqual(heard.map(([event]) => event), ['gap', 'line']);
+});
+
+test('a channel of which the server would not have it as we connect is a gap', async (t) => {
+  const { socket, heard, cut, mend, next } = await watching(t, { method: '' });
+  const [away, gap] = [next('disconnect'), next('gap')];
+  cut();
+  await away;
+  socket.auth = {};
+  // To set an option stops the attempts to reconnect.
+  socket.reconnect();
   mend();
   assert.equal((await gap).reason, 'not-repeatable');
   assert.deepEqual(heard.map(([event]) => event), ['gap']);

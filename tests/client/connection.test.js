@@ -323,13 +323,13 @@ test('a page put away has no connection, and gets one when it is shown again', a
 });
 
 test('401 and 403 stop it until the page asks', async () => {
-  for (const status of [401, 403]) {
+  for (const [message, data] of [['no', { status: 401 }], ['no', { status: 403 }], ['401 Unauthorized: log in first'], ['403 Forbidden']]) {
     const world = new World();
     const socket = await world.connect();
     const heard = record(socket, 'connect_error', 'error', 'state');
     world.socket.receive('0{"sid":"x"}');
-    world.socket.receive(`44{"message":"no","data":{"status":${status}}}`);
-    assert.deepEqual(heard, [['state', { state: 'disconnected', previous: 'connecting' }], ['connect_error', 'no'], ['error', 'no']]);
+    world.socket.receive(`44${JSON.stringify({ message, data })}`);
+    assert.deepEqual(heard, [['state', { state: 'disconnected', previous: 'connecting' }], ['connect_error', message], ['error', message]]);
     await world.advance(60000);
     assert.equal(world.sockets.length, 1);
     socket.reconnect();
@@ -343,11 +343,29 @@ test('any other refusal is tried again', async () => {
   const world = new World();
   const socket = await world.connect();
   const errors = [];
-  socket.on('connect_error', (error) => errors.push(error.data && error.data.status));
-  world.socket.receive('0{"sid":"x"}');
-  world.socket.receive('44{"message":"busy","data":{"status":503}}');
-  await world.advance(300);
-  assert.deepEqual([errors, world.sockets.length], [[503], 2]);
+  socket.on('connect_error', (error) => errors.push(plain(error.data)));
+  const refusals = [{ message: 'busy', data: { status: 503 } }, { message: '503 Service Unavailable' }, { message: '429 Too Many Requests: later' },
+    { message: '500 Internal Server Error' }, { message: '409 Conflict: a newer connection' }, { message: 'Invalid namespace' }, { message: 'x', data: 'own' }];
+  for (const [nth, refusal] of refusals.entries()) {
+    world.socket.receive('0{"sid":"x"}');
+    world.socket.receive(`44${JSON.stringify(refusal)}`);
+    await world.advance(5000);
+    assert.equal(world.sockets.length, nth + 2);
+  }
+  assert.deepEqual(errors, [{ status: 503 }, { status: 503 }, { status: 429 }, { status: 500 }, { status: 409 }, undefined, 'own']);
+  world.socket.accept();
+  assert.equal(socket.isConnected(), true);
+});
+
+test('a connection that is given up tells nobody of its refusal', async () => {
+  const world = new World();
+  const socket = await world.connect();
+  const heard = record(socket, 'connect_error', 'error');
+  const { onmessage } = world.socket;
+  socket.disconnect();
+  onmessage({ data: '0{"sid":"x"}' });
+  onmessage({ data: '44{"message":"401 Unauthorized"}' });
+  assert.deepEqual(heard, []);
 });
 
 test('a server that sends us away is left alone until the page asks', async () => {

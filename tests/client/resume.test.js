@@ -51,6 +51,62 @@ test('each socket has a client id of its own, and keeps it', async () => {
   assert.notEqual(world.socket.payload.catamaran.client, first);
 });
 
+test('it counts its connections, those that fail too', async () => {
+  const world = new World();
+  const socket = await world.connect({ resume: true });
+  for (let nth = 1; nth <= 3; nth++) {
+    world.socket.receive('0{"sid":"x"}');
+    assert.equal(world.socket.payload.catamaran.connection, nth);
+    world.socket.drop();
+    await world.advance(5000);
+  }
+  world.socket.accept();
+  assert.equal(world.socket.payload.catamaran.connection, 4);
+  socket.disconnect();
+  socket.reconnect();
+  await settle();
+  world.socket.accept();
+  assert.equal(world.socket.payload.catamaran.connection, 5);
+});
+
+test('a channel that the server joins again as it connects goes on where it was', async () => {
+  const world = new World();
+  const socket = await connected(world);
+  const heard = record(socket, ...HEARD);
+  world.socket.emit('$join', 'news', 'epoch-aa', 3);
+  world.socket.emit('$', 'news', 4, 'said', 'four');
+  world.socket.drop();
+  await world.advance(5000);
+  world.socket.accept();
+  assert.deepEqual(world.socket.payload.catamaran.resume, { news: ['epoch-aa', 4] });
+  world.socket.emit('$join', 'news', 'epoch-aa', 4);
+  // Cut before all of it has come.
+  world.socket.emit('$replay', 'news', [[5, 'said', 'five']], true);
+  world.socket.drop();
+  await world.advance(5000);
+  world.socket.accept();
+  assert.deepEqual(world.socket.payload.catamaran.resume, { news: ['epoch-aa', 5] });
+  world.socket.emit('$join', 'news', 'epoch-aa', 5);
+  world.socket.emit('$replay', 'news', [[6, 'said', 'six']], false);
+  await world.advance(60000);
+  assert.deepEqual(heard, [['said', 'four'], ['said', 'five'], ['said', 'six']]);
+  assert.equal(socket.duplicates, 0);
+});
+
+test('a channel that the server joins again with a gap is told once', async () => {
+  const world = new World();
+  const socket = await connected(world);
+  const heard = record(socket, ...HEARD);
+  world.socket.emit('$join', 'news', 'epoch-aa', 3);
+  world.socket.drop();
+  await world.advance(5000);
+  world.socket.accept();
+  world.socket.emit('$gap', 'news', 'epoch-bb', 9, 'not retained');
+  world.socket.emit('$', 'news', 10, 'said', 'ten');
+  await world.advance(60000);
+  assert.deepEqual(heard, [['gap', { channel: 'news', reason: 'not retained' }], ['said', 'ten']]);
+});
+
 test('entries are events to the page, and what came already is dropped and counted', async () => {
   const world = new World();
   const socket = await subscribed(world);

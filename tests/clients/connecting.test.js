@@ -10,6 +10,9 @@ const server = await start('websocket', 'polling')
 after(() => server.stop())
 
 for (const client of CLIENTS) {
+  /** A query as this client takes it. */
+  const query = (text) => (client.engineio === 3 ? text : Object.fromEntries(new URLSearchParams(text)))
+
   describe(client.name, () => {
     for (const way of Object.keys(WAYS)) {
       test(`requests sent right inside the connect handler are answered, over ${way}`, async (t) => {
@@ -80,13 +83,39 @@ for (const client of CLIENTS) {
       })
     }
 
-    test('a server that stops says so to its clients', async (t) => {
+    for (const way of Object.keys(WAYS)) {
+      test(`a refusal is told with its status and why, over ${way}`, async (t) => {
+        const { raw, connected } = open(client, server.url, { transports: WAYS[way], query: query('refuse=401') })
+        t.after(() => raw.close())
+        let error
+        await connected.catch((reason) => (error = reason))
+        assert.equal(error.message, '401 Unauthorized: as you wish')
+        assert.equal(error instanceof Error, client.engineio === 4)
+        assert.equal(raw.connected, false)
+      })
+    }
+
+    if (client.engineio === 4) {
+      test('what is said when connecting reaches the application', async (t) => {
+        const { raw, connected } = open(client, server.url, { transports: ['websocket'], auth: { refuse: 403 } })
+        t.after(() => raw.close())
+        await assert.rejects(connected, { message: '403 Forbidden: as you wish' })
+        raw.auth = {}
+        const accepted = next(raw, 'connect')
+        raw.connect()
+        await accepted
+      })
+    }
+
+    test('a server that stops says so to its clients, and hears of their end', async (t) => {
       const stopping = await start('websocket', 'polling')
-      const connections = await Promise.all(Object.keys(WAYS).map((way) => connect(client, way, stopping)))
+      const ways = Object.keys(WAYS)
+      const connections = await Promise.all(ways.map((way, name) => connect(client, way, stopping, { query: query(`name=${name}`) })))
       t.after(() => connections.forEach((connection) => connection.close()))
       const disconnected = connections.map(({ raw }) => next(raw, 'disconnect'))
       assert.equal(await stopping.stop(), 0)
       await Promise.all(disconnected)
+      assert.deepEqual(stopping.log.slice(1).sort(), ['0 is gone', '1 is gone', '2 is gone'])
     })
   })
 }

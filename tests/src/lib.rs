@@ -10,4 +10,6 @@ mod documents {
     mod guide {}
     #[doc = include_str!("../../docs/deployment.md")]
     mod deployment {}
+    #[doc = include_str!("../../docs/testing.md")]
+    mod testing {}
 }

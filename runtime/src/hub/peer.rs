@@ -30,6 +30,8 @@ struct Inner {
     id: String,
     /// The secret by which our own client is known again after a reconnect; whoever has one understands positions.
     client: Option<Arc<str>>,
+    /// Which connection of its client this is; 0 if the client does not count.
+    connection: u64,
     link: Link,
     gone: AtomicBool,
     joined: Mutex<HashMap<Arc<str>, Joined>>,
@@ -42,17 +44,17 @@ enum Link {
 }
 
 impl Peer {
-    pub(crate) fn of_socket(socket: &Arc<Socket>, client: Option<Arc<str>>) -> Self {
-        Self::new(socket.id.to_string(), client, Link::Socket(Arc::downgrade(socket)))
+    pub(crate) fn of_socket(socket: &Arc<Socket>, client: Option<Arc<str>>, connection: u64) -> Self {
+        Self::new(socket.id.to_string(), client, connection, Link::Socket(Arc::downgrade(socket)))
     }
 
     pub(crate) fn of_inbox(id: String, inbox: mpsc::UnboundedSender<Message>) -> Self {
-        Self::new(id, None, Link::Inbox(inbox))
+        Self::new(id, None, 0, Link::Inbox(inbox))
     }
 
-    fn new(id: String, client: Option<Arc<str>>, link: Link) -> Self {
+    fn new(id: String, client: Option<Arc<str>>, connection: u64, link: Link) -> Self {
         let (gone, joined) = (AtomicBool::new(false), Mutex::default());
-        Self(Arc::new(Inner { id, client, link, gone, joined }))
+        Self(Arc::new(Inner { id, client, connection, link, gone, joined }))
     }
 
     pub(crate) fn client(&self) -> Option<&Arc<str>> {
@@ -62,6 +64,11 @@ impl Peer {
     /// Whether both are one client's, which may have connected anew while its request ran.
     pub(crate) fn is_of_same_client(&self, other: &Self) -> bool {
         self.id() == other.id() || (self.client().is_some() && self.client() == other.client())
+    }
+
+    /// Whether its client made this connection after the other; only a client that counts can tell.
+    pub(crate) fn is_newer_than(&self, other: &Self) -> bool {
+        other.0.connection != 0 && self.0.connection > other.0.connection
     }
 
     /// The channels that the socket is live in. A stream's lock may be taken under this one, not the other way round.
@@ -179,7 +186,7 @@ mod tests {
     fn a_client_is_the_same_on_its_next_connection() {
         let peer = |id: &str, client: Option<&str>| {
             let (inbox, _) = mpsc::unbounded_channel();
-            Peer::new(id.to_owned(), client.map(Arc::from), Link::Inbox(inbox))
+            Peer::new(id.to_owned(), client.map(Arc::from), 0, Link::Inbox(inbox))
         };
         assert!(peer("1", Some("a")).is_of_same_client(&peer("2", Some("a"))));
         assert!(!peer("1", Some("a")).is_of_same_client(&peer("2", Some("b"))));

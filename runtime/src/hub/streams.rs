@@ -160,10 +160,14 @@ impl Streams {
         }
     }
 
-    /// A socket connects. The old socket of its client, which the server may still believe alive, gets nothing more.
-    pub(crate) fn connect(&self, peer: &Peer) {
+    /// A socket is let in. The old socket of its client, which the server may still believe alive, gets nothing more.
+    /// False, and nothing is done, if that one is the newer.
+    pub(crate) fn connect(&self, peer: &Peer) -> bool {
         let old = {
             let mut sockets = self.sockets();
+            if sockets.has_newer(peer) {
+                return false;
+            }
             sockets.connected.insert(peer.id().to_owned(), peer.clone());
             peer.client().and_then(|client| sockets.clients.insert(client.clone(), peer.clone()))
         };
@@ -171,6 +175,12 @@ impl Streams {
             old.end();
             self.leave_all(&old);
         }
+        true
+    }
+
+    /// Whether the client of a socket has made a newer connection.
+    pub(crate) fn has_newer(&self, peer: &Peer) -> bool {
+        self.sockets().has_newer(peer)
     }
 
     /// A connected socket by its id.
@@ -201,9 +211,19 @@ impl Streams {
             return Some(outcome);
         }
         let mut held = self.hold(peer, to, resume);
-        let position = held.settle();
-        peer.send(&Frame::Join { channel: held.channel(), position: &position });
-        self.join(peer, &held).then_some(held.outcome())
+        self.join_aloud(peer, &mut held).then_some(held.outcome())
+    }
+
+    /// As [`join`](Self::join), for a subscription that no ack tells of.
+    pub(crate) fn join_aloud(&self, peer: &Peer, held: &mut Held) -> bool {
+        // What was missed follows, so a client that recovers is where it was.
+        let position = Position { epoch: held.settle().epoch, offset: held.start };
+        let channel = held.channel();
+        peer.send(&match held.outcome {
+            Outcome::Fresh | Outcome::Recovered => Frame::Join { channel, position: &position },
+            Outcome::Gap => Frame::Gap { channel, top: &position, reason: "not retained" },
+        });
+        self.join(peer, held)
     }
 
     /// Takes a socket out of a channel, outside any request of its.
@@ -219,6 +239,12 @@ impl Streams {
 
     fn sockets(&self) -> MutexGuard<'_, Sockets> {
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sockets {
+    fn has_newer(&self, peer: &Peer) -> bool {
+        peer.client().and_then(|client| self.clients.get(client)).is_some_and(|other| other.is_newer_than(peer))
     }
 }
 

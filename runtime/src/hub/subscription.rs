@@ -116,6 +116,13 @@ impl Settled {
             streams.join(peer, held);
         }
     }
+
+    /// As [`live`](Self::live), where no ack tells of the channels.
+    pub(crate) fn live_aloud(mut self, streams: &Streams, peer: &Peer) {
+        for held in &mut self.held {
+            streams.join_aloud(peer, held);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ pub(crate) mod health;
 mod signals;
 mod stall;
 
-use std::{convert::Infallible, future::Future, io, net::SocketAddr, pin::pin, time::Duration};
+use std::{convert::Infallible, future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -30,7 +30,7 @@ use tokio::{
 };
 use tower_service::Service;
 
-use crate::Hub;
+use crate::socket::{Dispatcher, Leaving};
 
 /// How long a client may take to send the head of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,8 +43,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 pub(crate) struct Server {
     pub(crate) router: Router,
     pub(crate) io: SocketIo,
-    pub(crate) hub: Hub,
-    pub(crate) drain: Drain,
+    pub(crate) dispatcher: Arc<Dispatcher>,
     /// A peer that takes none of the bytes it is sent for as long is cut off.
     pub(crate) stall: Duration,
     pub(crate) limits: Limits,
@@ -80,17 +79,23 @@ impl Server {
             return None;
         }
         let deadline = Instant::now() + self.limits.deadline;
+        let Dispatcher { drain, hub, .. } = &*self.dispatcher;
         tokio::select! {
-            () = self.drain.run(&self.hub, self.limits.grace, deadline) => Some(deadline),
+            () = drain.run(hub, self.limits.grace, deadline) => Some(deadline),
             _ = signals.next() => None,
         }
     }
 
-    /// Closes all sockets. One whose peer does not read can hold that up, so it has an end.
+    /// Closes all sockets, and waits until the application has handled that. One whose peer does not read can hold that
+    /// up, so it has an end.
     async fn close_sockets(&self, deadline: Instant) {
-        if timeout_at(deadline, self.io.close()).await.is_err() {
-            tracing::debug!("sockets were left open: their peers do not read");
-        }
+        let leaving = Leaving::of(&self.io);
+        let close = async {
+            if timeout_at(deadline, self.io.close()).await.is_err() {
+                tracing::debug!("sockets were left open: their peers do not read");
+            }
+        };
+        tokio::join!(close, leaving.finish(&self.dispatcher, deadline));
     }
 }
 
@@ -106,7 +111,7 @@ struct Connections {
 
 impl Connections {
     fn new(server: &Server) -> Self {
-        let (router, drain) = (server.router.clone(), server.drain.clone());
+        let (router, drain) = (server.router.clone(), server.dispatcher.drain.clone());
         Self { tasks: JoinSet::new(), router, drain, stall: server.stall, open: watch::Sender::new(()) }
     }
 

@@ -9,6 +9,7 @@ use axum::{
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::envelope::{Ack, AckBody, AckHeaders};
@@ -16,6 +17,9 @@ use crate::{Error, hub::Settled};
 
 /// The largest answer that is sent as an ack, in bytes; a longer one, or one without an end, is an error instead.
 pub(crate) const MAX_ANSWER: usize = 16 * 1024 * 1024;
+
+/// The longest line that a refusal is told in, in characters.
+const MAX_REFUSAL: usize = 200;
 
 /// A response whose body has arrived.
 pub(crate) struct Answer {
@@ -59,6 +63,37 @@ impl Answer {
 
     pub(crate) fn headers(&self) -> &HeaderMap {
         &self.head.headers
+    }
+
+    /// The status and what the answer says, in one short line: for a client that cannot be told more.
+    pub(crate) fn refusal(&self) -> String {
+        let status = self.head.status;
+        let message: String = self.message().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let reason = status.canonical_reason().unwrap_or_default();
+        let said: Vec<_> = [reason, message.trim()].into_iter().filter(|part| !part.is_empty()).collect();
+        let said = if reason == message.trim() { reason.to_owned() } else { said.join(": ") };
+        format!("{} {said}", status.as_u16()).trim_end().chars().take(MAX_REFUSAL).collect()
+    }
+
+    /// The words of the answer, if it has any: the `message` of an object, a string, or plain text.
+    fn message(&self) -> Cow<'_, str> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Said {
+            Error { message: String },
+            Text(String),
+        }
+        let content_type = content_type(&self.head.headers);
+        if is_json(content_type) {
+            return match serde_json::from_slice(&self.body) {
+                Ok(Said::Error { message } | Said::Text(message)) => message.into(),
+                Err(_) => Cow::Borrowed(""),
+            };
+        }
+        match essence(content_type) {
+            "text/plain" => String::from_utf8_lossy(&self.body),
+            _ => Cow::Borrowed(""),
+        }
     }
 
     /// The ack; `takes_binary` says whether the client can receive a binary attachment.
@@ -189,6 +224,31 @@ mod tests {
     async fn cookies_and_the_connection_stay_on_the_server() {
         let headers = [("set-cookie", "sid=1"), ("connection", "close"), ("x-a", "1"), ("content-length", "2")];
         assert_eq!(acked((headers, "hi"), true).await, r#"{"body":"hi","headers":{"x-a":"1"},"statusCode":200}"#);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_one_line_that_begins_with_the_status() {
+        let refusal = async |response: Response| Answer::collect(response, &Method::GET).await.refusal();
+        let unauthorized = StatusCode::UNAUTHORIZED;
+        for (response, line) in [
+            (
+                Error::new(unauthorized, "the token has expired").into_response(),
+                "401 Unauthorized: the token has expired",
+            ),
+            ((unauthorized, "log in\r\nfirst\u{1b}").into_response(), "401 Unauthorized: log in  first"),
+            ((unauthorized, [JSON], "\"log in\"").into_response(), "401 Unauthorized: log in"),
+            ((unauthorized, "Unauthorized").into_response(), "401 Unauthorized"),
+            (unauthorized.into_response(), "401 Unauthorized"),
+            ((unauthorized, [JSON], "{\"message\":5}").into_response(), "401 Unauthorized"),
+            ((unauthorized, axum::response::Html("<p>")).into_response(), "401 Unauthorized"),
+            ((unauthorized, Bytes::from_static(&[0xff])).into_response(), "401 Unauthorized"),
+            ((StatusCode::from_u16(499).unwrap(), "own").into_response(), "499 own"),
+            (StatusCode::from_u16(499).unwrap().into_response(), "499"),
+        ] {
+            assert_eq!(refusal(response).await, line);
+        }
+        let long = refusal((unauthorized, "é".repeat(1000)).into_response()).await;
+        assert_eq!(long.chars().count(), 200);
     }
 
     #[tokio::test]

@@ -5,8 +5,8 @@ use std::{
     panic::AssertUnwindSafe,
     pin::pin,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::Poll,
     time::Duration,
@@ -30,7 +30,7 @@ use socketioxide::{
     socket::Socket,
 };
 use tokio::{
-    sync::mpsc,
+    sync::{Notify, mpsc},
     task::AbortHandle,
     time::{error::Elapsed, timeout},
 };
@@ -39,6 +39,7 @@ use tower_service::Service;
 use super::{
     RequestSocket,
     ack::Answer,
+    connect::{Hooks, Visit},
     cookies::Cookies,
     envelope::Ack,
     request::{lasting_headers, virtual_request},
@@ -65,6 +66,8 @@ pub(crate) struct Dispatcher {
     pub(crate) hub: Hub,
     /// What waits for requests to be answered when the server stops.
     pub(crate) drain: Drain,
+    /// What the application does when sockets come and go.
+    pub(crate) hooks: Hooks,
 }
 
 /// How much longer than an action a whole request may take. The 503 of an action passes through the application's
@@ -74,6 +77,8 @@ const GRACE: Duration = Duration::from_millis(100);
 const MAX_QUEUED: usize = 1024;
 /// How many refusals may wait for room in a socket's send buffer; a client that provokes more and reads none is cut off.
 const MAX_REFUSALS: usize = 16 * 1024;
+/// How long a request waits for its socket to be connected: the client sent it because it was told so.
+const ENTRY: Duration = Duration::from_secs(10);
 /// How long to wait before a full send buffer is tried again: at first, and at most.
 const FIRST_RETRY: Duration = Duration::from_millis(1);
 const LAST_RETRY: Duration = Duration::from_millis(64);
@@ -89,6 +94,13 @@ pub(crate) struct Connection {
     lasting: OnceLock<HeaderMap>,
     /// Made with the task behind it at the first request, since many sockets only listen.
     queue: OnceLock<Queue>,
+    /// What the hook of a connecting socket subscribed to, until the client has been told that it is connected.
+    subscribed: Mutex<Option<Arc<Subscriptions>>>,
+    /// The client has been told that it is connected.
+    entered: Notify,
+    /// What the hook is told that hears of the socket's end.
+    visit: Mutex<Option<Box<Visit>>>,
+    closed: AtomicBool,
     _open: OpenSocket,
 }
 
@@ -160,23 +172,71 @@ impl Queue {
 }
 
 impl Connection {
-    /// The connection of a socket that is about to connect; `client` is what our own client calls itself.
-    pub(crate) fn new(dispatcher: Arc<Dispatcher>, socket: &Arc<Socket>, client: Option<Arc<str>>) -> Self {
-        let cookies = Mutex::new(Cookies::of(&socket.req_parts().headers));
-        let peer = Peer::of_socket(socket, client);
-        dispatcher.hub.streams().connect(&peer);
-        let (lasting, queue) = (OnceLock::new(), OnceLock::new());
-        Self { dispatcher, peer, cookies, lasting, queue, _open: OpenSocket::count() }
+    /// The connection of a socket that is about to connect.
+    pub(crate) fn new(dispatcher: Arc<Dispatcher>, socket: &Arc<Socket>, peer: Peer) -> Self {
+        Self {
+            dispatcher,
+            peer,
+            cookies: Mutex::new(Cookies::of(&socket.req_parts().headers)),
+            lasting: OnceLock::new(),
+            queue: OnceLock::new(),
+            subscribed: Mutex::default(),
+            entered: Notify::new(),
+            visit: Mutex::default(),
+            closed: AtomicBool::new(false),
+            _open: OpenSocket::count(),
+        }
+    }
+
+    pub(crate) fn dispatcher(&self) -> &Dispatcher {
+        &self.dispatcher
+    }
+
+    pub(crate) fn cookies(&self) -> MutexGuard<'_, Cookies> {
+        lock(&self.cookies)
+    }
+
+    /// What the hook subscribed the socket to, as long as it is not closed.
+    pub(crate) fn subscribed(&self, subscriptions: Arc<Subscriptions>) {
+        *lock(&self.subscribed) = Some(subscriptions);
+    }
+
+    /// The socket was let in, so its end will be told.
+    pub(crate) fn remember(&self, visit: Visit) {
+        *lock(&self.visit) = Some(Box::new(visit));
+    }
+
+    /// The client has been told that it is connected: first come its channels, then its requests. False if the socket is
+    /// gone already.
+    pub(crate) fn enter(&self) -> bool {
+        if let Some(subscriptions) = lock(&self.subscribed).take() {
+            subscriptions.settle(&self.peer, true).live_aloud(self.dispatcher.hub.streams(), &self.peer);
+        }
+        self.entered.notify_one();
+        !self.peer.is_gone()
     }
 
     /// Ends the socket's subscriptions, and cancels what is under way, as hyper does when an HTTP client goes away.
     pub(crate) fn close(&self) {
+        if self.closed.swap(true, Ordering::SeqCst) {
+            return;
+        }
         self.peer.mark_gone();
         self.dispatcher.hub.streams().leave_all(&self.peer);
+        if let Some(subscriptions) = lock(&self.subscribed).take() {
+            subscriptions.settle(&self.peer, false);
+        }
         if let Some(queue) = self.queue.get() {
             queue.task.abort();
         }
+        if let Some(visit) = lock(&self.visit).take() {
+            visit.end(&self.dispatcher, self, &self.peer);
+        }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Connection {
@@ -190,7 +250,7 @@ impl Drop for Connection {
 async fn work(dispatcher: Arc<Dispatcher>, mut arrivals: mpsc::UnboundedReceiver<Arrival>, depth: Arc<Depth>) {
     let mut in_flight: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
     let mut refusals = Refusals::default();
-    let mut ready = false;
+    let mut entered = false;
     loop {
         tokio::select! {
             biased;
@@ -200,11 +260,12 @@ async fn work(dispatcher: Arc<Dispatcher>, mut arrivals: mpsc::UnboundedReceiver
                 let Some(arrival) = arrival else { break };
                 depth.packets.fetch_sub(1, Ordering::Relaxed);
                 depth.bytes.fetch_sub(arrival.bytes, Ordering::Relaxed);
-                // The client is told that it is connected a moment before events can be emitted to it.
-                while !ready {
-                    ready = arrival.socket.connected() || arrival.connection.peer.is_gone();
-                    tokio::task::yield_now().await;
+                // The client is told that it is connected a moment before it has its channels, and events can be emitted
+                // to it. If it cannot be told, there is nobody to answer.
+                if !entered && within(ENTRY, arrival.connection.entered.notified()).await.is_err() {
+                    break;
                 }
+                entered = true;
                 if in_flight.len() >= dispatcher.max_in_flight || arrival.packet.is_none() {
                     if refusals.add(arrival, dispatcher.max_in_flight).await.is_err() {
                         break;
@@ -228,33 +289,40 @@ async fn answer(arrival: Arrival) {
     let dispatcher = &connection.dispatcher;
     let _in_flight = dispatcher.drain.enter(Transport::Socket);
     let subscriptions = Arc::new(Subscriptions::default());
-    let routed = AssertUnwindSafe(route(&socket, &connection, &method, packet, &subscriptions)).catch_unwind();
-    let answer = match within(dispatcher.timeout + GRACE, routed).await {
-        Ok(Ok(Ok(answer))) => answer,
-        Ok(Ok(Err(refusal))) => {
-            tracing::debug!(
-                transport = "socket",
-                method = method.as_str(),
-                status = refusal.status().as_u16(),
-                "refused"
-            );
-            let answer = Answer::whole(refusal).await;
-            if ack_id.is_none() {
-                // Without an ack the Sails client still hears of a request that could not be read, as an event.
-                let _ = socket.emit("sails:parseError", &answer.ack(false, &Settled::default()));
-            }
-            answer
+    let answer = bounded(dispatcher.timeout, async {
+        match route(&socket, &connection, &method, packet, &subscriptions).await {
+            Ok(answer) => answer,
+            Err(refusal) => refuse(&socket, &method, ack_id, refusal).await,
         }
-        Ok(Err(_panic)) => Answer::whole(Error::panicked()).await,
-        Err(_elapsed) => Answer::whole(Error::timed_out(dispatcher.timeout)).await,
-    };
-    connection.cookies.lock().unwrap_or_else(PoisonError::into_inner).keep(answer.headers());
+    })
+    .await;
+    connection.cookies().keep(answer.headers());
     metrics::request_answered(Transport::Socket, answer.status());
     let settled = subscriptions.settle(&connection.peer, answer.succeeded());
     if let Some(ack_id) = ack_id {
         deliver(&socket, ack_id, &answer.ack(takes_binary(&socket), &settled)).await;
     }
     settled.live(dispatcher.hub.streams(), &connection.peer);
+}
+
+/// Answers a request that could not be read.
+async fn refuse(socket: &Socket, method: &Method, ack_id: Option<i64>, refusal: Error) -> Answer {
+    tracing::debug!(transport = "socket", method = method.as_str(), status = refusal.status().as_u16(), "refused");
+    let answer = Answer::whole(refusal).await;
+    if ack_id.is_none() {
+        // Without an ack the Sails client still hears of it, as an event.
+        let _ = socket.emit("sails:parseError", &answer.ack(false, &Settled::default()));
+    }
+    answer
+}
+
+/// Waits for an answer. A panic is one too, and so is a delay of longer than the limit.
+pub(crate) async fn bounded(limit: Duration, answer: impl Future<Output = Answer>) -> Answer {
+    match within(limit + GRACE, AssertUnwindSafe(answer).catch_unwind()).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_panic)) => Answer::whole(Error::panicked()).await,
+        Err(_elapsed) => Answer::whole(Error::timed_out(limit)).await,
+    }
 }
 
 /// Ends a future that waits for longer. The clock is read, and a timer made, only if it waits at all.
@@ -279,7 +347,7 @@ async fn route(
         _ => return Err(Error::malformed("a request carries JSON only: send bytes as base64, or over HTTP")),
     };
     let lasting = connection.lasting.get_or_init(|| lasting_headers(&socket.req_parts().headers));
-    let cookie = connection.cookies.lock().unwrap_or_else(PoisonError::into_inner).header();
+    let cookie = connection.cookies().header();
     let (mut request, resume) = virtual_request(method, &text, socket.req_parts(), lasting, cookie)?;
     if !resume.is_empty() {
         subscriptions.resume(resume);

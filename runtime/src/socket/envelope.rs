@@ -1,6 +1,11 @@
 //! The wire format of a request and of its ack: the only place that knows their keys. docs/wire.md is normative.
 
-use std::{borrow::Cow, collections::HashMap, fmt, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::Arc,
+};
 
 use axum::{body::Bytes, http::HeaderMap};
 use serde::{
@@ -48,14 +53,16 @@ impl<'a> Envelope<'a> {
             _ => Vec::new(),
         };
         let resume = match fields.resume {
-            Some(resume) => serde_json::from_str::<HashMap<String, (String, u64)>>(resume.get())
+            Some(resume) => serde_json::from_str(resume.get())
                 .map_err(|error| Error::malformed(format!("`resume`: {}", readable(&error))))?,
             None => HashMap::new(),
         };
-        let resume =
-            resume.into_iter().map(|(channel, (epoch, offset))| (channel, Position { epoch: epoch.into(), offset }));
-        Ok(Self { url: url.0, data: fields.data.or(fields.params), headers, resume: resume.collect() })
+        Ok(Self { url: url.0, data: fields.data.or(fields.params), headers, resume: positions(resume) })
     }
+}
+
+fn positions(sent: HashMap<String, (String, u64)>) -> Resume {
+    sent.into_iter().map(|(channel, (epoch, offset))| (channel, Position { epoch: epoch.into(), offset })).collect()
 }
 
 /// A parse error without its position, which a client of a library cannot use.
@@ -189,25 +196,60 @@ impl<'de> Deserialize<'de> for Headers<'de> {
     }
 }
 
-/// What our own client sends when it connects: `{catamaran: {client}}`.
-#[derive(Deserialize)]
-struct ConnectPayload {
-    catamaran: Option<Catamaran>,
+/// What a client sends when it connects.
+#[derive(Debug, Default)]
+pub(crate) struct ConnectPayload {
+    /// What our own client says of itself, under the key `catamaran`.
+    pub(crate) client: Option<Client>,
+    /// The rest, as JSON text: the application's.
+    pub(crate) auth: Option<Bytes>,
+}
+
+/// Our own client.
+#[derive(Debug)]
+pub(crate) struct Client {
+    /// A secret, by which it is known again after a reconnect.
+    pub(crate) name: Arc<str>,
+    /// Which connection of its this is, counted from 1; 0 if it does not count.
+    pub(crate) connection: u64,
+    /// Where it was in the channels that it was subscribed to.
+    pub(crate) resume: Resume,
 }
 
 #[derive(Deserialize)]
-struct Catamaran {
+struct SentClient {
     client: String,
+    #[serde(default)]
+    connection: u64,
+    #[serde(default)]
+    resume: HashMap<String, (String, u64)>,
 }
 
 /// The shortest and longest secret that a client may call itself by.
 const CLIENT_LENGTH: std::ops::RangeInclusive<usize> = 16..=128;
 
-/// The secret of our own client, by which it is known again after a reconnect. Any other payload is the application's.
-pub(crate) fn client_of(connect_payload: &str) -> Option<Arc<str>> {
-    let payload: ConnectPayload = serde_json::from_str(connect_payload).ok()?;
-    let client = payload.catamaran?.client;
-    CLIENT_LENGTH.contains(&client.len()).then(|| client.into())
+impl ConnectPayload {
+    /// Reads the text of a payload. One that is no object is the application's as it is.
+    pub(crate) fn parse(text: &str) -> Self {
+        let Ok(mut entries) = serde_json::from_str::<BTreeMap<String, &RawValue>>(text) else {
+            return Self { client: None, auth: Some(Bytes::copy_from_slice(text.as_bytes())) };
+        };
+        let client = entries.remove("catamaran").and_then(|sent| Client::parse(sent.get()));
+        // A client that says nothing but who it is has said nothing to the application.
+        let auth = if entries.is_empty() { None } else { serde_json::to_vec(&entries).ok() };
+        Self { client, auth: auth.map(Bytes::from) }
+    }
+}
+
+impl Client {
+    fn parse(text: &str) -> Option<Self> {
+        let SentClient { client, connection, resume } = serde_json::from_str(text).ok()?;
+        CLIENT_LENGTH.contains(&client.len()).then(|| Self {
+            name: client.into(),
+            connection,
+            resume: positions(resume),
+        })
+    }
 }
 
 /// What a client gets back: `{body, headers, statusCode}`, in this order; our own client also the channels it is
@@ -335,6 +377,34 @@ mod tests {
         for headers in ["null", "\"x\""] {
             let event = format!(r#"["get",{{"url":"/","headers":{headers}}}]"#);
             assert!(Envelope::parse(&event).unwrap().headers.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_payload_is_ours_and_the_applications() {
+        let parse = |text: &str| {
+            let ConnectPayload { client, auth } = ConnectPayload::parse(text);
+            let auth = auth.map(|auth| String::from_utf8(auth.to_vec()).unwrap());
+            (client.map(|client| (client.name.to_string(), client.connection, client.resume)), auth)
+        };
+        let position = Position { epoch: "k3x9ab2c".into(), offset: 7 };
+        assert_eq!(
+            parse(
+                r#"{"n": 1e400, "catamaran": {"client":"0123456789abcdef","connection":3,"resume":{"a":["k3x9ab2c",7]}}}"#
+            ),
+            (
+                Some(("0123456789abcdef".into(), 3, Resume::from([("a".into(), position)]))),
+                Some(r#"{"n":1e400}"#.into())
+            )
+        );
+        let old = (Some(("0123456789abcdef".into(), 0, Resume::new())), None);
+        assert_eq!(parse(r#"{"catamaran":{"client":"0123456789abcdef"}}"#), old);
+        assert_eq!(parse("{}"), (None, None));
+        for theirs in ["[1]", "\"token\"", "{broken"] {
+            assert_eq!(parse(theirs), (None, Some(theirs.into())));
+        }
+        for no_client in ["5", r#"{"client":"short"}"#, r#"{"client":"0123456789abcdef","connection":-1}"#] {
+            assert_eq!(parse(&format!(r#"{{"catamaran":{no_client},"a":1}}"#)), (None, Some(r#"{"a":1}"#.into())));
         }
     }
 

@@ -1,26 +1,25 @@
-//! The socket side, in the order a packet travels: dispatch → envelope → virtual request → router → ack.
+//! The socket side, in the order a packet travels: connect → dispatch → envelope → virtual request → router → ack.
 //!
 //! Nothing outside this module and `hub/` names socketioxide, but for `App`, which hands it out.
 
 mod ack;
+mod connect;
 mod cookies;
 mod dispatch;
 mod envelope;
 mod request;
 mod request_socket;
 
-use std::{convert::Infallible, sync::Arc};
+use std::sync::Arc;
 
 use axum::http::Method;
+use connect::Entrance;
+pub(crate) use connect::Hooks;
+use dispatch::Connection;
 pub(crate) use dispatch::Dispatcher;
-use dispatch::{Connection, Dispatch};
 pub use request_socket::RequestSocket;
-use socketioxide::{
-    SocketIo,
-    adapter::LocalAdapter,
-    handler::{ConnectHandler, FromConnectParts, Value},
-    socket::Socket,
-};
+use socketioxide::SocketIo;
+use tokio::time::Instant;
 
 /// The events that are requests; every other event is the application's, or ignored.
 const VERBS: [(&str, Method); 7] = [
@@ -33,35 +32,23 @@ const VERBS: [(&str, Method); 7] = [
     ("options", Method::OPTIONS),
 ];
 
-/// Answers the requests of every socket of the namespace `/`.
+/// Lets sockets into the namespace `/`, and answers their requests.
 pub(crate) fn attach(io: &SocketIo, dispatcher: Arc<Dispatcher>) {
-    // A connect handler runs after the client has been told that it is connected, so a request sent at once would meet
-    // no handler and get no ack. A middleware runs before.
-    let listen = move |Arriving { socket, client }: Arriving| {
-        let connection = Arc::new(Connection::new(dispatcher.clone(), &socket, client));
-        for (verb, method) in VERBS {
-            socket.on(verb, Dispatch { method, connection: connection.clone() });
-        }
-        socket.on_disconnect(move || {
-            connection.close();
-            std::future::ready(())
-        });
-        std::future::ready(Ok::<(), Infallible>(()))
-    };
-    io.ns("/", (async || {}).with(listen));
+    io.ns("/", Entrance(dispatcher));
 }
 
-/// A socket that is about to connect, and what our own client calls itself.
-struct Arriving {
-    socket: Arc<Socket>,
-    client: Option<Arc<str>>,
-}
+/// The sockets of a server that is about to close; afterwards socketioxide tells nobody that they are gone.
+pub(crate) struct Leaving(Vec<Arc<Connection>>);
 
-impl FromConnectParts<LocalAdapter> for Arriving {
-    type Error = Infallible;
+impl Leaving {
+    pub(crate) fn of(io: &SocketIo) -> Self {
+        let sockets = io.of("/").map(|namespace| namespace.sockets()).unwrap_or_default();
+        Self(sockets.iter().filter_map(|socket| connect::connection(socket)).collect())
+    }
 
-    fn from_connect_parts(socket: &Arc<Socket>, payload: &Option<Value>) -> Result<Self, Infallible> {
-        let client = payload.as_ref().and_then(Value::as_str).and_then(|payload| envelope::client_of(payload));
-        Ok(Self { socket: socket.clone(), client })
+    /// Ends those sockets, and waits until the application has handled that.
+    pub(crate) async fn finish(self, dispatcher: &Dispatcher, deadline: Instant) {
+        self.0.iter().for_each(|connection| connection.close());
+        dispatcher.hooks.finish(deadline).await;
     }
 }

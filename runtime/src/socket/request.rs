@@ -35,23 +35,42 @@ pub(crate) fn virtual_request(
     let envelope = Envelope::parse(text)?;
     let in_query = matches!(*method, Method::GET | Method::HEAD);
 
+    let uri = uri(&envelope.url, envelope.data.filter(|_| in_query))?;
+    let body = envelope.data.filter(|_| !in_query).map(|data| packet.slice_ref(data.get().as_bytes()));
+    let mut request = request(method, uri, handshake, lasting, cookie, body);
+    add_headers(request.headers_mut(), &envelope.headers)?;
+    Ok((request, envelope.resume))
+}
+
+/// The handshake itself as a request that the router sees, with this JSON as its body.
+pub(crate) fn handshake_request(handshake: &Parts, cookie: Option<HeaderValue>, body: Option<Bytes>) -> Request {
+    let lasting = lasting_headers(&handshake.headers);
+    request(&Method::GET, handshake.uri.clone(), handshake, &lasting, cookie, body)
+}
+
+fn request(
+    method: &Method,
+    uri: Uri,
+    handshake: &Parts,
+    lasting: &HeaderMap,
+    cookie: Option<HeaderValue>,
+    body: Option<Bytes>,
+) -> Request {
     let mut request = Request::new(Body::empty());
     *request.method_mut() = method.clone();
-    *request.uri_mut() = uri(&envelope.url, envelope.data.filter(|_| in_query))?;
+    *request.uri_mut() = uri;
     *request.headers_mut() = lasting.clone();
     request.headers_mut().extend(cookie.map(|cookie| (header::COOKIE, cookie)));
-    if let Some(data) = envelope.data.filter(|_| !in_query) {
-        let body = packet.slice_ref(data.get().as_bytes());
+    if let Some(body) = body {
         let headers = request.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         *request.body_mut() = Body::from(body);
     }
-    add_headers(request.headers_mut(), &envelope.headers)?;
     if let Some(peer) = handshake.extensions.get::<ConnectInfo<SocketAddr>>() {
         request.extensions_mut().insert(*peer);
     }
-    Ok((request, envelope.resume))
+    request
 }
 
 /// What a browser's URL parser would percent-encode before it sends a path and query over HTTP.

@@ -28,8 +28,8 @@ pub struct RequestSocket {
 #[derive(Clone)]
 enum Handshake {
     Of(Arc<Socket>),
-    /// A test's, which no network brought.
-    Made(Arc<Parts>),
+    /// Of a socket that is gone, or a test's.
+    Kept(Arc<Parts>),
 }
 
 impl RequestSocket {
@@ -37,9 +37,10 @@ impl RequestSocket {
         Self { peer, hub, subscriptions, handshake: Handshake::Of(socket) }
     }
 
-    pub(crate) fn of_test(peer: Peer, hub: Hub, handshake: Parts) -> Self {
+    /// Outside any request: of a socket that is gone, or a test's.
+    pub(crate) fn of_handshake(handshake: Arc<Parts>, peer: Peer, hub: Hub) -> Self {
         let subscriptions = Arc::new(Subscriptions::at_once());
-        Self { peer, hub, subscriptions, handshake: Handshake::Made(Arc::new(handshake)) }
+        Self { peer, hub, subscriptions, handshake: Handshake::Kept(handshake) }
     }
 
     /// The id of the socket, new at each connect. It is no secret and no proof of anything.
@@ -51,7 +52,7 @@ impl RequestSocket {
     pub fn handshake(&self) -> &Parts {
         match &self.handshake {
             Handshake::Of(socket) => socket.req_parts(),
-            Handshake::Made(parts) => parts,
+            Handshake::Kept(parts) => parts,
         }
     }
 

@@ -6,7 +6,7 @@ use std::{
     sync::{LazyLock, Mutex, PoisonError},
 };
 
-use axum::Json;
+use axum::{Json, http::StatusCode};
 use catamaran::{Channel, Hub, RequestSocket, prelude::*};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
@@ -165,10 +165,30 @@ mod storm {
     }
 }
 
+/// What a page says when connecting.
+#[derive(Deserialize)]
+struct Auth {
+    /// To be subscribed to this log by the server.
+    log: Option<u64>,
+    /// To be refused with this status.
+    refuse: Option<u16>,
+}
+
+async fn connected(ctx: Ctx<Socket>, auth: Option<Json<Auth>>) -> catamaran::Result {
+    let Some(Json(auth)) = auth else { return Ok(()) };
+    if let Some(id) = auth.log {
+        ctx.subscribe(&Log { id }).await?;
+    }
+    match auth.refuse {
+        Some(status) => Err(catamaran::Error::new(StatusCode::from_u16(status)?, "as you wish")),
+        None => Ok(()),
+    }
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     println!("listening on http://{}", listener.local_addr()?);
-    App::new(()).mount(routes![log, storm]).serve_on(listener).await?;
+    App::new(()).mount(routes![log, storm]).on_connect(connected).serve_on(listener).await?;
     Ok(())
 }

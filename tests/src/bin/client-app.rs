@@ -8,7 +8,7 @@ use std::{collections::HashSet, error::Error, sync::Arc};
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::State,
+    extract::{Query, State},
     http::{HeaderMap, Method, StatusCode, Uri, header},
     response::{IntoResponse, Redirect},
     routing::any,
@@ -237,6 +237,34 @@ async fn echo(method: Method, uri: Uri, headers: HeaderMap, body: String) -> Jso
     )
 }
 
+/// What a client may ask for when connecting, in its query or its payload.
+#[derive(Deserialize, Default)]
+struct Wish {
+    /// To be refused with this status.
+    refuse: Option<u16>,
+    /// To have its end printed, under this name.
+    name: Option<String>,
+}
+
+impl Wish {
+    fn of(query: Query<Self>, auth: Option<Json<Self>>) -> Self {
+        auth.map_or(query.0, |Json(wish)| wish)
+    }
+}
+
+async fn connected(query: Query<Wish>, auth: Option<Json<Wish>>) -> catamaran::Result {
+    match Wish::of(query, auth).refuse {
+        Some(status) => Err(catamaran::Error::new(StatusCode::from_u16(status)?, "as you wish")),
+        None => Ok(()),
+    }
+}
+
+async fn disconnected(query: Query<Wish>, auth: Option<Json<Wish>>) {
+    if let Some(name) = Wish::of(query, auth).name {
+        println!("{name} is gone");
+    }
+}
+
 fn transport(name: &str) -> Result<TransportType, String> {
     match name {
         "websocket" => Ok(TransportType::Websocket),
@@ -250,6 +278,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let transports: Vec<_> = std::env::args().skip(1).map(|name| transport(&name)).collect::<Result<_, _>>()?;
     let app = App::new(Gates(Arc::default()))
         .mount(routes![answers, users, mirror, session, gates, me])
+        .on_connect(connected)
+        .on_disconnect(disconnected)
         .merge(Router::new().route("/echo", any(echo)));
     let app = if transports.is_empty() { app } else { app.transports(transports) };
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;

@@ -1,7 +1,7 @@
-//! A server that tests end by signals: `drain-app DEADLINE_MS [health] [polling] [FILE]`.
+//! A server that tests end by signals: `drain-app DEADLINE_MS [health] [polling] [leaving] [FILE]`.
 //!
-//! It prints `listening on ..`, and `began` for each request that waits at the gate, which a line on its standard input
-//! opens. Its effects are lines in the file, so that they outlive it.
+//! It prints `listening on ..`, `began` for each request that waits at the gate, which a line on its standard input
+//! opens, and with `leaving` also `left` for each socket that goes. Its effects are lines in the file, so that they outlive it.
 
 use std::{error::Error, io::Write, path::PathBuf, sync::Arc, time::Duration};
 
@@ -45,11 +45,13 @@ async fn effect(State(server): State<Server>, Json(effect): Json<Effect>) -> cat
     Ok(StatusCode::CREATED)
 }
 
-#[tokio::main]
+/// On one thread, which takes up requests in the order of their arrival.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let deadline = args.next().ok_or("the first argument is the deadline in milliseconds")?.parse()?;
-    let (options, files): (Vec<String>, Vec<String>) = args.partition(|arg| arg == "health" || arg == "polling");
+    let (options, files): (Vec<String>, Vec<String>) =
+        args.partition(|arg| ["health", "polling", "leaving"].contains(&&**arg));
     let effects = files.first().map(PathBuf::from).unwrap_or_default();
 
     let gate = Arc::new(watch::Sender::new(false));
@@ -61,6 +63,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for option in options {
         app = match &*option {
             "health" => app.health(),
+            "leaving" => app.on_disconnect(async || println!("left")),
             _ => app.transports([TransportType::Websocket, TransportType::Polling]),
         };
     }

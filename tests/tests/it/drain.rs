@@ -7,7 +7,7 @@ use hyper::{Request, Response, body::Incoming, client::conn::http1::SendRequest}
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines},
     net::TcpStream,
     process::{Child, ChildStdout, Command},
 };
@@ -36,7 +36,10 @@ impl Process {
         let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         let line = within("the server", lines.next_line()).await.expect("text").expect("a line");
         let address = line.strip_prefix("listening on http://").and_then(|address| address.parse().ok());
-        Self { child, lines, address: address.expect("an address") }
+        let address = address.expect("an address");
+        // A server that answers listens to signals, too.
+        assert_eq!(http(address, &get("/hello")).await.status, 200);
+        Self { child, lines, address }
     }
 
     async fn signal(&self, name: &str) {
@@ -47,8 +50,12 @@ impl Process {
 
     /// Waits until one more request waits at the gate.
     async fn began(&mut self) {
-        let line = within("a request at the gate", self.lines.next_line()).await.expect("text");
-        assert_eq!(line.as_deref(), Some("began"));
+        self.says("began").await;
+    }
+
+    async fn says(&mut self, word: &str) {
+        let line = within(word, self.lines.next_line()).await.expect("text");
+        assert_eq!(line.as_deref(), Some(word));
     }
 
     async fn open_gate(&mut self) {
@@ -162,6 +169,7 @@ async fn an_answer_that_has_no_end_is_cut_at_the_deadline() {
     let mut stream = TcpStream::connect(process.address).await.expect("the server accepts");
     let head = "POST /effects HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n";
     stream.write_all(head.as_bytes()).await.expect("an open connection");
+    assert_eq!(http(process.address, &get("/hello")).await.status, 200);
     process.signal("TERM").await;
     process.end().await;
 }
@@ -199,10 +207,14 @@ async fn a_long_poll_does_not_hold_the_end_up() {
     while !brought.contains("40{") || !brought.contains('2') {
         brought.push_str(&http(process.address, &get(&*url)).await.json().to_string());
     }
-    let address = process.address;
-    let poll = tokio::spawn(async move { http(address, &get(url)).await });
+    let mut poll = TcpStream::connect(process.address).await.expect("the server accepts");
+    poll.write_all(format!("GET {url} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await.expect("an open connection");
+    // When this is answered, the poll has arrived.
+    assert_eq!(http(process.address, &get("/hello")).await.status, 200);
     process.signal("TERM").await;
-    assert_eq!(poll.await.expect("no panic").json(), "1");
+    let mut answer = String::new();
+    within("the end of the poll", poll.read_to_string(&mut answer)).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\n1"), "{answer}");
     process.end().await;
 }
 
@@ -237,6 +249,26 @@ async fn our_clients_are_told_to_leave_one_after_the_other_and_waited_for() {
 }
 
 #[tokio::test]
+async fn sockets_come_and_go_as_ever_until_the_end() {
+    let mut process = Process::start(&[NEVER, "leaving"]).await;
+    let mut client = process.client().await;
+    // A connection that has not entered the namespace yet.
+    let mut late = Client::open(process.address, "/socket.io", Eio::V4, &[]).await;
+    client.start(&get("/gate")).await;
+    process.began().await;
+    process.signal("TERM").await;
+    process.refusal().await;
+    late.enter().await;
+    assert!(is_refusal(&late.ask(&get("/hello")).await));
+    process.open_gate().await;
+    for mut client in [client, late] {
+        assert_eq!(client.next().await, Packet::Closed);
+        process.says("left").await;
+    }
+    process.end().await;
+}
+
+#[tokio::test]
 async fn a_server_that_says_it_is_not_ready_answers_for_a_while() {
     let process = Process::start(&["4000", "health"]).await;
     let mut idle = KeptAlive::to(&process).await;
@@ -249,6 +281,7 @@ async fn a_server_that_says_it_is_not_ready_answers_for_a_while() {
     assert_eq!(http(process.address, &get("/health/live")).await.status, 200);
     let mut client = process.client().await;
     assert_eq!(client.ask(&get("/hello")).await.status, 200);
+    client.start(&get("/gate")).await;
     assert!(is_refusal(&process.refusal().await));
     process.end().await;
 }

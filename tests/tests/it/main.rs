@@ -2,6 +2,7 @@
 
 mod app;
 mod channels;
+mod connect;
 #[cfg(unix)]
 mod drain;
 mod health;

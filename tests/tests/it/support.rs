@@ -280,14 +280,27 @@ impl Client {
 
     /// Opens the connection alone, without a namespace.
     pub(crate) async fn open(address: SocketAddr, path: &str, eio: Eio, headers: &[(&str, &str)]) -> Self {
+        Self::open_with_query(address, path, "", eio, headers).await
+    }
+
+    /// As [`open`](Self::open), with more in the query: `a=1&b=2`.
+    pub(crate) async fn open_with_query(
+        address: SocketAddr,
+        path: &str,
+        query: &str,
+        eio: Eio,
+        headers: &[(&str, &str)],
+    ) -> Self {
         let version = if eio == Eio::V3 { 3 } else { 4 };
-        let url = format!("ws://{address}{path}/?EIO={version}&transport=websocket");
+        let more = if query.is_empty() { String::new() } else { format!("&{query}") };
+        let url = format!("ws://{address}{path}/?EIO={version}&transport=websocket{more}");
         let mut request = url.into_client_request().expect("a url");
         for (name, value) in headers {
             let name: hyper::header::HeaderName = name.parse().expect("a name");
             request.headers_mut().append(name, value.parse().expect("a value"));
         }
         let stream = within("the connection", TcpStream::connect(address)).await.expect("the server accepts");
+        stream.set_nodelay(true).expect("a connection that is there");
         let (stream, _) = within("the handshake", client_async(request, stream)).await.expect("the handshake");
         let mut client = Self { stream, eio, last_id: 0, acks: HashMap::new(), others: VecDeque::new() };
         assert!(matches!(client.receive().await, Packet::Other(open) if open.starts_with("0{")));

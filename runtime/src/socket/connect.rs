@@ -1,0 +1,201 @@
+//! From a CONNECT packet to a socket that is let in or refused, and from its end to whoever wants to hear of it.
+
+use std::{fmt::Display, pin::Pin, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::Request,
+    http::{Method, request::Parts},
+};
+use socketioxide::{
+    adapter::LocalAdapter,
+    handler::{ConnectHandler, DisconnectHandler, Value},
+    socket::{DisconnectReason, Socket},
+};
+use tokio::{
+    runtime::Handle,
+    sync::watch,
+    time::{Instant, timeout_at},
+};
+use tower_service::Service;
+
+use super::{
+    RequestSocket, VERBS,
+    ack::Answer,
+    dispatch::{Connection, Dispatch, Dispatcher, bounded},
+    envelope::{Client, ConnectPayload},
+    request::handshake_request,
+};
+use crate::{
+    Error,
+    hub::{Peer, Resume, Subscriptions},
+};
+
+/// What an application does when sockets come and go: its handlers, inside its layers.
+#[derive(Debug, Default)]
+pub(crate) struct Hooks {
+    pub(crate) connect: Option<Router>,
+    pub(crate) disconnect: Option<Router>,
+    /// Each `disconnect` under way holds a receiver.
+    running: watch::Sender<()>,
+}
+
+impl Hooks {
+    pub(crate) fn new(connect: Option<Router>, disconnect: Option<Router>) -> Self {
+        Self { connect, disconnect, running: watch::Sender::default() }
+    }
+
+    /// Waits for the `disconnect`s that are under way.
+    pub(crate) async fn finish(&self, deadline: Instant) {
+        if timeout_at(deadline, self.running.closed()).await.is_err() {
+            tracing::warn!("the server stops before all disconnects have been handled");
+        }
+    }
+}
+
+/// Where sockets are let in.
+#[derive(Clone)]
+pub(crate) struct Entrance(pub(crate) Arc<Dispatcher>);
+
+/// Tells this handler from the closures that socketioxide implements the trait for.
+pub(crate) enum ViaEntrance {}
+
+impl ConnectHandler<LocalAdapter, ViaEntrance> for Entrance {
+    /// Runs before the client is told that it is connected, which a handler does not: a request sent at once would meet
+    /// no handler and get no ack.
+    fn call_middleware<'a>(
+        &'a self,
+        socket: Arc<Socket>,
+        payload: &'a Option<Value>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Box<dyn Display + Send>>> + Send + 'a>> {
+        let payload = payload.as_ref().and_then(Value::as_str).map(|text| ConnectPayload::parse(text));
+        Box::pin(async move {
+            let admitted = admit(&self.0, &socket, payload.unwrap_or_default()).await;
+            admitted.map_err(|refusal| -> Box<dyn Display + Send> { Box::new(refusal.refusal()) })
+        })
+    }
+
+    fn call(&self, socket: Arc<Socket>, _: Option<Value>) {
+        let Some(connection) = connection(&socket) else { return };
+        if !connection.enter() {
+            // A newer connection of its client took its place before it could be told to go.
+            let _ = socket.disconnect();
+        }
+    }
+}
+
+/// The requests of a socket that was let in.
+pub(crate) fn connection(socket: &Socket) -> Option<Arc<Connection>> {
+    socket.extensions.get()
+}
+
+/// Lets a socket in, or gives the answer that refuses it.
+async fn admit(dispatcher: &Arc<Dispatcher>, socket: &Arc<Socket>, payload: ConnectPayload) -> Result<(), Answer> {
+    let ConnectPayload { client, auth } = payload;
+    let (name, number, resume) = match client {
+        Some(Client { name, connection, resume }) => (Some(name), connection, resume),
+        None => (None, 0, Resume::new()),
+    };
+    let peer = Peer::of_socket(socket, name, number);
+    let streams = dispatcher.hub.streams();
+    // A proxy may deliver it when the client has long been on its next connection.
+    if streams.has_newer(&peer) {
+        return Err(Answer::whole(Error::superseded()).await);
+    }
+    let connection = Arc::new(Connection::new(dispatcher.clone(), socket, peer.clone()));
+    if let Some(hook) = &dispatcher.hooks.connect {
+        let answer = ask(hook, &connection, socket, &peer, resume, auth.clone()).await;
+        if !answer.succeeded() {
+            return Err(answer);
+        }
+    }
+    if dispatcher.hooks.disconnect.is_some() {
+        connection.remember(Visit { handshake: Arc::new(socket.req_parts().clone()), auth });
+    }
+    for (verb, method) in VERBS {
+        socket.on(verb, Dispatch { method, connection: connection.clone() });
+    }
+    socket.on_disconnect(Exit(connection.clone()));
+    socket.extensions.insert(connection.clone());
+    if !streams.connect(&peer) {
+        connection.close();
+        return Err(Answer::whole(Error::superseded()).await);
+    }
+    Ok(())
+}
+
+/// Asks the hook whether to let a socket in.
+async fn ask(
+    hook: &Router,
+    connection: &Connection,
+    socket: &Arc<Socket>,
+    peer: &Peer,
+    resume: Resume,
+    auth: Option<Bytes>,
+) -> Answer {
+    let dispatcher = connection.dispatcher();
+    let subscriptions = Arc::new(Subscriptions::default());
+    subscriptions.resume(resume);
+    let mut request = handshake_request(socket.req_parts(), connection.cookies().header(), auth);
+    let (peer, hub) = (peer.clone(), dispatcher.hub.clone());
+    let request_socket = RequestSocket::of_request(socket.clone(), peer, hub, subscriptions.clone());
+    request.extensions_mut().insert(request_socket);
+    let answer = run(hook.clone(), request, dispatcher.timeout).await;
+    connection.cookies().keep(answer.headers());
+    connection.subscribed(subscriptions);
+    answer
+}
+
+/// Calls a hook, and waits for the whole of its answer.
+async fn run(mut hook: Router, request: Request, limit: Duration) -> Answer {
+    bounded(limit, async {
+        let response = match hook.call(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        };
+        Answer::collect(response, &Method::GET).await
+    })
+    .await
+}
+
+/// The end of a socket.
+struct Exit(Arc<Connection>);
+
+/// Tells this handler from the closures that socketioxide implements the trait for.
+enum ViaExit {}
+
+impl DisconnectHandler<LocalAdapter, ViaExit> for Exit {
+    /// Here and now, where socketioxide's own handlers start a task: the next packet may connect the same socket anew.
+    fn call_with_defer(&self, socket: Arc<Socket>, _: DisconnectReason, defer: fn(Arc<Socket>)) {
+        self.0.close();
+        defer(socket);
+    }
+}
+
+/// What is kept of a socket for the hook that hears of its end.
+#[derive(Debug)]
+pub(crate) struct Visit {
+    handshake: Arc<Parts>,
+    auth: Option<Bytes>,
+}
+
+impl Visit {
+    /// Calls the hook, in a task of its own: the socket's requests are cancelled with it, this is not.
+    pub(crate) fn end(self, dispatcher: &Arc<Dispatcher>, connection: &Connection, peer: &Peer) {
+        // Without a runtime the process is at its end.
+        let (Some(hook), Ok(runtime)) = (dispatcher.hooks.disconnect.clone(), Handle::try_current()) else { return };
+        let mut request = handshake_request(&self.handshake, connection.cookies().header(), self.auth);
+        let socket = RequestSocket::of_handshake(self.handshake, peer.clone(), dispatcher.hub.clone());
+        request.extensions_mut().insert(socket);
+        let limit = dispatcher.timeout;
+        let running = dispatcher.hooks.running.subscribe();
+        runtime.spawn(async move {
+            let answer = run(hook, request, limit).await;
+            if !answer.succeeded() {
+                tracing::error!(answer = answer.refusal(), "a disconnect was not handled");
+            }
+            drop(running);
+        });
+    }
+}
