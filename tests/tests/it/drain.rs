@@ -8,7 +8,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     process::{Child, ChildStdout, Command},
 };
 
@@ -140,8 +140,15 @@ async fn what_began_is_answered_and_the_rest_is_refused_over_both_transports() {
     assert_eq!([&refused.headers()["x-catamaran-not-run"], &refused.headers()["connection"]], ["1", "close"]);
     let handshake = http(process.address, &get("/socket.io/?EIO=4&transport=websocket")).await;
     assert!(is_refusal(&handshake), "{handshake:?}");
-    let large = http(process.address, &post("/effects", format!("{:?}", "x".repeat(900_000)))).await;
-    assert!(is_refusal(&large), "{large:?}");
+    // A client that sends all of its body, more than lies in buffers, before it reads.
+    let large = TcpSocket::new_v4().expect("a socket");
+    large.set_send_buffer_size(16 * 1024).expect("a small buffer");
+    let mut large = large.connect(process.address).await.expect("the server accepts");
+    let request = format!("POST /effects HTTP/1.1\r\nhost: a\r\ncontent-length: 900000\r\n\r\n{}", "x".repeat(900_000));
+    large.write_all(request.as_bytes()).await.expect("a server that reads");
+    let mut refused = String::new();
+    within("the refusal", large.read_to_string(&mut refused)).await.expect("an answer");
+    assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("x-catamaran-not-run: 1"), "{refused}");
 
     process.open_gate().await;
     for answer in [over_http.await.expect("no panic"), client.ack(over_socket).await] {
@@ -192,21 +199,44 @@ async fn a_second_signal_or_an_interrupt_stops_at_once() {
     }
 }
 
-#[tokio::test]
-async fn a_long_poll_does_not_hold_the_end_up() {
-    let process = Process::start(&[NEVER, "polling"]).await;
+/// The URL of a socket that is connected by long-polling.
+async fn polling(process: &Process) -> String {
     let url = "/socket.io/?EIO=4&transport=polling";
     let open = http(process.address, &get(url)).await.json();
     let open: Value = serde_json::from_str(&open.as_str().expect("text")[1..]).expect("a handshake");
     let url = format!("{url}&sid={}", open["sid"].as_str().expect("an id"));
-    let connect = Request::post(&*url).header("host", "localhost").body(HttpBody::from("40")).expect("a request");
-    let mut connection = KeptAlive::to(&process).await;
-    within("the connect", connection.0.send_request(connect)).await.expect("an answer");
+    assert_eq!(http(process.address, &post(&*url, "40")).await.status, 200);
     // The first polls bring the connect's answer, and a ping.
     let mut brought = String::new();
     while !brought.contains("40{") || !brought.contains('2') {
         brought.push_str(&http(process.address, &get(&*url)).await.json().to_string());
     }
+    url
+}
+
+#[tokio::test]
+async fn an_answer_still_reaches_a_client_that_polls() {
+    let mut process = Process::start(&[NEVER, "polling"]).await;
+    let url = polling(&process).await;
+    assert_eq!(http(process.address, &post(&*url, r#"420["get",{"url":"/gate"}]"#)).await.status, 200);
+    process.began().await;
+    process.signal("TERM").await;
+    process.refusal().await;
+    let mut poll = TcpStream::connect(process.address).await.expect("the server accepts");
+    poll.write_all(format!("GET {url} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await.expect("an open connection");
+    // When this is answered, the poll has arrived.
+    process.refusal().await;
+    process.open_gate().await;
+    let mut answer = String::new();
+    within("the end of the poll", poll.read_to_string(&mut answer)).await.expect("an answer");
+    assert!(answer.contains(r#"430[{"body":"passed""#), "{answer}");
+    process.end().await;
+}
+
+#[tokio::test]
+async fn a_long_poll_does_not_hold_the_end_up() {
+    let process = Process::start(&[NEVER, "polling"]).await;
+    let url = polling(&process).await;
     let mut poll = TcpStream::connect(process.address).await.expect("the server accepts");
     poll.write_all(format!("GET {url} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await.expect("an open connection");
     // When this is answered, the poll has arrived.
