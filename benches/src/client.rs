@@ -19,17 +19,26 @@ impl Socket<TcpStream> {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         Self::over(tcp(address).await).await
     }
+
+    /// Connects as our own client does, which says who it is.
+    pub(crate) async fn connect_as(address: SocketAddr, client: &str) -> Self {
+        Self::opened(tcp(address).await, &format!(r#"40{{"catamaran":{{"client":"{client}"}}}}"#)).await
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     pub(crate) async fn over(stream: S) -> Self {
+        Self::opened(stream, "40").await
+    }
+
+    async fn opened(stream: S, connect: &str) -> Self {
         // Thousands of clients share this process, and the usual buffers take 256 KiB each.
         let config = WebSocketConfig::default().read_buffer_size(4096).write_buffer_size(4096);
         let url = "ws://localhost/socket.io/?EIO=4&transport=websocket";
         let (stream, _) = client_async_with_config(url, stream, Some(config)).await.expect("a websocket");
         let mut socket = Self { stream, next_id: 0 };
         assert!(socket.next().await.starts_with('0'), "the engine opens");
-        socket.stream.send("40".into()).await.expect("a packet is sent");
+        socket.stream.send(connect.into()).await.expect("a packet is sent");
         assert!(socket.next().await.starts_with("40"), "the namespace opens");
         socket
     }
@@ -47,6 +56,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             let own = packet.strip_prefix("43").and_then(|rest| rest.strip_prefix(&id.to_string()));
             assert_eq!(own, Some(ack), "the ack of {event}, whole: {packet}");
         }
+    }
+
+    /// Sends an event, and returns its ack, which comes before anything else.
+    pub(crate) async fn request(&mut self, event: &str) -> String {
+        self.stream.send(format!("420{event}").into()).await.expect("a packet is sent");
+        let packet = self.next().await;
+        packet.strip_prefix("430").expect("an ack").to_owned()
     }
 
     /// The next packet that is no ping.

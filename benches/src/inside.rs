@@ -31,7 +31,7 @@ pub(crate) fn run(plan: Plan) {
 async fn measure(plan: Plan) {
     let router = catamaran::app().into_router().expect("an application without mistakes");
     let mut ours = connect(router.clone()).await;
-    let mut twin = connect(by_hand::sockets()).await;
+    let mut twin = connect(by_hand::sockets().0).await;
     let (event, ack) = echo("post", 65);
     let (constant, _) = echo("constant", 65);
     let note = Note::of(65).json();
@@ -61,7 +61,7 @@ async fn measure(plan: Plan) {
 }
 
 /// A socket over a connection in memory.
-async fn connect(router: Router) -> Socket<DuplexStream> {
+pub(crate) async fn connect(router: Router) -> Socket<DuplexStream> {
     let (client, server) = tokio::io::duplex(64 * 1024);
     let service = service_fn(move |request: Request<Incoming>| router.clone().call(request.map(Body::new)));
     tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(server), service).with_upgrades());
@@ -76,8 +76,8 @@ async fn oneshot(router: &Router, note: &str) {
     assert_eq!(body, note);
 }
 
-/// This thread's CPU time per request.
-async fn nanoseconds(plan: Plan, requests: u64, mut ask: impl AsyncFnMut()) -> f64 {
+/// This thread's CPU time per request, of which each call makes so many.
+pub(crate) async fn nanoseconds(plan: Plan, requests: u64, mut ask: impl AsyncFnMut()) -> f64 {
     let (mut asked, before) = (0, own_cpu());
     let mut used = Duration::ZERO;
     while used < plan.time {

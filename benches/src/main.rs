@@ -8,6 +8,8 @@ mod fanout;
 mod http;
 mod idle;
 mod inside;
+mod publish;
+mod returning;
 mod rounds;
 mod serve;
 mod server;
@@ -19,7 +21,7 @@ use std::time::Duration;
 use rounds::Plan;
 use tokio::runtime::Runtime;
 
-const BENCHES: [&str; 6] = ["socket", "http", "inside", "idle", "fanout", "start"];
+const BENCHES: [&str; 8] = ["socket", "http", "inside", "publish", "idle", "fanout", "returning", "start"];
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -51,8 +53,10 @@ fn main() {
             "socket" => runtime.block_on(socket::run(plan)),
             "http" => runtime.block_on(http::run(plan)),
             "inside" => inside::run(plan),
+            "publish" => publish::run(plan),
             "idle" => runtime.block_on(idle::run(plan)),
             "fanout" => runtime.block_on(fanout::run(plan)),
+            "returning" => runtime.block_on(returning::run(plan)),
             _ => runtime.block_on(start::run(plan)),
         }
     }

@@ -31,7 +31,7 @@ const ENVELOPE_BYTES: usize = 64 * 1024;
 /// The packets that the send buffer of one socket holds; tokio allocates it as it fills.
 const SEND_BUFFER: usize = 1024;
 /// How long a connection may take to ask for a namespace, beside the time of `on_connect`.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
+const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 /// The attachments that a packet may announce, as in the reference implementation.
 const MAX_ATTACHMENTS: usize = 10;
 
@@ -61,6 +61,7 @@ pub struct App<S: 'static> {
     on_disconnect: Option<Router>,
     socketios: Vec<Setup>,
     settings: Settings,
+    hub: Hub,
 }
 
 /// What is done to the router that both transports share.
@@ -114,8 +115,36 @@ impl<S: Send + Sync + 'static> App<S> {
     /// An application with this state, which its actions take with axum's `State`.
     pub fn new(state: S) -> Self {
         let settings = Settings::default();
-        let (tables, changes, socketios) = Default::default();
-        Self { state, tables, changes, on_connect: None, on_disconnect: None, socketios, settings }
+        let (tables, changes, socketios, hub) = Default::default();
+        Self { state, tables, changes, on_connect: None, on_disconnect: None, socketios, settings, hub }
+    }
+
+    /// The channels of the application, for tasks that publish without a request.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// use catamaran::{Untyped, UntypedEvent, prelude::*};
+    /// # #[action(get "/hello")]
+    /// # async fn hello() -> &'static str { "hello" }
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> catamaran::Result {
+    /// let app = App::new(()).mount(routes![hello]);
+    /// let (hub, clock) = (app.hub(), Untyped::new("clock"));
+    /// tokio::spawn(async move {
+    ///     let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    ///     while let Ok(tick) = UntypedEvent::new("tick", &()) {
+    ///         seconds.tick().await;
+    ///         let _ = hub.publish(&clock, tick).await;
+    ///     }
+    /// });
+    /// app.serve("127.0.0.1:1337").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn hub(&self) -> Hub {
+        self.hub.clone()
     }
 
     /// Adds controllers: `mount(routes![hello, chat])`.
@@ -409,7 +438,7 @@ impl<S: Send + Sync + 'static> App<S> {
 
     fn build(self) -> Result<Built, ServeError> {
         let routes: Vec<Route> = self.routes().copied().collect();
-        let Self { state, tables, changes, on_connect, on_disconnect, socketios, settings } = self;
+        let Self { state, tables, changes, on_connect, on_disconnect, socketios, settings, hub } = self;
         settings.check()?;
         let path = settings.path.trim_end_matches('/').to_owned();
         let sockets = format!("{path}/");
@@ -425,7 +454,7 @@ impl<S: Send + Sync + 'static> App<S> {
         let controllers = tables.iter().flat_map(|table| table.controllers);
         let ours =
             controllers.fold(Router::new(), |router, controller| router.merge(controller.mount(&state, endpoints)));
-        let (hub, drain) = (Hub::default(), Drain::default());
+        let drain = Drain::default();
         // One layer of two, since each call of `layer` boxes every request once more.
         let outermost = |drain| (Finish { hub: hub.clone(), drain }, DefaultBodyLimit::max(settings.max_request_bytes));
         let [on_connect, on_disconnect] = [on_connect, on_disconnect].map(|hook| {

@@ -8,6 +8,10 @@ mod ctx;
 mod endpoint;
 mod error;
 mod finish;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+#[allow(missing_docs, unreachable_pub)]
+pub mod fuzz;
 mod hub;
 pub mod metrics;
 mod params;

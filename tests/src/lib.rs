@@ -1,6 +1,7 @@
 //! What the tests share, and the documents of this repository as doctests.
 
 pub mod elsewhere;
+pub mod pipe;
 
 #[cfg(doctest)]
 mod documents {

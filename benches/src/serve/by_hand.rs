@@ -43,7 +43,7 @@ pub(crate) fn silent_sockets() -> Router {
 }
 
 /// Sockets whose requests go through a queue to one task each, so that they are answered in order.
-pub(crate) fn sockets() -> Router {
+pub(crate) fn sockets() -> (Router, SocketIo) {
     let (layer, io) = engine().build_layer();
     let rooms = io.clone();
     // A middleware, since a connect handler runs after the client may have sent its first request.
@@ -56,7 +56,7 @@ pub(crate) fn sockets() -> Router {
         ready(Ok::<(), Infallible>(()))
     };
     io.ns("/", (async || {}).with(listen));
-    Router::new().layer(layer)
+    (Router::new().layer(layer), io)
 }
 
 /// The settings that catamaran has by default.

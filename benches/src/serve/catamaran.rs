@@ -1,7 +1,15 @@
 //! The server with catamaran.
 
-use axum::Json;
-use catamaran::{Untyped, UntypedEvent, prelude::*};
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use catamaran::{Outcome, Untyped, UntypedEvent, prelude::*};
+use serde::Serialize;
 
 use super::{Greeting, Note};
 
@@ -20,7 +28,7 @@ async fn echo(Json(note): Json<Note>) -> Json<Note> {
     Json(note)
 }
 
-fn room() -> Untyped {
+pub(crate) fn room() -> Untyped {
     Untyped::new("room")
 }
 
@@ -36,6 +44,23 @@ async fn publish(hub: Hub, Json(note): Json<Note>) -> catamaran::Result<Json<Gre
     Ok(Json(Greeting { message: "hello" }))
 }
 
-pub(crate) fn app() -> App<()> {
-    App::new(()).mount(routes![hello, number, echo, watch, publish])
+/// A channel that keeps what was published.
+#[channel("log", event = Said, history = 256)]
+pub(crate) struct Log;
+
+#[derive(Event, Serialize)]
+#[event(name = "said")]
+pub(crate) struct Said(pub(crate) Note);
+
+/// What a client reads that missed something, and is spared otherwise: a hundred lines.
+#[action(get "/lines")]
+async fn lines(ctx: Ctx<Socket>, State(lines): State<Arc<Vec<Note>>>) -> catamaran::Result<Response> {
+    Ok(match ctx.subscribe(&Log).await? {
+        Outcome::Recovered => StatusCode::NO_CONTENT.into_response(),
+        Outcome::Fresh | Outcome::Gap => Json(lines.as_ref().clone()).into_response(),
+    })
+}
+
+pub(crate) fn app() -> App<Arc<Vec<Note>>> {
+    App::new(Arc::new(vec![Note::of(100); 100])).mount(routes![hello, number, echo, watch, publish, lines])
 }

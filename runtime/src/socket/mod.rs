@@ -20,6 +20,11 @@ pub(crate) use dispatch::Dispatcher;
 pub use request_socket::RequestSocket;
 use socketioxide::SocketIo;
 use tokio::time::Instant;
+#[cfg(any(test, fuzzing))]
+pub(crate) use {
+    envelope::ConnectPayload,
+    request::{lasting_headers, virtual_request},
+};
 
 /// The events that are requests; every other event is the application's, or ignored.
 const VERBS: [(&str, Method); 7] = [

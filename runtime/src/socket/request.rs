@@ -182,7 +182,9 @@ fn add_headers(headers: &mut HeaderMap, sent: &[(Cow<'_, str>, Cow<'_, str>)]) -
     for (name, value) in sent {
         let parsed = HeaderName::try_from(&**name)
             .map_err(|_| Error::malformed(format!("{:?} is not the name of a header", shortened(name))))?;
-        let value = HeaderValue::try_from(&**value).ok().filter(|value| value.to_str().is_ok()).ok_or_else(|| {
+        // White space around a value is no part of it, over HTTP either.
+        let value = value.trim_matches([' ', '\t']);
+        let value = HeaderValue::try_from(value).ok().filter(|value| value.to_str().is_ok()).ok_or_else(|| {
             Error::malformed(format!("the header `{parsed}` has a character that no header can carry"))
         })?;
         if !is_of_handshake(&parsed) && !is_of_connection(&parsed) {

@@ -605,7 +605,7 @@ async fn generated_requests_are_answered_alike() {
     let mut client = Client::connect(&server).await;
     let mut requests = Requests(20_261_122);
     let mut statuses = BTreeMap::<u16, usize>::new();
-    for _ in 0..3000 {
+    for _ in 0..5000 {
         let ask = requests.next();
         let over_socket = comparable(client.ask(&ask).await);
         let sent = Ask { url: as_sent(&ask.url), ..ask.clone() };
