@@ -6,7 +6,7 @@ use axum::{
     Router,
     extract::{DefaultBodyLimit, Request},
     handler::Handler,
-    middleware,
+    middleware::from_fn_with_state,
     response::IntoResponse,
     routing::{Route as RouteService, any_service},
 };
@@ -16,13 +16,13 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
-    Route, ServeError, client,
+    Origins, Route, ServeError, client,
     controller::Table,
     endpoint::Endpoints,
     finish::Finish,
     hub::Hub,
     metrics, route,
-    server::{self, Drain, Limits, Server, health},
+    server::{self, COOKIE_PATH, Drain, Gate, Limits, Proxies, Server, health},
     socket::{self, Dispatcher, Hooks},
 };
 
@@ -85,6 +85,8 @@ struct Settings {
     polling: bool,
     drain: Duration,
     health: bool,
+    origins: Origins,
+    trusted_proxies: Vec<String>,
 }
 
 impl Default for Settings {
@@ -101,6 +103,8 @@ impl Default for Settings {
             polling: false,
             drain: Duration::from_secs(10),
             health: false,
+            origins: Origins::same(),
+            trusted_proxies: Vec::new(),
         }
     }
 }
@@ -372,6 +376,34 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
+    /// Whose pages may open sockets: those of the server's own origin by default; see [`Origins`].
+    ///
+    /// ```
+    /// # use catamaran::{Origins, prelude::*};
+    /// let app = App::new(()).origins(Origins::same().and("https://app.example.com"));
+    /// ```
+    #[must_use]
+    pub fn origins(mut self, origins: Origins) -> Self {
+        self.settings.origins = origins;
+        self
+    }
+
+    /// The proxies in front of the server, as addresses or networks; none by default.
+    ///
+    /// What they say counts, over both transports: `x-forwarded-for` or `forwarded` for
+    /// [`ClientAddr`](crate::ClientAddr), read from the right up to the first address that is no proxy; the host and the
+    /// scheme in them for [`origins`](Self::origins). From any other peer these headers are nothing but a claim.
+    ///
+    /// ```
+    /// # use catamaran::prelude::*;
+    /// let app = App::new(()).trusted_proxies(["127.0.0.1", "10.0.0.0/8"]);
+    /// ```
+    #[must_use]
+    pub fn trusted_proxies(mut self, proxies: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.settings.trusted_proxies = proxies.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// How long the server takes to stop at SIGTERM, 10 s by default.
     ///
     /// What is under way then is answered, if that takes no longer; what has not begun is refused with 503 and the header
@@ -424,8 +456,10 @@ impl<S: Send + Sync + 'static> App<S> {
 
     /// The application as a plain axum router, for a server of your own.
     ///
-    /// Three things are yours then. **Protections**: a peer that stops reading is only ever removed by its connection
-    /// (`TCP_USER_TIMEOUT`, or a write timeout), slow headers by a header timeout. **Layers**: what is put *around* this
+    /// Four things are yours then. **Protections**: a peer that stops reading is only ever removed by its connection
+    /// (`TCP_USER_TIMEOUT`, or a write timeout), slow headers by a header timeout. **Addresses**:
+    /// [`trusted_proxies`](Self::trusted_proxies) and [`ClientAddr`](crate::ClientAddr) need to know the peer, so serve
+    /// it with `into_make_service_with_connect_info::<SocketAddr>()`. **Layers**: what is put *around* this
     /// router guards HTTP and the Socket.IO handshake, not the requests of sockets; use
     /// [`map_router`](Self::map_router) for those. **The end**: nothing [drains](Self::drain).
     ///
@@ -442,11 +476,13 @@ impl<S: Send + Sync + 'static> App<S> {
         settings.check()?;
         let path = settings.path.trim_end_matches('/').to_owned();
         let sockets = format!("{path}/");
-        let mut reserved = vec![&*sockets, &*settings.client_path];
+        let mut reserved = vec![&*sockets, &*settings.client_path, COOKIE_PATH];
         if settings.health {
             reserved.extend([health::LIVE, health::READY]);
         }
         route::check(&routes, &reserved).map_err(ServeError::Routes)?;
+        let proxies = Proxies::parse(&settings.trusted_proxies).map_err(ServeError::Setting)?;
+        let gate = Gate { origins: settings.origins.clone(), proxies: proxies.clone() };
         metrics::describe();
 
         let state = Arc::new(state);
@@ -454,9 +490,13 @@ impl<S: Send + Sync + 'static> App<S> {
         let controllers = tables.iter().flat_map(|table| table.controllers);
         let ours =
             controllers.fold(Router::new(), |router, controller| router.merge(controller.mount(&state, endpoints)));
+        let ours = server::serve_cookie(ours, gate.clone());
         let drain = Drain::default();
         // One layer of two, since each call of `layer` boxes every request once more.
-        let outermost = |drain| (Finish { hub: hub.clone(), drain }, DefaultBodyLimit::max(settings.max_request_bytes));
+        let outermost = |drain| {
+            let finish = Finish { hub: hub.clone(), proxies: proxies.clone(), drain };
+            (finish, DefaultBodyLimit::max(settings.max_request_bytes))
+        };
         let [on_connect, on_disconnect] = [on_connect, on_disconnect].map(|hook| {
             let layers = changes.iter().filter_map(Change::layer);
             // Never refused: a socket that connects while the server drains goes on after the end of its connection, as one
@@ -483,8 +523,8 @@ impl<S: Send + Sync + 'static> App<S> {
         }
         let router = client::serve_at(router, &settings.client_path);
         let router = if settings.health { health::add_to(router, drain.clone()) } else { router };
-        let admit = middleware::from_fn_with_state(drain, server::admit);
-        let router = router.route(&sockets, any_service(engine).layer(admit));
+        let engine = any_service(engine).layer(from_fn_with_state(drain, server::admit));
+        let router = router.route(&sockets, engine.layer(from_fn_with_state(gate, server::guard)));
         Ok(Built { router, io, dispatcher })
     }
 }
@@ -527,9 +567,9 @@ impl Settings {
         } else if !self.websocket && !self.polling {
             "`transports` must name at least one"
         } else {
-            return Ok(());
+            return self.origins.check().map_err(ServeError::Setting);
         };
-        Err(ServeError::Setting(mistake))
+        Err(ServeError::Setting(mistake.into()))
     }
 
     fn engine(&self, path: &str) -> SocketIoBuilder {
@@ -573,6 +613,8 @@ mod tests {
             App::new(()).max_in_flight(1000),
             App::new(()).timeout(Duration::ZERO),
             App::new(()).transports([]),
+            App::new(()).origins(Origins::same().and("app.example.com")),
+            App::new(()).trusted_proxies(["localhost"]),
         ] {
             assert!(mistake(app).contains("must"));
         }

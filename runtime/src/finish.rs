@@ -1,5 +1,6 @@
-//! The outermost layer of the application's router, the same for both transports: the hub, the span of a request, a panic
-//! outside our actions, the body of an answer that nobody gave, and what becomes of a request when the server stops.
+//! The outermost layer of the application's router, the same for both transports: the hub, the proxies, the span of a
+//! request, a panic outside our actions, the body of an answer that nobody gave, and what becomes of a request when the
+//! server stops.
 
 use std::{
     convert::Infallible,
@@ -27,7 +28,7 @@ use tracing::{Span, field};
 use crate::{
     Error, Hub, RequestSocket,
     metrics::{self, Transport},
-    server::{Drain, InFlight, refuse},
+    server::{Drain, InFlight, Proxies, refuse},
 };
 
 /// Wraps every route and the fallback, however the application combined them.
@@ -35,13 +36,16 @@ use crate::{
 pub(crate) struct Finish {
     pub(crate) hub: Hub,
     pub(crate) drain: Drain,
+    /// Those that may say who a request is from.
+    pub(crate) proxies: Proxies,
 }
 
 impl<S> Layer<S> for Finish {
     type Service = Finishing<S>;
 
     fn layer(&self, inner: S) -> Finishing<S> {
-        Finishing { inner, hub: self.hub.clone(), drain: self.drain.clone() }
+        let Self { hub, proxies, drain } = self.clone();
+        Finishing { inner, hub, proxies, drain }
     }
 }
 
@@ -50,6 +54,7 @@ pub(crate) struct Finishing<S> {
     inner: S,
     hub: Hub,
     drain: Drain,
+    proxies: Proxies,
 }
 
 impl<S: Service<Request, Response = Response, Error = Infallible>> Service<Request> for Finishing<S> {
@@ -63,6 +68,9 @@ impl<S: Service<Request, Response = Response, Error = Infallible>> Service<Reque
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         request.extensions_mut().insert(self.hub.clone());
+        if !self.proxies.is_empty() {
+            request.extensions_mut().insert(self.proxies.clone());
+        }
         // A socket's request is in flight until its ack is sent, so it is counted there.
         let over_http = request.extensions().get::<RequestSocket>().is_none();
         let in_flight = over_http.then(|| self.drain.enter(Transport::Http));

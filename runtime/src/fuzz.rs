@@ -91,10 +91,12 @@ fn asked(method: &Method, packet: &[u8]) -> Option<axum::extract::Request> {
 mod tests {
     use std::{fs, path::Path};
 
+    type Target = fn(&[u8]);
+
     /// Beside its corpus a target gets every input cut short, and with a byte changed.
     #[test]
     fn the_corpora_hold() {
-        let targets: [(&str, fn(&[u8])); 5] = [
+        let targets: [(&str, Target); 5] = [
             ("packet", super::packet),
             ("url", super::url),
             ("headers", super::headers),

@@ -2,6 +2,7 @@
 
 mod action;
 mod app;
+mod bus;
 mod client;
 mod controller;
 mod ctx;
@@ -27,9 +28,13 @@ pub use app::App;
 pub use controller::{Controller, Table};
 pub use ctx::{Any, Ctx, Http, Socket};
 pub use error::{Error, Result, ServeError};
-pub use hub::{Channel, EncodeError, Event, Hub, Outcome, SubscribeError, Subscribing, Untyped, UntypedEvent};
+pub use hub::{
+    Blast, Blasting, Channel, EncodeError, Event, History, Hub, Moving, Outcome, Publish, Published, Publishing,
+    SubscribeError, Subscribing, Untyped, UntypedEvent,
+};
 pub use params::Params;
 pub use route::{Method, Reach, Route};
+pub use server::{ClientAddr, Origins};
 pub use socket::RequestSocket;
 pub use socketioxide::TransportType;
 

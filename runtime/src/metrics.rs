@@ -34,6 +34,9 @@ pub const GAPS: &str = "catamaran_gaps_total";
 /// Counter: the connections, most of them sockets, that were closed because their peers read too slowly.
 pub const SLOW: &str = "catamaran_slow_connections_closed_total";
 
+/// Counter: the requests to Socket.IO that were refused because of the page they came from.
+pub const REFUSED_ORIGINS: &str = "catamaran_refused_origins_total";
+
 /// How a request arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transport {
@@ -61,6 +64,7 @@ pub(crate) fn describe() {
     describe_counter!(RESUMED, Unit::Count, "Subscriptions of clients that came back and missed nothing");
     describe_counter!(GAPS, Unit::Count, "Times that a client was told that it may have missed events");
     describe_counter!(SLOW, Unit::Count, "Connections that were closed because their peers read too slowly");
+    describe_counter!(REFUSED_ORIGINS, Unit::Count, "Requests to Socket.IO that were refused because of their origin");
 }
 
 pub(crate) fn request_began(transport: Transport) {
@@ -113,6 +117,10 @@ pub(crate) fn gap() {
 
 pub(crate) fn slow_connection_closed() {
     counter!(SLOW).increment(1);
+}
+
+pub(crate) fn origin_refused() {
+    counter!(REFUSED_ORIGINS).increment(1);
 }
 
 /// A socket, counted for as long as this lives.

@@ -11,6 +11,10 @@ mod documents {
     mod guide {}
     #[doc = include_str!("../../docs/deployment.md")]
     mod deployment {}
+    #[doc = include_str!("../../docs/security.md")]
+    mod security {}
+    #[doc = include_str!("../../docs/channels.md")]
+    mod channels {}
     #[doc = include_str!("../../docs/testing.md")]
     mod testing {}
 }

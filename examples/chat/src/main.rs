@@ -129,7 +129,8 @@ async fn announce(hub: &Hub, rooms: &Rooms, id: u64, changes: Vec<RoomEvent>) ->
     for change in changes {
         hub.publish(&Room { id }, change).await?;
     }
-    hub.publish(&Lobby, LobbyEvent::Counted(rooms.summary(id))).await
+    hub.publish(&Lobby, LobbyEvent::Counted(rooms.summary(id))).await?;
+    Ok(())
 }
 
 /// The page, which talks to the controller by our own client, `/catamaran.io.js`.

@@ -86,7 +86,7 @@ impl Drain {
         self.advance(LEAVING);
         sleep(grace).await;
         self.advance(REFUSING);
-        let mut clients = hub.streams().clients();
+        let mut clients = hub.streams().sockets().clients();
         send_away(&clients, deadline.saturating_duration_since(Instant::now()));
         let answered = async {
             let mut look = interval(LOOK);

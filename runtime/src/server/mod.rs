@@ -1,7 +1,10 @@
 //! The listener: connections, and how they end.
 
 mod drain;
+mod gate;
 pub(crate) mod health;
+mod origin;
+mod proxy;
 mod signals;
 mod stall;
 
@@ -18,6 +21,8 @@ pub(crate) use drain::{Drain, InFlight, Limits, admit, refuse};
 use futures_util::FutureExt;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+pub use origin::Origins;
+pub use proxy::ClientAddr;
 use signals::{Signal, Signals};
 use socketioxide::SocketIo;
 pub(crate) use stall::Cut;
@@ -29,6 +34,10 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 use tower_service::Service;
+pub(crate) use {
+    gate::{COOKIE_PATH, Gate, guard, serve_cookie},
+    proxy::Proxies,
+};
 
 use crate::socket::{Dispatcher, Leaving};
 

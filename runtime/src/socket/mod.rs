@@ -17,6 +17,7 @@ use connect::Entrance;
 pub(crate) use connect::Hooks;
 use dispatch::Connection;
 pub(crate) use dispatch::Dispatcher;
+pub(crate) use request_socket::Handshake;
 pub use request_socket::RequestSocket;
 use socketioxide::SocketIo;
 use tokio::time::Instant;

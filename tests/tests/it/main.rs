@@ -3,8 +3,12 @@
 mod app;
 mod channels;
 mod connect;
+mod csrf;
 #[cfg(unix)]
 mod drain;
+mod gapless;
+mod guarantees;
+mod headers;
 mod health;
 mod hostile;
 #[cfg(target_os = "linux")]
@@ -12,7 +16,10 @@ mod hostile;
 #[cfg(target_os = "linux")]
 mod leak;
 mod metrics;
+mod origin;
 mod parity;
+mod proxy;
 mod resume;
+mod sails_sockets;
 mod support;
 mod traps;

@@ -98,5 +98,9 @@ async fn requests_sockets_and_subscriptions_are_counted() {
     assert_eq!(count(metrics::SLOW), 0.0);
     server.http(&get("/flood")).await;
     assert_eq!(count(metrics::SLOW), 1.0);
+
+    let strange = get("/socket.io/?EIO=4&transport=websocket").header("origin", "https://strange.example");
+    assert_eq!(server.http(&strange).await.status, 403);
+    assert_eq!(count(metrics::REFUSED_ORIGINS), 1.0);
     assert!(prometheus.render().contains("# HELP catamaran_sockets Sockets that are connected"));
 }
