@@ -21,9 +21,9 @@ use crate::{
     endpoint::Endpoints,
     finish::Finish,
     hub::Hub,
-    route,
-    server::{self, COOKIE_PATH, Gate, Proxies, Sessions, Slots},
-    socket::{self, Dispatcher, Hooks, Leaving},
+    metrics, route,
+    server::{self, COOKIE_PATH, Drain, Gate, Limits, Proxies, Server, Sessions, Slots, health},
+    socket::{self, Dispatcher, Hooks},
 };
 
 /// What a packet may have beside its body: method, URL, headers and the names of the envelope.
@@ -89,6 +89,8 @@ struct Settings {
     ping_timeout: Duration,
     websocket: bool,
     polling: bool,
+    drain: Duration,
+    health: bool,
     origins: Origins,
     trusted_proxies: Vec<String>,
 }
@@ -108,6 +110,8 @@ impl Default for Settings {
             ping_timeout: Duration::from_secs(5),
             websocket: true,
             polling: false,
+            drain: Duration::from_secs(10),
+            health: false,
             origins: Origins::same(),
             trusted_proxies: Vec::new(),
         }
@@ -441,7 +445,34 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
-    /// Serves the application until SIGTERM or Ctrl-C.
+    /// How long the server takes to stop at SIGTERM, 10 s by default.
+    ///
+    /// What is under way then is answered, if that takes no longer; what has not begun is refused with 503 and the header
+    /// `x-catamaran-not-run: 1`, so that its client may ask another server, whatever the request does. Our own client does so by
+    /// itself. A second SIGTERM, or Ctrl-C, stops the server at once.
+    ///
+    /// With [`health`](Self::health), up to 5 s and half of this time pass before anything is refused, while load balancers learn
+    /// that the server is not ready.
+    #[must_use]
+    pub fn drain(mut self, deadline: Duration) -> Self {
+        self.settings.drain = deadline;
+        self
+    }
+
+    /// Serves `GET /health/live`, which is 200 as long as the process can answer, and `GET /health/ready`, which becomes 503
+    /// as soon as the server is told to stop. No layer of the application stands before them.
+    ///
+    /// ```
+    /// # use catamaran::prelude::*;
+    /// let app = App::new(()).health();
+    /// ```
+    #[must_use]
+    pub fn health(mut self) -> Self {
+        self.settings.health = true;
+        self
+    }
+
+    /// Serves the application until SIGTERM, at which it [drains](Self::drain), or Ctrl-C.
     ///
     /// # Errors
     ///
@@ -460,40 +491,43 @@ impl<S: Send + Sync + 'static> App<S> {
         let stall = self.settings.ping_interval + self.settings.ping_timeout;
         let proxies = Proxies::parse(&self.settings.trusted_proxies).map_err(ServeError::Setting)?;
         let slots = Slots::new(self.settings.max_connections, self.settings.max_connections_per_address, proxies);
-        let (router, io, dispatcher) = self.build(MAX_PACKETS)?;
-        server::serve(listener, router, stall, slots, server::stop_signal()).await;
-        let leaving = Leaving::of(&io);
-        server::close(&io).await;
-        leaving.finish(&dispatcher).await;
+        let limits = Limits::new(self.settings.drain, self.settings.health);
+        let Built { router, io, dispatcher } = self.build(MAX_PACKETS)?;
+        Server { router, io, dispatcher, stall, slots, limits }.serve(listener).await;
         Ok(())
     }
 
     /// The application as a plain axum router, for a server of your own.
     ///
-    /// Three things are yours then. **Protections**: a peer that stops reading is only ever removed by its connection
+    /// Four things are yours then. **Protections**: a peer that stops reading is only ever removed by its connection
     /// (`TCP_USER_TIMEOUT`, or a write timeout), slow headers by a header timeout; and what waits for a websocket is bounded
     /// in packets, not in bytes. **Addresses**:
     /// [`trusted_proxies`](Self::trusted_proxies) and [`ClientAddr`](crate::ClientAddr) need to know the peer, so serve
     /// it with `into_make_service_with_connect_info::<SocketAddr>()`. **Layers**: what is put *around* this
     /// router guards HTTP and the Socket.IO handshake, not the requests of sockets; use
-    /// [`map_router`](Self::map_router) for those.
+    /// [`map_router`](Self::map_router) for those. **The end**: nothing [drains](Self::drain).
     ///
     /// # Errors
     ///
     /// If two tables clash, a route lies under a configured path, or a setting makes no sense.
     pub fn into_router(self) -> Result<Router, ServeError> {
-        self.build(MAX_PACKETS_UNCOUNTED).map(|(router, ..)| router)
+        self.build(MAX_PACKETS_UNCOUNTED).map(|built| built.router)
     }
 
-    fn build(self, max_packets: usize) -> Result<(Router, SocketIo, Arc<Dispatcher>), ServeError> {
+    fn build(self, max_packets: usize) -> Result<Built, ServeError> {
         let routes: Vec<Route> = self.routes().copied().collect();
         let Self { state, tables, changes, on_connect, on_disconnect, socketios, settings, hub } = self;
         settings.check()?;
         let path = settings.path.trim_end_matches('/').to_owned();
-        let reserved = [&format!("{path}/"), &*settings.client_path, COOKIE_PATH];
+        let sockets = format!("{path}/");
+        let mut reserved = vec![&*sockets, &*settings.client_path, COOKIE_PATH];
+        if settings.health {
+            reserved.extend([health::LIVE, health::READY]);
+        }
         route::check(&routes, &reserved).map_err(ServeError::Routes)?;
         let proxies = Proxies::parse(&settings.trusted_proxies).map_err(ServeError::Setting)?;
         let gate = Gate { origins: settings.origins.clone(), proxies: proxies.clone() };
+        metrics::describe();
 
         let state = Arc::new(state);
         let endpoints = Endpoints { timeout: settings.timeout };
@@ -501,13 +535,20 @@ impl<S: Send + Sync + 'static> App<S> {
         let ours =
             controllers.fold(Router::new(), |router, controller| router.merge(controller.mount(&state, endpoints)));
         let ours = server::serve_cookie(ours, gate.clone());
+        let drain = Drain::default();
         // One layer of two, since each call of `layer` boxes every request once more.
-        let outermost = (Finish { hub: hub.clone(), proxies }, DefaultBodyLimit::max(settings.max_request_bytes));
+        let outermost = |drain| {
+            let finish = Finish { hub: hub.clone(), proxies: proxies.clone(), drain };
+            (finish, DefaultBodyLimit::max(settings.max_request_bytes))
+        };
         let [on_connect, on_disconnect] = [on_connect, on_disconnect].map(|hook| {
             let layers = changes.iter().filter_map(Change::layer);
-            hook.map(|hook| layers.fold(hook, |hook, layer| layer(hook)).layer(outermost.clone()))
+            // Never refused: a socket that connects while the server drains goes on after the end of its connection, as one
+            // that was told no would not, and whoever leaves is heard of.
+            hook.map(|hook| layers.fold(hook, |hook, layer| layer(hook)).layer(outermost(Drain::default())))
         });
-        let router = changes.into_iter().fold(ours, |router, change| change.apply(router)).layer(outermost);
+        let router = changes.into_iter().fold(ours, |router, change| change.apply(router));
+        let router = router.layer(outermost(drain.clone()));
 
         let (engine, io) = settings.engine(&path, max_packets).build_svc();
         let dispatcher = Dispatcher {
@@ -517,6 +558,7 @@ impl<S: Send + Sync + 'static> App<S> {
             max_queued_bytes: 4 * settings.max_request_bytes,
             max_backlog_bytes: settings.max_backlog_bytes,
             hub,
+            drain: drain.clone(),
             hooks: Hooks::new(on_connect, on_disconnect),
         };
         let dispatcher = Arc::new(dispatcher);
@@ -525,14 +567,16 @@ impl<S: Send + Sync + 'static> App<S> {
             setup(&io);
         }
         let router = client::serve_at(router, &settings.client_path);
-        let socket_io = if settings.polling {
+        let router = if settings.health { health::add_to(router, drain.clone()) } else { router };
+        let engine = if settings.polling {
             let sessions = Sessions::of(engine);
             any(move |request| sessions.clone().serve(request))
         } else {
             any_service(engine)
         };
-        let router = router.route(&format!("{path}/"), socket_io.layer(from_fn_with_state(gate, server::guard)));
-        Ok((router, io, dispatcher))
+        let engine = engine.layer(from_fn_with_state(drain, server::admit));
+        let router = router.route(&sockets, engine.layer(from_fn_with_state(gate, server::guard)));
+        Ok(Built { router, io, dispatcher })
     }
 }
 
@@ -550,6 +594,13 @@ impl Change {
             Self::Map(map) => map(router),
         }
     }
+}
+
+/// An application that can be served.
+struct Built {
+    router: Router,
+    io: SocketIo,
+    dispatcher: Arc<Dispatcher>,
 }
 
 impl Settings {

@@ -1,5 +1,7 @@
 //! What a subscriber is sent: to our own client with positions, to every other as in Sails. docs/wire.md is normative.
 
+use std::collections::BTreeMap;
+
 use serde::{Serialize, Serializer, ser::SerializeTuple};
 
 use super::{entry::Position, message::Message};
@@ -21,6 +23,8 @@ pub(crate) enum Frame<'a> {
     Join { channel: &'a str, position: &'a Position },
     /// The subscription ended, outside a request.
     Left { channel: &'a str, reason: &'static str },
+    /// The server stops: the client is to leave it after this time.
+    Drain { after_ms: u64 },
 }
 
 impl Frame<'_> {
@@ -33,6 +37,7 @@ impl Frame<'_> {
             Self::Gap { .. } => "$gap",
             Self::Join { .. } => "$join",
             Self::Left { .. } => "$left",
+            Self::Drain { .. } => "$drain",
         }
     }
 
@@ -50,6 +55,7 @@ impl Frame<'_> {
             | Self::Gap { channel, .. }
             | Self::Join { channel, .. }
             | Self::Left { channel, .. } => channel.len(),
+            Self::Drain { .. } => r#"["$drain",{"after_ms":0}]"#.len(),
         }
     }
 
@@ -90,6 +96,9 @@ impl Serialize for Frame<'_> {
             Self::Gap { channel, top, reason } => (channel, &*top.epoch, top.offset, reason).serialize(serializer),
             Self::Join { channel, position } => (channel, &*position.epoch, position.offset).serialize(serializer),
             Self::Left { channel, reason } => (channel, reason).serialize(serializer),
+            Self::Drain { after_ms } => {
+                ([("after_ms", after_ms)].into_iter().collect::<BTreeMap<_, _>>(),).serialize(serializer)
+            }
         }
     }
 }

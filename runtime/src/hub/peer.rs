@@ -23,7 +23,7 @@ use super::{
     message::Message,
     stream::Stream,
 };
-use crate::socket::Handshake;
+use crate::{metrics, socket::Handshake};
 
 /// How long to wait before a full socket is told once more that it is disconnected.
 const DISCONNECT_RETRY: Duration = Duration::from_millis(50);
@@ -316,10 +316,17 @@ impl Peer {
         self.0.sent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The server stops: tells our own client to leave it after a while.
+    pub(crate) fn send_away(&self, after: Duration) {
+        let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        self.send(&Frame::Drain { after_ms });
+    }
+
     /// Ends a socket that reads too slowly.
     pub(crate) fn end_slow(&self, waiting: u64) {
         if !self.0.slow.swap(true, Ordering::SeqCst) {
             tracing::warn!(socket = self.id(), bytes = waiting, "a socket reads too slowly and was cut off");
+            metrics::slow_connection_closed();
         }
         self.end();
     }

@@ -70,6 +70,11 @@ impl Sockets {
         self.lock().slow
     }
 
+    /// Those of our own client.
+    pub(crate) fn clients(&self) -> Vec<Peer> {
+        self.lock().by_client.values().cloned().collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Connected> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

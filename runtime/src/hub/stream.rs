@@ -15,6 +15,7 @@ use super::{
     peer::Peer,
     readers::Readers,
 };
+use crate::metrics;
 
 /// A stream, as this node has it.
 ///
@@ -230,6 +231,9 @@ impl State {
         for (channel, all) in &mut self.live {
             for live in all.values_mut() {
                 live.outcome = Outcome::Gap;
+                if live.peer.client().is_some() {
+                    metrics::gap();
+                }
                 live.peer.send(&Frame::Gap { channel, top: &top, reason: "missed" });
                 if let Some(client) = live.peer.client().filter(|_| live.since_subscribe) {
                     self.readers.begin(channel, client, top.offset);
@@ -290,6 +294,7 @@ impl State {
         if let Some(client) = peer.client().filter(|_| held.since_subscribe && outcome != Outcome::Recovered) {
             self.readers.begin(channel, client, start);
         }
+        metrics::subscribed(outcome);
         let live = Live { peer: peer.clone(), outcome, since_subscribe: held.since_subscribe };
         self.live.entry(channel.clone()).or_default().insert(peer.id().to_owned(), live);
     }

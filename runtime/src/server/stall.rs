@@ -124,6 +124,7 @@ impl StallGuard {
         let limit = self.limit;
         if self.stalling.get_or_insert_with(|| Box::pin(sleep(limit))).as_mut().poll(cx).is_ready() {
             tracing::debug!("a peer stopped reading; its connection is closed");
+            crate::metrics::slow_connection_closed();
             self.wire.cut();
         }
         self.unless_cut()

@@ -13,7 +13,11 @@ use socketioxide::{
     handler::{ConnectHandler, DisconnectHandler, Value},
     socket::{DisconnectReason, Socket},
 };
-use tokio::{runtime::Handle, sync::watch, time::timeout};
+use tokio::{
+    runtime::Handle,
+    sync::watch,
+    time::{Instant, timeout_at},
+};
 use tower_service::Service;
 
 use super::{
@@ -43,8 +47,8 @@ impl Hooks {
     }
 
     /// Waits for the `disconnect`s that are under way.
-    pub(crate) async fn finish(&self, limit: Duration) {
-        if timeout(limit, self.running.closed()).await.is_err() {
+    pub(crate) async fn finish(&self, deadline: Instant) {
+        if timeout_at(deadline, self.running.closed()).await.is_err() {
             tracing::warn!("the server stops before all disconnects have been handled");
         }
     }

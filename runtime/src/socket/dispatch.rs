@@ -15,7 +15,7 @@ use std::{
 use axum::{
     Router,
     body::Bytes,
-    http::{HeaderMap, Method},
+    http::{HeaderMap, Method, StatusCode},
 };
 use futures_util::{
     FutureExt, StreamExt,
@@ -47,6 +47,8 @@ use super::{
 use crate::{
     Error,
     hub::{Hub, Peer, Settled, Subscriptions},
+    metrics::{self, OpenSocket, Transport},
+    server::Drain,
 };
 
 /// What all sockets of an application share.
@@ -64,6 +66,8 @@ pub(crate) struct Dispatcher {
     pub(crate) max_backlog_bytes: usize,
     /// The channels that sockets subscribe to.
     pub(crate) hub: Hub,
+    /// What waits for requests to be answered when the server stops.
+    pub(crate) drain: Drain,
     /// What the application does when sockets come and go.
     pub(crate) hooks: Hooks,
 }
@@ -99,6 +103,7 @@ pub(crate) struct Connection {
     /// What the hook is told that hears of the socket's end.
     visit: Mutex<Option<Box<Visit>>>,
     closed: AtomicBool,
+    _open: OpenSocket,
 }
 
 #[derive(Debug)]
@@ -181,6 +186,7 @@ impl Connection {
             entered: Notify::new(),
             visit: Mutex::default(),
             closed: AtomicBool::new(false),
+            _open: OpenSocket::count(),
         }
     }
 
@@ -283,6 +289,7 @@ async fn work(dispatcher: Arc<Dispatcher>, mut arrivals: mpsc::UnboundedReceiver
 async fn answer(arrival: Arrival) {
     let Arrival { socket, connection, method, ack_id, packet, .. } = arrival;
     let dispatcher = &connection.dispatcher;
+    let _in_flight = dispatcher.drain.enter(Transport::Socket);
     let subscriptions = Arc::new(Subscriptions::default());
     let answer = bounded(dispatcher.timeout, async {
         match route(&socket, &connection, &method, packet, &subscriptions).await {
@@ -292,6 +299,7 @@ async fn answer(arrival: Arrival) {
     })
     .await;
     connection.cookies().keep(answer.headers());
+    metrics::request_answered(Transport::Socket, answer.status());
     let settled = subscriptions.settle(&connection.peer, answer.succeeded());
     if let Some(ack_id) = ack_id {
         deliver(&socket, &connection.peer, ack_id, &answer.ack(takes_binary(&socket), &settled)).await;
@@ -422,6 +430,7 @@ impl Refusals {
     async fn add(&mut self, arrival: Arrival, limit: usize) -> Result<(), ()> {
         let Arrival { socket, connection, ack_id: Some(ack_id), .. } = arrival else {
             tracing::warn!("a request without an ack was dropped: too many in flight on its socket");
+            metrics::request_dropped();
             return Ok(());
         };
         let peer = connection.peer.clone();
@@ -434,6 +443,7 @@ impl Refusals {
             peer.end();
             return Err(());
         }
+        metrics::request_answered(Transport::Socket, StatusCode::TOO_MANY_REQUESTS);
         self.waiting.push_back((socket, peer, ack_id));
         self.flush();
         Ok(())

@@ -4,15 +4,19 @@ mod app;
 mod channels;
 mod connect;
 mod csrf;
+#[cfg(unix)]
+mod drain;
 mod gapless;
 mod guarantees;
 mod headers;
+mod health;
 mod hostile;
 #[cfg(target_os = "linux")]
 // It reads the memory of its process as Linux tells it.
 #[cfg(target_os = "linux")]
 mod leak;
 mod limits;
+mod metrics;
 mod origin;
 mod parity;
 mod proxy;
