@@ -31,11 +31,12 @@ async fn say(ctx: Ctx) -> catamaran::Result {
     Ok(())
 }
 
-/// Publishes more, without a pause, than the send buffer of a socket holds.
+/// Publishes more than a socket that reads nothing may have waiting, and lets the connection take what it can meanwhile.
 #[action(get "/flood")]
 async fn flood(ctx: Ctx) -> catamaran::Result {
-    for _ in 0..1100 {
+    for _ in 0..4000 {
         ctx.publish(&Untyped::new("room"), UntypedEvent::new("said", &"x".repeat(10_000))?).await?;
+        tokio::task::yield_now().await;
     }
     Ok(())
 }
