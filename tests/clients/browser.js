@@ -76,12 +76,13 @@ export async function picture(page, name) {
 export async function backgroundPage(t, url) {
   const profile = mkdtempSync(join(tmpdir(), 'catamaran-browser-'))
   const options = ['--headless', '--no-sandbox', '--remote-debugging-port=0', `--user-data-dir=${profile}`]
-  const browser = spawn(executable(), [...ARGUMENTS, ...options], { stdio: ['ignore', 'ignore', 'pipe'] })
+  // In a group of its own, since its other processes outlive it for a moment, and write to its directory.
+  const browser = spawn(executable(), [...ARGUMENTS, ...options], { stdio: ['ignore', 'ignore', 'pipe'], detached: true })
   const exited = once(browser, 'exit')
   t.after(async () => {
-    browser.kill('SIGKILL')
+    process.kill(-browser.pid, 'SIGKILL')
     await exited
-    rmSync(profile, { recursive: true, force: true, maxRetries: 5 })
+    rmSync(profile, { recursive: true, force: true, maxRetries: 20 })
   })
   const listening = new Promise((resolve) => {
     createInterface({ input: browser.stderr }).on('line', (line) => {

@@ -57,7 +57,8 @@ async function run(path, options, port) {
     log,
     stop(signal = 'SIGTERM') {
       child.kill(signal)
-      return within(exited, 'the server stops', 1_000)
+      // A SIGTERM gives clients of our own the time to go elsewhere.
+      return within(exited, 'the server stops', 15_000)
     },
   }
 }
