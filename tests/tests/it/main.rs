@@ -10,5 +10,6 @@ mod hostile;
 mod leak;
 mod parity;
 mod resume;
+mod sessions;
 mod support;
 mod traps;
