@@ -721,8 +721,8 @@ class Subscriptions {
     const { socket } = this;
     const { key, options, channels } = subscription;
     const { signal } = this.connected;
-    for (let backoff = 100; ; backoff = Math.min(Math.max(backoff * 2, 1000), 30000)) {
-      await this.later(Math.random() * backoff);
+    for (let backoff = 100, wait = 0; ; backoff = Math.min(Math.max(backoff * 2, 1000), 30000)) {
+      await this.later(wait + Math.random() * backoff);
       const { asked } = subscription;
       if (asked && !asked.done) continue;
       // The page may have done it.
@@ -731,6 +731,7 @@ class Subscriptions {
       socket._submit(request, Infinity);
       const jwr = await /** @type {Promise<JWR>} */ (request.promise).catch(() => undefined);
       if (signal.aborted) return;
+      wait = jwr && jwr.headers['retry-after'] * 1000 || 0;
       if (!jwr || jwr.statusCode === 429 || jwr.statusCode >= 500) continue;
       if (jwr.statusCode < 400) {
         socket._emit('resubscribed', { url: options.url, recovered: request.recovered, body: jwr.body, jwr });

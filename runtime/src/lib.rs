@@ -12,6 +12,8 @@ mod hub;
 mod params;
 mod policy;
 pub mod prelude;
+#[cfg(feature = "rate-limit")]
+mod rate_limit;
 mod route;
 mod server;
 mod socket;
@@ -24,6 +26,8 @@ pub use ctx::{Any, Ctx, Http, Socket};
 pub use error::{Error, Result, ServeError};
 pub use hub::{Channel, EncodeError, Event, Hub, Outcome, SubscribeError, Subscribing, Untyped, UntypedEvent};
 pub use params::Params;
+#[cfg(feature = "rate-limit")]
+pub use rate_limit::{RateLimit, RateLimited};
 pub use route::{Method, Reach, Route};
 pub use socket::RequestSocket;
 pub use socketioxide::TransportType;

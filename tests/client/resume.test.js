@@ -381,6 +381,21 @@ test('refused for now, or not at all answered, it is asked again, and the positi
   assert.deepEqual(heard.map(([event]) => event), ['resubscribed']);
 });
 
+test('refused with a time to wait, it is not asked again before that', async () => {
+  const world = new World();
+  await subscribed(world);
+  await reconnect(world);
+  const sent = world.socket.requests.length;
+  world.socket.answer({ headers: { 'retry-after': '7' }, statusCode: 429 });
+  for (let waited = 0; waited < 6900; waited += 100) {
+    if (waited % 5000 === 0) world.socket.receive('2');
+    await world.advance(100);
+  }
+  assert.equal(world.socket.requests.length, sent);
+  await world.advance(1200);
+  assert.equal(world.socket.requests.length, sent + 1);
+});
+
 test('a page that repeats its requests by itself is let do so', async () => {
   const world = new World();
   const socket = await subscribed(world);

@@ -9,6 +9,7 @@ mod hostile;
 #[cfg(target_os = "linux")]
 mod leak;
 mod parity;
+mod rate_limit;
 mod resume;
 mod sessions;
 mod support;
