@@ -6,6 +6,7 @@ use syn::{
     Expr, ItemStruct, LitStr, Member, Token, Type,
     ext::IdentExt,
     parse::{Parse, ParseStream},
+    spanned::Spanned,
 };
 
 use crate::{errors::Errors, model::first_span};
@@ -14,8 +15,16 @@ use crate::{errors::Errors, model::first_span};
 struct ChannelAttr {
     pattern: LitStr,
     event: Type,
-    history: Option<Expr>,
+    history: Option<History>,
     stream: Option<LitStr>,
+}
+
+/// `history = 256, history_bytes = 65_536, history_seconds = 3600, history_since = subscribe`
+struct History {
+    events: Expr,
+    bytes: Option<Expr>,
+    seconds: Option<Expr>,
+    since_subscribe: bool,
 }
 
 const EXAMPLE: &str = "e.g. `#[channel(\"room:{id}\", event = RoomEvent)]`";
@@ -25,19 +34,30 @@ impl Parse for ChannelAttr {
         let pattern: LitStr = input.parse().map_err(|error: syn::Error| {
             syn::Error::new(error.span(), format!("expected the name of the channel as a string, {EXAMPLE}"))
         })?;
-        let (mut event, mut history, mut stream) = (None, None, None);
+        let (mut event, mut stream) = (None, None);
+        let (mut history, mut bytes, mut seconds, mut since) = (None, None, None, None);
+        let mut bounds = Vec::new();
         while input.parse::<Option<Token![,]>>()?.is_some() && !input.is_empty() {
             let word: Ident = input.call(Ident::parse_any)?;
             input.parse::<Token![=]>()?;
             let repeated = match word.to_string().as_str() {
                 "event" => event.replace(input.parse()?).is_some(),
-                "history" => history.replace(input.parse()?).is_some(),
                 "stream" => stream.replace(input.parse()?).is_some(),
+                "history" => history.replace(input.parse()?).is_some(),
+                "history_bytes" => bytes.replace(input.parse()?).is_some(),
+                "history_seconds" => seconds.replace(input.parse()?).is_some(),
+                "history_since" => since.replace(input.call(subscribe)?).is_some(),
                 _ => {
-                    let message = format!("`{word}` is not an option: expected event, history or stream");
+                    let message = format!(
+                        "`{word}` is not an option: expected event, history, history_bytes, history_seconds, \
+                         history_since or stream"
+                    );
                     return Err(syn::Error::new(word.span(), message));
                 }
             };
+            if word.to_string().starts_with("history_") {
+                bounds.push(word.clone());
+            }
             if repeated {
                 return Err(syn::Error::new(word.span(), format!("`{word}` is said twice")));
             }
@@ -46,7 +66,25 @@ impl Parse for ChannelAttr {
             return Err(input.error(format!("expected `,` and an option, {EXAMPLE}")));
         }
         let missing = || syn::Error::new(pattern.span(), format!("say what is published to the channel, {EXAMPLE}"));
+        let history = match (history, bounds.first()) {
+            (None, Some(word)) => {
+                let message = format!("`{word}` bounds a history, and the channel has none: add `history = 256`");
+                return Err(syn::Error::new(word.span(), message));
+            }
+            (history, _) => history.map(|events| History { events, bytes, seconds, since_subscribe: since.is_some() }),
+        };
         Ok(Self { event: event.ok_or_else(missing)?, pattern, history, stream })
+    }
+}
+
+/// The one word that `history_since` takes.
+fn subscribe(input: ParseStream<'_>) -> syn::Result<Ident> {
+    let message = "expected `subscribe`: `history_since = subscribe` replays to a client only what was published since \
+                   it subscribed";
+    match input.parse::<Ident>() {
+        Ok(word) if word == "subscribe" => Ok(word),
+        Ok(word) => Err(syn::Error::new(word.span(), message)),
+        Err(error) => Err(syn::Error::new(error.span(), message)),
     }
 }
 
@@ -178,7 +216,17 @@ fn expand(attr: &ChannelAttr, channel: &ItemStruct, fields: &[Field]) -> TokenSt
     let ChannelAttr { pattern, event, history, stream } = attr;
     let name = &channel.ident;
     let (impl_generics, ty_generics, bounds) = channel.generics.split_for_impl();
-    let history = history.as_ref().map(|history| quote!(const HISTORY: usize = #history;));
+    let history = history.as_ref().map(|History { events, bytes, seconds, since_subscribe }| {
+        let events = quote_spanned!(events.span()=> ::catamaran::History::of(#events));
+        let bytes = bytes.as_ref().map(|bytes| quote_spanned!(bytes.span()=> .bytes(#bytes)));
+        let seconds = seconds.as_ref().map(|seconds| quote_spanned!(seconds.span()=> .seconds(#seconds)));
+        let since = since_subscribe.then(|| quote!(.since_subscribe()));
+        // A constant of a trait is evaluated where it is used, one that stands alone always.
+        quote!(const HISTORY: ::catamaran::History = {
+            const DECLARED: ::catamaran::History = #events #bytes #seconds #since;
+            DECLARED
+        };)
+    });
     let stream = stream.as_ref().map(
         |stream| quote!(const STREAM: ::core::option::Option<&'static str> = ::core::option::Option::Some(#stream);),
     );

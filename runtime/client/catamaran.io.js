@@ -43,7 +43,7 @@ const SERVER_JOINS_WITHIN = 2000;
 
 const ENGINE = { open: '0', close: '1', ping: '2', pong: '3', message: '4' };
 const PACKET = { connect: '0', disconnect: '1', event: '2', ack: '3', refused: '4', binaryEvent: '5' };
-/** Nobody serves it, and every Socket.IO server says so. */
+/** Nobody serves it, and every server says so. */
 const PROBE_NAMESPACE = '/catamaran-probe';
 const PARSE_ERROR = 'sails:parseError';
 const DELIVERY = { entry: '$', replay: '$replay', gap: '$gap', join: '$join', left: '$left', drain: '$drain' };
@@ -282,7 +282,7 @@ class Socket {
     request.cleanups.push(() => this._pump());
   }
 
-  /** Sends from the head of the queue for as long as that is possible. */
+  /** Sends what it can, from the head of the queue. */
   _pump() {
     while (this._queue[0] && this.isConnected() && !this._draining) {
       const [request] = this._queue;
@@ -555,7 +555,7 @@ function checkRequest(options, callback) {
 
 // Resume: how far each channel has been heard, and the requests that subscribe again.
 
-/** @typedef {{ epoch: string, offset: number, live: boolean }} Position `live`: this connection has the channel */
+/** @typedef {{ epoch: string, offset: number, since: number, live: boolean }} Position `live`: on this connection */
 /** @typedef {{ key: string, options: RequestOptions, channels: Set<string>, asked?: PendingRequest }} Subscription */
 
 class Subscriptions {
@@ -579,18 +579,18 @@ class Subscriptions {
     return connectPayload(this.client, ++this.connections, this.held(this.positions.keys()));
   }
 
-  /** The positions of those channels that this connection has not. @param {Iterable<string>} channels */
+  /** Where those channels stand that this connection has not. @param {Iterable<string>} channels */
   held(channels) {
     /** @type {Dictionary} */
     const held = {};
     for (const channel of channels) {
       const position = this.positions.get(channel);
-      if (position && !position.live) held[channel] = [position.epoch, position.offset];
+      if (position && !position.live) held[channel] = [position.epoch, position.offset, position.since];
     }
     return held;
   }
 
-  /** By what a request is known that subscribed. @param {PendingRequest} request */
+  /** What a request is known by. @param {PendingRequest} request */
   key({ method, options, url, data }) {
     return method === 'get' && options.resume !== false ? JSON.stringify([url, data]) : '';
   }
@@ -661,7 +661,7 @@ class Subscriptions {
 
   /** @param {string} channel @param {string} epoch @param {number} offset @param {string} gap */
   start(channel, epoch, offset, gap) {
-    this.positions.set(channel, { epoch, offset, live: true });
+    this.positions.set(channel, { epoch, offset, since: offset, live: true });
     if (gap) this.socket._emit('gap', { channel, reason: gap });
   }
 

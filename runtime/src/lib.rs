@@ -2,12 +2,17 @@
 
 mod action;
 mod app;
+mod bus;
 mod client;
 mod controller;
 mod ctx;
 mod endpoint;
 mod error;
 mod finish;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+#[allow(missing_docs, unreachable_pub)]
+pub mod fuzz;
 mod hub;
 mod params;
 mod policy;
@@ -24,7 +29,10 @@ pub use app::App;
 pub use controller::{Controller, Table};
 pub use ctx::{Any, Ctx, Http, Socket};
 pub use error::{Error, Result, ServeError};
-pub use hub::{Channel, EncodeError, Event, Hub, Outcome, SubscribeError, Subscribing, Untyped, UntypedEvent};
+pub use hub::{
+    Blast, Blasting, Channel, EncodeError, Event, History, Hub, Moving, Outcome, Publish, Published, Publishing,
+    SubscribeError, Subscribing, Untyped, UntypedEvent,
+};
 pub use params::Params;
 #[cfg(feature = "rate-limit")]
 pub use rate_limit::{RateLimit, RateLimited};

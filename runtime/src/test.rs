@@ -1,7 +1,5 @@
 //! Unit tests of actions, without a server.
 
-use std::sync::Arc;
-
 use axum::http::{Request, request::Parts};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
@@ -46,10 +44,11 @@ impl TestSocket {
     /// A socket on this hub that was opened by this request, for actions that read the handshake.
     pub fn with_handshake(hub: &Hub, handshake: Request<()>) -> Self {
         let (sender, inbox) = mpsc::unbounded_channel();
-        let peer = Peer::of_inbox(socketioxide::socket::Sid::new().to_string(), sender);
-        hub.streams().connect(&peer);
         let (handshake, ()): (Parts, ()) = handshake.into_parts();
-        Self { socket: RequestSocket::of_handshake(Arc::new(handshake), peer, hub.clone()), inbox }
+        let peer = Peer::of_inbox(socketioxide::socket::Sid::new().to_string(), sender, handshake);
+        hub.streams().connect(&peer);
+        let handshake = peer.handshake().expect("it is connected");
+        Self { socket: RequestSocket::outside_request(handshake, peer, hub.clone()), inbox }
     }
 
     /// The socket, as actions see it.

@@ -97,11 +97,12 @@ class Cutter {
 
   saw(text) {
     const [, kind] = /^42\["(\$\w*)"/.exec(text) || [];
-    if (kind === '$') this.count('entry');
+    if (kind === '$') this.count(JSON.parse(text.slice(2)).length === 3 ? 'entry of another channel' : 'entry');
     if (kind === '$gap') this.count('gap outside an ack');
     if (kind === '$replay') {
       const [, , entries, more] = JSON.parse(text.slice(2));
       this.count('entry replayed', entries.length);
+      this.count('entry of another channel, replayed', entries.filter(({ length }) => length === 1).length);
       this.count(more ? 'packet of a replay that is not the last' : 'last packet of a replay');
     }
     const [, ack] = /^43\d+(\[.*)$/s.exec(text) || [];

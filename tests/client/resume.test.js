@@ -22,7 +22,8 @@ const reconnect = async (world) => {
 };
 
 const urls = (world) => world.socket.requests.map(([, , { url }]) => url);
-const resumes = (world) => world.socket.requests.map(([, , { resume }]) => resume);
+const positions = (resume) => resume && Object.fromEntries(Object.entries(resume).map(([channel, [epoch, offset]]) => [channel, [epoch, offset]]));
+const resumes = (world) => world.socket.requests.map(([, , { resume }]) => positions(resume));
 const HEARD = ['said', 'resubscribed', 'gap', 'lost'];
 const answer = (channels, more) => ({ body: 'fresh', headers: {}, statusCode: 200, channels, ...more });
 
@@ -78,14 +79,14 @@ test('a channel that the server joins again as it connects goes on where it was'
   world.socket.drop();
   await world.advance(5000);
   world.socket.accept();
-  assert.deepEqual(world.socket.payload.catamaran.resume, { news: ['epoch-aa', 4] });
+  assert.deepEqual(world.socket.payload.catamaran.resume, { news: ['epoch-aa', 4, 3] });
   world.socket.emit('$join', 'news', 'epoch-aa', 4);
   // Cut before all of it has come.
   world.socket.emit('$replay', 'news', [[5, 'said', 'five']], true);
   world.socket.drop();
   await world.advance(5000);
   world.socket.accept();
-  assert.deepEqual(world.socket.payload.catamaran.resume, { news: ['epoch-aa', 5] });
+  assert.deepEqual(world.socket.payload.catamaran.resume, { news: ['epoch-aa', 5, 3] });
   world.socket.emit('$join', 'news', 'epoch-aa', 5);
   world.socket.emit('$replay', 'news', [[6, 'said', 'six']], false);
   await world.advance(60000);
@@ -118,13 +119,44 @@ test('entries are events to the page, and what came already is dropped and count
   assert.equal(socket.duplicates, 4);
 });
 
+test('what came as an event of another channel moves the position, and is heard once', async () => {
+  const world = new World();
+  const socket = await subscribed(world);
+  const heard = record(socket, ...HEARD, 'undefined');
+  const logged = world.logged.length;
+  world.socket.emit('$', 'room:7', 11);
+  await reconnect(world);
+  assert.deepEqual(resumes(world), [{ 'room:7': ['epoch-aa', 11] }]);
+  world.socket.answer(answer({ 'room:7': ['epoch-aa', 13, 'recovered'] }));
+  world.socket.emit('$replay', 'room:7', [[12], [13, 'said', 13]], false);
+  await settle();
+  assert.deepEqual(heard.filter(([event]) => event !== 'resubscribed'), [['said', 13]]);
+  await reconnect(world);
+  assert.deepEqual(resumes(world), [{ 'room:7': ['epoch-aa', 13] }]);
+  assert.equal(world.logged.length, logged);
+});
+
+test('it says from where on it received each channel', async () => {
+  const world = new World();
+  await subscribed(world);
+  world.socket.emit('$', 'room:7', 11, 'said', 11);
+  world.socket.emit('$join', 'room:8', 'epoch-cc', 4);
+  await reconnect(world);
+  const { resume } = world.socket.payload.catamaran;
+  assert.deepEqual(resume, { 'room:7': ['epoch-aa', 11, 10], 'room:8': ['epoch-cc', 4, 4] });
+  world.socket.answer(answer({ 'room:7': ['epoch-aa', 20, 'gap'] }));
+  world.socket.emit('$', 'room:7', 21, 'said', 21);
+  await reconnect(world);
+  assert.deepEqual(world.socket.payload.catamaran.resume['room:7'], ['epoch-aa', 21, 20]);
+});
+
 test('after a reconnect the request that subscribed is sent again, with the position', async () => {
   const world = new World();
   const socket = await subscribed(world);
   const heard = record(socket, ...HEARD);
   world.socket.emit('$', 'room:7', 11, 'said', 11);
   await reconnect(world);
-  assert.deepEqual(world.socket.payload.catamaran.resume, { 'room:7': ['epoch-aa', 11] });
+  assert.deepEqual(positions(world.socket.payload.catamaran.resume), { 'room:7': ['epoch-aa', 11] });
   assert.deepEqual([urls(world), resumes(world)], [['/rooms/7'], [{ 'room:7': ['epoch-aa', 11] }]]);
   world.socket.answer({ headers: {}, statusCode: 204, channels: { 'room:7': ['epoch-aa', 14, 'recovered'] } });
   world.socket.emit('$replay', 'room:7', [[12, 'said', 12], [13, 'said', 13]], true);
@@ -296,7 +328,7 @@ test('channels that the server joins us to again are no gaps if nothing was miss
   world.socket.emit('$join', 'user:1', 'epoch-aa', 5);
   world.socket.emit('$', 'news', 6, 'said', 6);
   await reconnect(world);
-  assert.deepEqual(world.socket.payload.catamaran.resume, { news: ['epoch-aa', 6], 'user:1': ['epoch-aa', 5] });
+  assert.deepEqual(positions(world.socket.payload.catamaran.resume), { news: ['epoch-aa', 6], 'user:1': ['epoch-aa', 5] });
   world.socket.emit('$join', 'news', 'epoch-aa', 6);
   world.socket.emit('$join', 'user:1', 'epoch-aa', 9);
   await world.advance(5000);
@@ -336,7 +368,7 @@ test('a subscription that expired is renewed with what the client has by then', 
   world.socket.emit('$left', 'room:7', 'expired');
   await world.advance(100);
   const [, , { headers, resume }] = world.socket.requests[1];
-  assert.deepEqual([headers, resume], [{ token: '2' }, { 'room:7': ['epoch-aa', 10] }]);
+  assert.deepEqual([headers, positions(resume)], [{ token: '2' }, { 'room:7': ['epoch-aa', 10] }]);
   world.socket.answer(answer({ 'room:7': ['epoch-aa', 12, 'recovered'] }));
   await settle();
   assert.deepEqual(heard.map(([event, { recovered }]) => [event, recovered]), [['resubscribed', true]]);

@@ -181,7 +181,8 @@ test('with history nothing is lost, doubled or out of order', async (t) => {
   const all = await pages(t, CLIENTS, counts);
   const subscribed = Promise.all(all.map(async (page) => {
     const id = page.client % IDS;
-    await page.subscribe(`/storm/${id}`, `long:${id}`, `shared:${id}`);
+    // What goes to both channels is heard once, too.
+    await page.subscribe(`/storm/${id}`, `long:${id}`, `shared:${id}`, `both:${id}`);
     if (page.client % 2) await page.subscribe(`/storm/${id}/again`, `long:${id}`);
   }));
   await storm(all, CUTS, Math.ceil(DELIVERIES / CLIENTS / 2), counts);
@@ -194,6 +195,7 @@ test('with history nothing is lost, doubled or out of order', async (t) => {
   assert.deepEqual(all.flatMap(({ lost }) => lost), []);
   assert.ok(heard >= DELIVERIES, `only ${heard} deliveries`);
   happened(counts, ...CUT_PATHS, 'entry', 'entry replayed', 'packet of a replay that is not the last',
+    'entry of another channel', 'entry of another channel, replayed',
     'channel fresh', 'channel recovered', 'resubscribed, recovered', 'number that its writer does not hear');
 });
 

@@ -1,17 +1,11 @@
 // The examples in a real browser: a page with the published sails.io.js, and the chat with our own client.
 
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
-import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { connect, createServer } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { test } from 'node:test'
-import { chromium } from 'playwright-core'
-import { startExample } from './server.js'
-import { within } from './within.js'
+import { PHONE, backgroundPage, inBrowser, picture, proxy } from './browser.js'
+import { overHttp, startExample } from './server.js'
 
 const require = createRequire(import.meta.url)
 
@@ -25,53 +19,6 @@ const PAGE = `<!doctype html>
   })
 </script>`
 
-/** The browser: `CHROMIUM`, or what Debian and others call it. */
-function executable() {
-  if (process.env.CHROMIUM) return process.env.CHROMIUM
-  return execFileSync('sh', ['-c', 'command -v chromium || command -v chromium-browser'], { encoding: 'utf8' }).trim()
-}
-
-/** A browser with a profile of its own, which talks to nobody but the page's server. */
-function launch(profile) {
-  const args = [
-    '--disable-gpu',
-    '--disable-background-networking',
-    '--disable-component-update',
-    '--disable-sync',
-    '--no-first-run',
-    // The page below is put into the browser, so it counts as one from the public network, which may not ask this machine.
-    '--disable-features=LocalNetworkAccessChecks',
-  ]
-  return chromium.launchPersistentContext(profile, { executablePath: executable(), headless: true, chromiumSandbox: false, args })
-}
-
-/** Runs a test with a browser, and with one of the examples. */
-async function inBrowser(example, run) {
-  const server = await startExample(example)
-  const profile = mkdtempSync(join(tmpdir(), 'catamaran-browser-'))
-  const browser = await within(launch(profile), 'the browser starts', 30_000)
-  const problems = []
-  const open = async () => {
-    const page = await browser.newPage()
-    page.setDefaultTimeout(10_000)
-    page.on('pageerror', (error) => problems.push(error.message))
-    return page
-  }
-  try {
-    await run(server, open)
-    assert.deepEqual(problems, [])
-  } finally {
-    await browser.close()
-    rmSync(profile, { recursive: true, force: true })
-    await server.stop()
-  }
-}
-
-/** Keeps a picture of a page where `SCREENSHOTS` says. */
-async function picture(page, name) {
-  if (process.env.SCREENSHOTS) await page.screenshot({ path: join(process.env.SCREENSHOTS, `${name}.png`) })
-}
-
 test('a page asks with the published client, and shows the answer', () =>
   inBrowser('hello', async (server, open) => {
     const page = await open()
@@ -84,74 +31,384 @@ test('a page asks with the published client, and shows the answer', () =>
     await picture(page, 'hello')
   }))
 
-test('two windows of the chat hear each other, and one that lost its network misses nothing', (t) =>
+test('two windows of the chat hear each other, and see who is there', () =>
+  inBrowser('chat', async (server, open) => {
+    const [ada, bob] = [await open(), await open()]
+    await ada.goto(server.url)
+    await picture(ada, 'entrance')
+    await enter(ada, 'Ada', 7)
+    await bob.goto(`${server.url}/#7`)
+    await enter(bob, 'Bob')
+    for (const page of [ada, bob]) await people(page, 'Ada', 'Bob')
+
+    await say(ada, 'one <b>')
+    await lines(bob, 'one <b>')
+    await say(bob, '  ')
+    await say(bob, 'two\nlines')
+    await sayOverHttp(server, 'three')
+    for (const page of [ada, bob]) await lines(page, 'one <b>', 'two\nlines', 'three')
+    await picture(ada, 'talk')
+
+    // From room to room, and back to what was said in the first.
+    await bob.getByLabel('Number of another room').fill('8')
+    await bob.getByRole('button', { name: 'Open' }).click()
+    await people(bob, 'Bob')
+    await people(ada, 'Ada')
+    await ada.getByRole('link', { name: 'Room 8 1 here' }).waitFor()
+    await say(ada, 'four')
+    await say(bob, 'elsewhere')
+    await lines(bob, 'elsewhere')
+    await bob.getByRole('link', { name: 'Room 7 1 here' }).click()
+    await people(bob, 'Ada', 'Bob')
+    for (const page of [ada, bob]) await lines(page, 'one <b>', 'two\nlines', 'three', 'four')
+
+    // The same person in two windows is there once, and by another name is somebody else.
+    const second = await open()
+    await second.goto(`${server.url}/#7`)
+    await enter(second, 'Bob')
+    await people(second, 'Ada', 'Bob')
+    await bob.getByRole('button', { name: 'Change name' }).click()
+    await enter(bob, 'Bert')
+    for (const page of [ada, bob, second]) await people(page, 'Ada', 'Bert', 'Bob')
+    await bob.evaluate(() => (location.hash = ''))
+    await bob.getByRole('heading', { name: 'Come in' }).waitFor()
+    await people(ada, 'Ada', 'Bob')
+    await second.close()
+    await people(ada, 'Ada')
+  }))
+
+test('what is too long is refused in words, and can be said again', () =>
+  inBrowser('chat', async (server, open) => {
+    const ada = await open()
+    await ada.goto(`${server.url}/#7`)
+    await enter(ada, 'Ada')
+    await ada.getByLabel('Message', { exact: true }).evaluate((field) => field.removeAttribute('maxlength'))
+    const long = 'long '.repeat(500)
+    await say(ada, long)
+    await ada.getByRole('alert').getByText('what you say has at most 2000 characters').waitFor()
+    await picture(ada, 'refused')
+    assert.equal(await ada.getByLabel('Message', { exact: true }).inputValue(), long)
+    await say(ada, 'short')
+    await lines(ada, 'short')
+    assert.equal(await ada.getByRole('alert').textContent(), '')
+  }))
+
+test('a window that lost its network misses nothing, and what is said in it waits', (t) =>
+  inBrowser('chat', async (server, open) => {
+    const network = await proxy(t, new URL(server.url).port)
+    const [ada, bob] = [await open(), await open('dark')]
+    await ada.goto(`${server.url}/#7`)
+    await bob.goto(`${network.url}/#7`)
+    await enter(ada, 'Ada')
+    await enter(bob, 'Bob')
+    await people(ada, 'Ada', 'Bob')
+    await say(ada, 'one')
+    await lines(bob, 'one')
+
+    network.cut()
+    await state(bob, 'Reconnecting…')
+    await people(ada, 'Ada')
+    await say(ada, 'two')
+    await say(bob, 'three')
+    await say(bob, 'four')
+    await bob.getByText('not sent yet').nth(1).waitFor()
+    await say(ada, 'two and a half')
+    await lines(ada, 'one', 'two', 'two and a half')
+    await lines(bob, 'one')
+    await picture(bob, 'away')
+
+    network.mend()
+    await state(bob, 'Connected')
+    for (const page of [ada, bob]) {
+      await lines(page, 'one', 'two', 'two and a half', 'three', 'four')
+      await people(page, 'Ada', 'Bob')
+    }
+    assert.equal(await bob.getByText('not sent yet').count(), 0)
+    assert.equal(await bob.getByText('may be missing').count(), 0)
+    await picture(bob, 'back')
+  }))
+
+test('who goes to another room, and takes another name, while the network is lost, does so when it is back', (t) =>
   inBrowser('chat', async (server, open) => {
     const network = await proxy(t, new URL(server.url).port)
     const [ada, bob] = [await open(), await open()]
-    await ada.goto(server.url)
-    await bob.goto(network.url)
-    for (const page of [ada, bob]) await page.getByText('connected', { exact: true }).waitFor()
-    const say = async (page, text) => {
-      await page.getByLabel('what you say').fill(text)
-      await page.getByRole('button').click()
-    }
-    const lines = (page) => page.locator('li').allTextContents()
-
-    await say(ada, 'one <b>')
-    await bob.getByText('one <b>').waitFor()
-    await say(bob, 'two')
-    await ada.getByText('two').waitFor()
-    await say(bob, '  ')
-    await bob.getByRole('alert').getByText('say something').waitFor()
+    await ada.goto(`${server.url}/#7`)
+    await bob.goto(`${network.url}/#7`)
+    await enter(ada, 'Ada')
+    await enter(bob, 'Bob')
+    await people(ada, 'Ada', 'Bob')
 
     network.cut()
-    await bob.getByText('reconnecting').waitFor()
-    await say(ada, 'three')
-    await say(ada, 'four')
-    await ada.getByText('four').waitFor()
+    await state(bob, 'Reconnecting…')
+    await bob.getByRole('button', { name: 'Change name' }).click()
+    await enter(bob, 'Bert')
     network.mend()
-    await bob.getByText('four').waitFor()
-    await picture(bob, 'chat')
-    const all = ['one <b>', 'two', 'three', 'four'].map((text) => `somebody ${text}`)
-    assert.deepEqual(await lines(bob), all)
-    assert.deepEqual(await lines(ada), all)
+    for (const page of [ada, bob]) await people(page, 'Ada', 'Bert')
+
+    network.cut()
+    await state(bob, 'Reconnecting…')
+    await bob.getByLabel('Number of another room').fill('8')
+    await bob.getByRole('button', { name: 'Open' }).click()
+    await say(bob, 'elsewhere')
+    network.mend()
+    await lines(bob, 'elsewhere')
+    await people(bob, 'Bert')
+    await people(ada, 'Ada')
+    await lines(ada)
   }))
 
-/** A network between a client and a port of this machine, that can be cut and mended. */
-async function proxy(t, port) {
-  const open = new Set()
-  let cut = false
-  const listener = createServer((client) => {
-    if (cut) return client.destroy()
-    const server = connect({ port, host: '127.0.0.1' })
-    for (const [from, to] of [
-      [client, server],
-      [server, client],
-    ]) {
-      open.add(from)
-      from.on('error', () => {})
-      from.on('close', () => {
-        open.delete(from)
-        to.destroy()
-      })
-      from.pipe(to)
+test('words whose answer was lost are sent again, and heard once', (t) =>
+  inBrowser('chat', async (server, open) => {
+    const network = await proxy(t, new URL(server.url).port)
+    const [ada, bob] = [await open(), await open()]
+    await ada.goto(`${server.url}/#7`)
+    await bob.goto(`${network.url}/#7`)
+    await enter(ada, 'Ada')
+    await enter(bob, 'Bob')
+    await people(bob, 'Ada', 'Bob')
+
+    network.deafen()
+    await say(bob, 'one')
+    await lines(ada, 'one')
+    await lines(bob)
+    await say(bob, 'two')
+    network.cut()
+    await state(bob, 'Reconnecting…')
+    network.mend()
+    for (const page of [ada, bob]) await lines(page, 'one', 'two')
+    // It did not come back to be said by hand.
+    assert.equal(await bob.getByLabel('Message', { exact: true }).inputValue(), '')
+  }))
+
+test('a window that missed too much is told so, unless what it missed can be read', (t) =>
+  inBrowser('chat', async (server, open) => {
+    const network = await proxy(t, new URL(server.url).port)
+    const [ada, bob] = [await open(), await open()]
+    await ada.goto(`${server.url}/#7`)
+    await bob.goto(`${network.url}/#7`)
+    await enter(ada, 'Ada')
+    await enter(bob, 'Bob')
+    await say(ada, 'one')
+    await lines(bob, 'one')
+    // All it takes is the request that the client repeats.
+    let asked = 0
+    bob.on('websocket', (socket) => socket.on('framesent', ({ payload }) => (asked += payload.includes('?name=Bob'))))
+    const gaps = await bob.evaluateHandle(() => {
+      const gaps = []
+      io.socket.on('gap', ({ channel }) => gaps.push(channel))
+      return gaps
+    })
+
+    // More comings and goings than the room's history has, and one line between.
+    network.cut()
+    await state(bob, 'Reconnecting…')
+    await say(ada, 'two')
+    await ada.evaluate(async () => {
+      for (let times = 0; times < 130; times++) {
+        await io.socket.delete('/chat/rooms/7')
+        await io.socket.get('/chat/rooms/7?name=Ada')
+      }
+    })
+    network.mend()
+    await lines(bob, 'one', 'two')
+    assert.ok((await gaps.jsonValue()).includes('room:7'))
+    assert.equal(asked, 1)
+    assert.equal(await bob.getByText('may be missing').count(), 0)
+    for (const page of [ada, bob]) await people(page, 'Ada', 'Bob')
+
+    // More lines than the room remembers.
+    network.cut()
+    await state(bob, 'Reconnecting…')
+    await ada.evaluate(async () => {
+      for (let number = 0; number < 300; number++) await io.socket.post('/chat/rooms/7', { from: 'Ada', text: `${number}` })
+    })
+    network.mend()
+    await lines(bob, 'one', 'two', ...Array.from({ length: 100 }, (_, index) => `${index + 200}`))
+    const around = await bob.getByText('may be missing').evaluate((gap) => [
+      gap.previousElementSibling.querySelector('p').textContent,
+      gap.nextElementSibling.querySelector('p').textContent,
+    ])
+    assert.deepEqual(around, ['two', '200'])
+    await bob.getByText('may be missing').scrollIntoViewIfNeeded()
+    await picture(bob, 'gap')
+  }))
+
+test('a window that is told of a gap on a live connection reads the room anew', () =>
+  inBrowser('chat', async (server, open) => {
+    const bob = await open()
+    await bob.goto(`${server.url}/#7`)
+    await enter(bob, 'Bob')
+    await sayOverHttp(server, 'one')
+    await lines(bob, 'one')
+    // No server can be made to say so at will, so the window is made to miss a line, and the client to tell it.
+    await bob.evaluate(() => io.socket.delete('/chat/rooms/7'))
+    await sayOverHttp(server, 'two')
+    await bob.evaluate(() => io.socket._emit('gap', { channel: 'room:7', reason: 'not retained' }))
+    await lines(bob, 'one', 'two')
+    await people(bob, 'Bob')
+    assert.equal(await bob.getByText('may be missing').count(), 0)
+  }))
+
+test('the chat goes on when its server is back', () =>
+  inBrowser('chat', async (server, open) => {
+    const [ada, bob] = [await open(), await open('light', PHONE)]
+    for (const page of [ada, bob]) await page.goto(`${server.url}/#7`)
+    await enter(ada, 'Ada')
+    await enter(bob, 'Bob')
+    await say(ada, 'one')
+    await lines(bob, 'one')
+
+    await server.stop()
+    for (const page of [ada, bob]) await state(page, 'Reconnecting…')
+    await say(bob, 'two')
+    await bob.getByText('not sent yet').waitFor()
+    await picture(ada, 'server-gone')
+    await picture(bob, 'server-gone-phone')
+
+    // It has forgotten what was said; the windows have not, and cannot know what else there was.
+    const again = await startExample('chat', new URL(server.url).port)
+    try {
+      for (const page of [ada, bob]) {
+        await state(page, 'Connected')
+        await people(page, 'Ada', 'Bob')
+        await lines(page, 'one', 'two')
+        await page.getByText('may be missing').waitFor()
+      }
+      await say(ada, 'three')
+      for (const page of [ada, bob]) await lines(page, 'one', 'two', 'three')
+      await picture(ada, 'server-back')
+      await picture(bob, 'server-back-phone')
+    } finally {
+      for (const page of [ada, bob]) await page.close()
+      await again.stop()
     }
-  })
-  const sever = () => open.forEach((socket) => socket.destroy())
-  listener.listen(0, '127.0.0.1')
-  await once(listener, 'listening')
-  t.after(() => {
-    sever()
-    listener.close()
-  })
-  return {
-    url: `http://127.0.0.1:${listener.address().port}`,
-    cut() {
-      cut = true
-      sever()
-    },
-    mend() {
-      cut = false
-    },
+  }))
+
+test('a window that was frozen shows what was said meanwhile', async (t) => {
+  const server = await startExample('chat')
+  t.after(() => server.stop())
+  const network = await proxy(t, new URL(server.url).port)
+  const bob = await backgroundPage(t, `${network.url}/`)
+  const until = (condition) =>
+    bob.run(`new Promise((resolve) => {
+      const look = () => (${condition} ? resolve() : setTimeout(look, 20))
+      look()
+    })`)
+  const lines = (...texts) =>
+    until(`JSON.stringify([...document.querySelectorAll('.line p')].map((p) => p.textContent)) === '${JSON.stringify(texts)}'`)
+  await until(`document.readyState === 'complete'`)
+  await bob.run(`sessionStorage.setItem('name', 'Bob'); location.hash = '#7'; location.reload()`)
+  await until(`document.querySelector('#people')?.textContent === 'Bob (you)'`)
+  await bob.run(`
+    events = []
+    for (const type of ['freeze', 'resume']) document.addEventListener(type, () => events.push(type))`)
+
+  await bob.freeze()
+  await sayOverHttp(server, 'one')
+  assert.equal(await bob.run(`document.querySelectorAll('.line').length`), 0)
+  await bob.thaw()
+  await lines('one')
+
+  // And one that its server has given up.
+  await bob.freeze()
+  network.cut()
+  await sayOverHttp(server, 'two')
+  network.mend()
+  assert.equal(await bob.run(`io.socket.state`), 'connected')
+  await bob.thaw()
+  await lines('one', 'two')
+  assert.deepEqual(await bob.run(`events`), ['freeze', 'resume', 'freeze', 'resume'])
+  await bob.run(`document.querySelector('#text').value = 'three'; document.querySelector('#composer').requestSubmit()`)
+  await lines('one', 'two', 'three')
+  await until(`document.querySelector('#people').textContent === 'Bob (you)'`)
+})
+
+for (const cached of [true, false]) {
+  test(`the chat works after going away and back, ${cached ? 'from' : 'without'} the back/forward cache`, () =>
+    inBrowser('chat', async (server, open) => {
+      const [ada, bob] = [await open(), await open()]
+      await ada.goto(`${server.url}/#7`)
+      await enter(ada, 'Ada')
+      await bob.goto(server.url)
+      await enter(bob, 'Bob', 7)
+      await people(ada, 'Ada', 'Bob')
+      if (!cached) await bob.evaluate(() => addEventListener('unload', () => {}))
+      await bob.evaluate(() => addEventListener('pageshow', ({ persisted }) => (document.body.dataset.persisted = persisted)))
+
+      await bob.goto('data:text/html,elsewhere')
+      await people(ada, 'Ada')
+      await say(ada, 'one')
+      await bob.evaluate(() => void setTimeout(() => history.back()))
+      await lines(bob, 'one')
+      assert.equal(await bob.evaluate(() => document.body.dataset.persisted), cached ? 'true' : undefined)
+      await say(bob, 'two')
+      for (const page of [ada, bob]) {
+        await lines(page, 'one', 'two')
+        await people(page, 'Ada', 'Bob')
+      }
+    }))
+}
+
+test('the chat fits a phone, in the light and in the dark', () =>
+  inBrowser('chat', async (server, open) => {
+    for (const [scheme, room] of [['light', 7], ['dark', 8]]) {
+      const page = await open(scheme, PHONE)
+      await page.goto(`${server.url}/#${room}`)
+      await enter(page, 'Somebody whose name is as long as it gets')
+      await say(page, `words that are long, ${'like'.repeat(40)} this`)
+      await page.getByText('words that').last().waitFor()
+      await picture(page, `phone-${scheme}`)
+      await page.getByRole('button', { name: 'Rooms' }).click()
+      await page.getByText('Somebody whose').first().waitFor()
+      await picture(page, `phone-${scheme}-people`)
+      assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), PHONE.width)
+      await page.keyboard.press('Escape')
+
+      // What comes while one reads further up is announced, and does not move the page.
+      for (let number = 0; number < 12; number++) await say(page, `${number}`)
+      await page.getByRole('log').getByText('11', { exact: true }).waitFor()
+      await page.getByRole('log').evaluate((log) => (log.scrollTop = 0))
+      await sayOverHttp(server, 'below', room)
+      await page.getByRole('button', { name: '1 new' }).waitFor()
+      assert.equal(await page.getByRole('log').evaluate((log) => log.scrollTop), 0)
+      await picture(page, `phone-${scheme}-unread`)
+      await page.getByRole('button', { name: '1 new' }).click()
+      await page.getByRole('button', { name: '1 new' }).waitFor({ state: 'hidden' })
+      await page.close()
+    }
+  }))
+
+async function enter(page, name, room) {
+  await page.getByLabel('Your name').fill(name)
+  if (room) await page.getByLabel('Room number').fill(`${room}`)
+  await page.getByRole('button', { name: 'Enter' }).click()
+}
+
+async function say(page, text) {
+  await page.getByLabel('Message', { exact: true }).fill(text)
+  await page.getByRole('button', { name: 'Send' }).click()
+}
+
+async function sayOverHttp(server, text, room = 7) {
+  const answer = await overHttp(server, { method: 'post', url: `/chat/rooms/${room}`, data: { from: 'curl', text } })
+  assert.equal(answer.statusCode, 201)
+}
+
+/** The state of the connection, in the page's words. */
+const state = (page, words) => page.getByRole('status').getByText(words, { exact: true }).waitFor()
+
+/** Waits until these, and no others, were said and heard, in this order. */
+const lines = (page, ...texts) => shown(page, '#log .line:not(.pending) p', texts)
+
+/** Waits until these, and no others, are listed as here. */
+const people = (page, ...names) => shown(page, '#people li > span', names)
+
+async function shown(page, selector, expected) {
+  const texts = () => page.locator(selector).evaluateAll((all) => all.map((each) => each.textContent.replace(' (you)', '')))
+  const same = ({ selector, expected }) => {
+    const all = [...document.querySelectorAll(selector)].map((each) => each.textContent.replace(' (you)', ''))
+    return JSON.stringify(all) === JSON.stringify(expected)
   }
+  // What is there after all says more than that the time is up.
+  await page.waitForFunction(same, { selector, expected }).catch(async () => assert.deepEqual(await texts(), expected))
 }

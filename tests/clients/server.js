@@ -24,17 +24,17 @@ function binary(name) {
  * @returns {Promise<{ url: string, log: string[], stop(signal?: string): Promise<number> }>}
  */
 export function start(...transports) {
-  return run(process.env.CLIENT_APP ?? binary('client-app'), transports)
+  return run(process.env.CLIENT_APP ?? binary('client-app'), transports, 0)
 }
 
-/** Starts one of `examples/`. */
-export function startExample(name) {
-  return run(binary(name), [])
+/** Starts one of `examples/`, on a free port or on this one. */
+export function startExample(name, port = 0) {
+  return run(binary(name), [], port)
 }
 
 /** Starts a server that prints `listening on URL`. `log` has its lines; `stop` resolves with the exit code. */
-async function run(path, options) {
-  const child = spawn(path, options, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, PORT: '0' } })
+async function run(path, options, port) {
+  const child = spawn(path, options, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, PORT: `${port}` } })
   const kill = () => child.kill('SIGKILL')
   process.on('exit', kill)
   let errors = ''

@@ -2,7 +2,7 @@
 
 #![allow(missing_docs)]
 
-use catamaran::{Channel, Event, Untyped, channel};
+use catamaran::{Channel, Event, History, Untyped, channel};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ pub struct Room {
     pub id: u64,
 }
 
-#[channel("pet:{shop}:{type}", event = RoomEvent, history = 2 * 8, stream = "pet")]
+#[channel("pet:{shop}:{type}", event = RoomEvent, history = 2 * 8, history_seconds = 60, stream = "pet")]
 pub struct Pet<'a> {
     pub r#type: u32,
     pub shop: &'a str,
@@ -20,7 +20,14 @@ pub struct Pet<'a> {
 #[channel("lobby", event = Notice)]
 pub struct Lobby;
 
-#[channel("user:{0}", event = Notice)]
+#[channel(
+    "user:{0}",
+    event = Notice,
+    history = 9,
+    history_since = subscribe,
+    history_seconds = 3600,
+    history_bytes = 1000
+)]
 pub struct User(pub String);
 
 #[derive(Event, Serialize)]
@@ -56,10 +63,11 @@ fn frame(event: &impl Event) -> Value {
 #[test]
 fn a_channel_has_a_name_a_history_and_a_stream() {
     assert_eq!(Room { id: 7 }.name(), "room:7");
-    assert_eq!((Room::PATTERN, Room::HISTORY, Room::STREAM), ("room:{id}", 256, None));
+    assert_eq!((Room::PATTERN, Room::HISTORY, Room::STREAM), ("room:{id}", History::of(256), None));
     assert_eq!((Pet { shop: "north", r#type: 3 }).name(), "pet:north:3");
-    assert_eq!((Pet::HISTORY, Pet::STREAM), (16, Some("pet")));
-    assert_eq!((Lobby.name(), Lobby::HISTORY), ("lobby".to_owned(), 0));
+    assert_eq!((Pet::HISTORY, Pet::STREAM), (History::of(16).seconds(60), Some("pet")));
+    assert_eq!((Lobby.name(), Lobby::HISTORY), ("lobby".to_owned(), History::NONE));
+    assert_eq!(User::HISTORY, History::of(9).bytes(1000).seconds(3600).since_subscribe());
     assert_eq!(Untyped::new("anything:at all").name(), "anything:at all");
 }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{
     event::{EncodeError, Event},
+    history::History,
     message::Message,
 };
 
@@ -25,8 +26,8 @@ pub trait Channel {
     /// The name with its parameters, as declared: `room:{id}`.
     const PATTERN: &'static str;
 
-    /// How many events are kept for sockets that come back.
-    const HISTORY: usize = 0;
+    /// How much is kept for sockets that come back.
+    const HISTORY: History = History::NONE;
 
     /// The stream that the channel's events are counted on, if it shares one; otherwise it is its own.
     const STREAM: Option<&'static str> = None;

@@ -1,10 +1,20 @@
 //! Channels: who is subscribed, and how what is published reaches them.
+//!
+//! The hub of one server. What is published goes to the bus, and comes back from it to the streams, which send it on.
 
 mod channel;
+mod entry;
 mod event;
+mod flow;
 mod frame;
+mod history;
+mod log;
+mod members;
 mod message;
 mod peer;
+mod publish;
+mod readers;
+mod sockets;
 mod stream;
 mod streams;
 mod subscription;
@@ -17,18 +27,23 @@ use axum::{
     response::{IntoResponse, Response},
 };
 pub use channel::{Channel, Untyped, UntypedEvent, escape};
+use entry::Target;
+pub(crate) use entry::{Copy, Entry, Position};
 pub use event::{EncodeError, Event, message};
+pub(crate) use flow::Flow;
 use frame::Frame;
+pub use history::History;
+pub use log::Outcome;
+pub use members::Moving;
 pub use message::Message;
-pub(crate) use peer::Peer;
-pub use stream::Outcome;
-pub(crate) use stream::Position;
-use stream::Retention;
-use streams::{Streams, Target};
-pub(crate) use subscription::{Resume, Settled, Subscriptions};
+pub(crate) use peer::{Peer, Received, Resume};
+pub use publish::{Blast, Blasting, Publish, Published, Publishing};
+use streams::Streams;
+pub(crate) use streams::epoch;
+pub(crate) use subscription::{Settled, Subscriptions};
 
 use crate::{
-    Ctx, Error, RequestSocket,
+    Ctx, Error, RequestSocket, bus,
     ctx::{HasSocket, Via},
 };
 
@@ -44,48 +59,14 @@ use crate::{
 ///     Ok(())
 /// }
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Hub(Arc<Streams>);
 
 impl Hub {
-    /// Sends an event to all sockets that are subscribed to a channel, to each of them once and in the order of
-    /// publishing. A socket that is too slow to take it is cut off, so that it does not miss one in silence.
-    ///
-    /// # Errors
-    ///
-    /// If the event cannot be written as JSON.
-    // It waits for nothing today; with several servers it will.
-    #[allow(clippy::unused_async)]
-    pub async fn publish<C: Channel + ?Sized>(&self, channel: &C, event: C::Event) -> Result<(), EncodeError> {
-        self.0.publish(&target(channel), event.message()?, None);
-        Ok(())
-    }
-
-    /// As [`publish`](Self::publish), to all but one socket: most often the one whose request published.
-    ///
-    /// # Errors
-    ///
-    /// If the event cannot be written as JSON.
-    #[allow(clippy::unused_async)]
-    pub async fn publish_except<C: Channel + ?Sized>(
-        &self,
-        channel: &C,
-        event: C::Event,
-        socket: &RequestSocket,
-    ) -> Result<(), EncodeError> {
-        self.0.publish(&target(channel), event.message()?, Some(socket.peer()));
-        Ok(())
-    }
-
-    /// Sends an event to every connected socket, at most once; no position counts it.
-    ///
-    /// # Errors
-    ///
-    /// If the event cannot be written as JSON.
-    pub fn blast<E: Event>(&self, event: &E) -> Result<(), EncodeError> {
-        let message = event.message()?;
-        self.0.connected().iter().for_each(|peer| peer.send(&Frame::Event(&message)));
-        Ok(())
+    /// The socket with this id, to subscribe it or to send to it; none if it is not connected to this server.
+    pub fn socket(&self, id: &str) -> Option<RequestSocket> {
+        let peer = self.0.sockets().get(id)?;
+        Some(RequestSocket::outside_request(peer.handshake()?, peer, self.clone()))
     }
 
     /// Sends an event to the socket with this id, at most once; false if there is none.
@@ -95,37 +76,8 @@ impl Hub {
     /// If the event cannot be written as JSON.
     pub fn emit_to<E: Event>(&self, id: &str, event: &E) -> Result<bool, EncodeError> {
         let message = event.message()?;
-        let peer = self.0.socket(id);
+        let peer = self.0.sockets().get(id);
         Ok(peer.inspect(|peer| peer.send(&Frame::Event(&message))).is_some())
-    }
-
-    /// The ids of the sockets that are subscribed to a channel, in no order.
-    pub fn members<C: Channel + ?Sized>(&self, channel: &C) -> Vec<String> {
-        self.0.members(&target(channel)).iter().map(|peer| peer.id().to_owned()).collect()
-    }
-
-    /// How many sockets are subscribed to a channel.
-    pub fn count<C: Channel + ?Sized>(&self, channel: &C) -> usize {
-        self.0.members(&target(channel)).len()
-    }
-
-    /// Subscribes all members of one channel to another, too.
-    pub fn add_members<A: Channel + ?Sized, B: Channel + ?Sized>(&self, of: &A, to: &B) {
-        for peer in self.0.members(&target(of)) {
-            self.0.add(&peer, target(to), None);
-        }
-    }
-
-    /// Takes all members of one channel out of another.
-    pub fn remove_members<A: Channel + ?Sized, B: Channel + ?Sized>(&self, of: &A, from: &B) {
-        for peer in self.0.members(&target(of)) {
-            self.0.remove(&peer, &from.name(), "removed");
-        }
-    }
-
-    /// Takes all members out of a channel.
-    pub fn empty<C: Channel + ?Sized>(&self, channel: &C) {
-        self.remove_members(channel, channel);
     }
 
     pub(crate) fn streams(&self) -> &Streams {
@@ -133,10 +85,11 @@ impl Hub {
     }
 }
 
-fn target<C: Channel + ?Sized>(channel: &C) -> Target {
-    let name: Arc<str> = channel.name().into();
-    let stream = C::STREAM.map_or_else(|| name.clone(), |stream| format!("stream:{stream}").into());
-    Target { channel: name, stream, retention: Retention { entries: C::HISTORY, age: None } }
+impl Default for Hub {
+    /// The hub of an application with one server.
+    fn default() -> Self {
+        Self(Streams::over(bus::Memory::new))
+    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Hub {
@@ -180,9 +133,9 @@ impl RequestSocket {
     ///
     /// If the socket is gone.
     pub fn subscribe<C: Channel + ?Sized>(&self, channel: &C) -> Subscribing<'_> {
-        let target = target(channel);
+        let target = Target::of(channel);
         Box::pin(async move {
-            let outcome = self.subscriptions().add(self.hub().streams(), self.peer(), target);
+            let outcome = self.subscriptions().add(self.hub().streams(), self.peer(), target).await;
             outcome.ok_or(SubscribeError)
         })
     }
@@ -205,15 +158,6 @@ impl RequestSocket {
 }
 
 impl<T: Via> Ctx<T> {
-    /// Sends an event to all sockets that are subscribed to a channel; see [`Hub::publish`].
-    ///
-    /// # Errors
-    ///
-    /// If the event cannot be written as JSON.
-    pub async fn publish<C: Channel + ?Sized>(&self, channel: &C, event: C::Event) -> Result<(), EncodeError> {
-        self.hub().publish(channel, event).await
-    }
-
     /// Subscribes the requesting socket to a channel; see [`RequestSocket::subscribe`].
     ///
     /// # Errors
@@ -250,17 +194,17 @@ mod tests {
         assert_eq!((hub.count(&room("a")), hub.count(&room("b")), hub.count(&room("c"))), (2, 1, 0));
         assert_eq!(hub.members(&room("b")), [bob.socket().id()]);
 
-        hub.add_members(&room("a"), &room("b"));
+        hub.add_members(&room("a"), &room("b")).await;
         hub.publish(&room("b"), event("to both")).await.unwrap();
-        hub.remove_members(&room("b"), &room("a"));
+        hub.remove_members(&room("b"), &room("a")).await;
         hub.publish(&room("a"), event("to nobody")).await.unwrap();
-        hub.empty(&room("b"));
+        hub.empty(&room("b")).await;
         hub.publish(&room("b"), event("to nobody")).await.unwrap();
         for socket in [&mut ada, &mut bob] {
             assert_eq!(socket.received(), [r#"["said","to both"]"#]);
         }
         drop(ada);
-        assert_eq!(hub.streams().connected().len(), 1);
+        assert_eq!(hub.streams().sockets().all().len(), 1);
     }
 
     #[tokio::test]
@@ -269,10 +213,10 @@ mod tests {
         let (mut ada, mut bob) = (TestSocket::new(&hub), TestSocket::new(&hub));
         assert!(hub.emit_to(ada.socket().id(), &event("to ada")).unwrap());
         assert!(!hub.emit_to("nobody", &event("to nobody")).unwrap());
-        hub.blast(&event("to all")).unwrap();
+        hub.blast(&event("to all")).await.unwrap();
         ada.socket().subscribe(&room("a")).await.unwrap();
         bob.socket().subscribe(&room("a")).await.unwrap();
-        hub.publish_except(&room("a"), event("to bob"), ada.socket()).await.unwrap();
+        hub.publish(&room("a"), event("to bob")).except(ada.socket()).await.unwrap();
         assert_eq!(ada.received(), [r#"["said","to ada"]"#, r#"["said","to all"]"#]);
         assert_eq!(bob.received(), [r#"["said","to all"]"#, r#"["said","to bob"]"#]);
     }

@@ -1,7 +1,7 @@
 //! One end of a subscription: a connected socket, or the inbox of a test.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet, VecDeque},
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
@@ -10,11 +10,18 @@ use std::{
     time::Duration,
 };
 
+use axum::http::request::Parts;
 use socketioxide::{SendError, SocketError, socket::Socket};
 use tokio::sync::mpsc;
 
-use super::{frame::Frame, message::Message, stream::Entry, streams::Joined};
-use crate::server::Cut;
+use super::{
+    entry::{Copy, Entry, Id, Position},
+    frame::{Frame, Replayed},
+    log::MAX_HELD,
+    message::Message,
+    stream::Stream,
+};
+use crate::{server::Cut, socket::Handshake};
 
 /// How long to wait before a full socket is told once more that it is disconnected.
 const DISCONNECT_RETRY: Duration = Duration::from_millis(50);
@@ -32,38 +39,79 @@ struct Inner {
     client: Option<Arc<str>>,
     /// Which connection of its client this is; 0 if the client does not count.
     connection: u64,
+    /// What the client had received when it connected, by channel.
+    received: Resume,
+    /// The entries of several channels of which it was sent one copy since. Made with the first.
+    sent: Mutex<Option<Box<Recent>>>,
     link: Link,
     gone: AtomicBool,
-    joined: Mutex<HashMap<Arc<str>, Joined>>,
+    joined: Mutex<HashMap<Arc<str>, Arc<Stream>>>,
 }
 
 enum Link {
     /// Weak, because the socket owns what owns this, through the handlers of its events.
     Socket(Weak<Socket>),
-    Inbox(mpsc::UnboundedSender<Message>),
+    Inbox(mpsc::UnboundedSender<Message>, Arc<Parts>),
+    /// The frames as they would stand on the wire.
+    #[cfg(test)]
+    Wire(mpsc::UnboundedSender<String>),
+}
+
+/// What a client says that it received, by channel.
+pub(crate) type Resume = HashMap<String, Received>;
+
+/// What a client has received of a channel: all that follows `since` in the position's epoch, up to the position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Received {
+    pub(crate) since: u64,
+    pub(crate) upto: Position,
+}
+
+impl Received {
+    fn covers(&self, position: &Position) -> bool {
+        self.upto.epoch == position.epoch && self.since < position.offset && position.offset <= self.upto.offset
+    }
+}
+
+/// The newest entries that were sent.
+#[derive(Default)]
+struct Recent {
+    ids: HashSet<Id>,
+    order: VecDeque<Id>,
+}
+
+impl Recent {
+    /// False if it is known already. The oldest is forgotten for it when there are more than a subscription can hold.
+    fn add(&mut self, id: Id) -> bool {
+        if !self.ids.insert(id) {
+            return false;
+        }
+        self.order.push_back(id);
+        if self.order.len() > MAX_HELD
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
+        true
+    }
 }
 
 impl Peer {
-    pub(crate) fn of_socket(socket: &Arc<Socket>, client: Option<Arc<str>>, connection: u64) -> Self {
-        Self::new(socket.id.to_string(), client, connection, Link::Socket(Arc::downgrade(socket)))
+    pub(crate) fn of_socket(socket: &Arc<Socket>, client: Option<Arc<str>>, connection: u64, received: Resume) -> Self {
+        Self::new(socket.id.to_string(), client, connection, received, Link::Socket(Arc::downgrade(socket)))
     }
 
-    pub(crate) fn of_inbox(id: String, inbox: mpsc::UnboundedSender<Message>) -> Self {
-        Self::new(id, None, 0, Link::Inbox(inbox))
+    pub(crate) fn of_inbox(id: String, inbox: mpsc::UnboundedSender<Message>, handshake: Parts) -> Self {
+        Self::new(id, None, 0, Resume::new(), Link::Inbox(inbox, Arc::new(handshake)))
     }
 
-    fn new(id: String, client: Option<Arc<str>>, connection: u64, link: Link) -> Self {
-        let (gone, joined) = (AtomicBool::new(false), Mutex::default());
-        Self(Arc::new(Inner { id, client, connection, link, gone, joined }))
+    fn new(id: String, client: Option<Arc<str>>, connection: u64, received: Resume, link: Link) -> Self {
+        let (sent, gone, joined) = (Mutex::default(), AtomicBool::new(false), Mutex::default());
+        Self(Arc::new(Inner { id, client, connection, received, sent, link, gone, joined }))
     }
 
     pub(crate) fn client(&self) -> Option<&Arc<str>> {
         self.0.client.as_ref()
-    }
-
-    /// Whether both are one client's, which may have connected anew while its request ran.
-    pub(crate) fn is_of_same_client(&self, other: &Self) -> bool {
-        self.id() == other.id() || (self.client().is_some() && self.client() == other.client())
     }
 
     /// Whether its client made this connection after the other; only a client that counts can tell.
@@ -72,12 +120,22 @@ impl Peer {
     }
 
     /// The channels that the socket is live in. A stream's lock may be taken under this one, not the other way round.
-    pub(crate) fn joined(&self) -> MutexGuard<'_, HashMap<Arc<str>, Joined>> {
+    pub(crate) fn joined(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Stream>>> {
         self.0.joined.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn id(&self) -> &str {
         &self.0.id
+    }
+
+    /// The request that opened the connection; none if it is gone.
+    pub(crate) fn handshake(&self) -> Option<Handshake> {
+        match &self.0.link {
+            Link::Socket(socket) => socket.upgrade().map(Handshake::Of),
+            Link::Inbox(_, handshake) => Some(Handshake::Kept(handshake.clone())),
+            #[cfg(test)]
+            Link::Wire(_) => None,
+        }
     }
 
     pub(crate) fn is_gone(&self) -> bool {
@@ -95,11 +153,19 @@ impl Peer {
             return;
         }
         match &self.0.link {
-            Link::Inbox(inbox) => {
+            Link::Inbox(inbox, _) => {
                 if let Some(message) = frame.plain() {
                     // A test that dropped its socket reads no more.
                     let _ = inbox.send(message.clone());
                 }
+            }
+            #[cfg(test)]
+            Link::Wire(wire) => {
+                let _ = match (self.client(), frame.plain()) {
+                    (Some(_), _) => wire.send(frame.text()),
+                    (None, Some(message)) => wire.send(message.to_string()),
+                    (None, None) => return,
+                };
             }
             Link::Socket(socket) => {
                 let Some(socket) = socket.upgrade() else { return };
@@ -120,25 +186,64 @@ impl Peer {
         }
     }
 
+    /// Sends a copy of an entry; after another copy of it no more than that the client is past this one.
+    pub(crate) fn send_copy(&self, copy: &Copy) {
+        let (channel, offset, entry) = (copy.channel(), copy.offset(), &*copy.entry);
+        let whole = Frame::Entry { channel, offset, message: &entry.message };
+        if entry.places.len() == 1 {
+            return self.send(&whole);
+        }
+        // Two copies may come at once, on two streams. The lock is held while the first is sent, so that it is the first.
+        let mut sent = self.sent();
+        if self.is_first(&mut sent, entry) { self.send(&whole) } else { self.send(&Frame::Advance { channel, offset }) }
+    }
+
+    /// Sends an entry that has no position.
+    pub(crate) fn send_uncounted(&self, entry: &Entry) {
+        let mut sent = self.sent();
+        if self.is_first(&mut sent, entry) {
+            self.send(&Frame::Event(&entry.message));
+        }
+    }
+
     /// Sends what a subscription missed, in packets of a bounded size.
-    pub(crate) fn send_replay<'a>(&self, channel: &str, missed: impl Iterator<Item = &'a Entry>) {
-        let own = |entry: &&Entry| entry.except.is_none() || entry.except.as_ref() != self.client();
-        let mut missed = missed.filter(own).peekable();
+    pub(crate) fn send_replay<'a>(&self, channel: &str, missed: impl Iterator<Item = &'a Copy>) {
+        let mut sent = self.sent();
+        let missed = missed.filter(|copy| !copy.entry.leaves_out(self));
+        let mut missed = missed.map(|copy| {
+            let whole = self.is_first(&mut sent, &copy.entry);
+            Replayed { offset: copy.offset(), message: whole.then_some(&copy.entry.message) }
+        });
         if self.client().is_none() {
-            missed.for_each(|entry| {
-                self.send(&Frame::Entry { channel, offset: entry.offset, message: &entry.message });
-            });
+            missed.filter_map(|entry| entry.message).for_each(|message| self.send(&Frame::Event(message)));
             return;
         }
-        while missed.peek().is_some() {
+        let mut next = missed.next();
+        while next.is_some() {
             let (mut entries, mut bytes) = (Vec::new(), 0);
-            while let Some(entry) = missed.next_if(|entry| bytes == 0 || bytes + entry.message.bytes() <= REPLAY_BYTES)
-            {
-                bytes += entry.message.bytes();
-                entries.push(entry.clone());
+            while let Some(entry) = next.take_if(|entry| bytes == 0 || bytes + entry.bytes() <= REPLAY_BYTES) {
+                bytes += entry.bytes();
+                entries.push(entry);
+                next = missed.next();
             }
-            self.send(&Frame::Replay { channel, entries: &entries, more: missed.peek().is_some() });
+            self.send(&Frame::Replay { channel, entries: &entries, more: next.is_some() });
         }
+    }
+
+    /// Whether the client gets an entry for the first time; asked once for each copy.
+    fn is_first(&self, sent: &mut Option<Box<Recent>>, entry: &Entry) -> bool {
+        if entry.places.len() == 1 {
+            return true;
+        }
+        let had = entry.places.iter().any(|place| {
+            let received = self.0.received.get(&*place.target.channel);
+            received.zip(place.position.as_ref()).is_some_and(|(received, position)| received.covers(position))
+        });
+        !had && sent.get_or_insert_default().add(entry.id)
+    }
+
+    fn sent(&self) -> MutexGuard<'_, Option<Box<Recent>>> {
+        self.0.sent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends the socket: nothing more is sent to it, and its client hears a disconnect.
@@ -172,18 +277,19 @@ fn cut_off(socket: Arc<Socket>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
+impl Peer {
+    /// A peer of a test, and what it is sent.
+    pub(crate) fn of_test(id: &str, client: Option<&str>) -> (Self, mpsc::UnboundedReceiver<String>) {
+        Self::of_returning(id, client, Resume::new())
+    }
 
-    #[test]
-    fn a_client_is_the_same_on_its_next_connection() {
-        let peer = |id: &str, client: Option<&str>| {
-            let (inbox, _) = mpsc::unbounded_channel();
-            Peer::new(id.to_owned(), client.map(Arc::from), 0, Link::Inbox(inbox))
-        };
-        assert!(peer("1", Some("a")).is_of_same_client(&peer("2", Some("a"))));
-        assert!(!peer("1", Some("a")).is_of_same_client(&peer("2", Some("b"))));
-        assert!(peer("1", None).is_of_same_client(&peer("1", None)));
-        assert!(!peer("1", None).is_of_same_client(&peer("2", None)));
+    /// As [`of_test`](Self::of_test), of a client that received something before.
+    pub(crate) fn of_returning(
+        id: &str,
+        client: Option<&str>,
+        received: Resume,
+    ) -> (Self, mpsc::UnboundedReceiver<String>) {
+        let (sender, wire) = mpsc::unbounded_channel();
+        (Self::new(id.to_owned(), client.map(Arc::from), 0, received, Link::Wire(sender)), wire)
     }
 }

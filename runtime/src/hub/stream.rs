@@ -1,252 +1,369 @@
-//! A stream: the entries of one channel, or of several that share it, counted and kept for a while.
-//!
-//! Nothing here waits or sends; the hub holds a stream's lock while it appends and broadcasts.
+//! One stream: its log, and who is subscribed to its channels.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-    time::{Duration, Instant},
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
+    time::SystemTime,
 };
 
-use super::message::Message;
+use tokio::sync::{Notify, OnceCell};
 
-/// The most bytes of entries that a stream keeps for clients that come back.
-const MAX_HISTORY_BYTES: usize = 1024 * 1024;
-/// The most entries, and bytes of them, that a stream keeps for subscriptions that are not live yet.
-const MAX_HELD: usize = 4096;
-const MAX_HELD_BYTES: usize = 4 * 1024 * 1024;
+use super::{
+    entry::{Copy, Entry, Position, Target},
+    frame::Frame,
+    log::{Log, MAX_HELD, Outcome},
+    peer::Peer,
+    readers::Readers,
+};
 
-/// A place in a stream: after the entry `offset` of the count named `epoch`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Position {
-    pub(crate) epoch: Arc<str>,
-    pub(crate) offset: u64,
-}
-
-/// One published event.
-#[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    pub(crate) offset: u64,
-    pub(crate) channel: Arc<str>,
-    pub(crate) message: Arc<Message>,
-    /// The client that does not get it.
-    pub(crate) except: Option<Arc<str>>,
-    at: Instant,
-}
-
-/// How much of a stream is kept for clients that come back.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Retention {
-    pub(crate) entries: usize,
-    pub(crate) age: Option<Duration>,
-}
-
-/// How a subscription continues what the client had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The client had nothing: what is published from now on follows.
-    Fresh,
-    /// The client misses nothing: what it had not received is sent again.
-    Recovered,
-    /// The client may have missed something that is no longer kept.
-    Gap,
-}
-
-/// The entries of one count, and what waits for some of them.
+/// A stream, as this node has it.
+///
+/// One lock covers the log and the live subscribers, so an entry is appended and sent before the next one, and a
+/// subscription becomes live between two entries. The bus is never called under it.
 #[derive(Debug)]
-pub(crate) struct Log {
-    epoch: Arc<str>,
-    top: u64,
-    ring: VecDeque<Entry>,
-    bytes: usize,
-    retention: Retention,
-    /// How many subscriptions start after each offset and are not live yet.
-    pins: BTreeMap<u64, usize>,
+pub(crate) struct Stream {
+    pub(super) name: Arc<str>,
+    /// Set once the bus brings what is published; all that want it at once wait for one attempt.
+    pub(super) attached: OnceCell<()>,
+    /// Tells publishers that an entry was applied.
+    pub(super) applied: Notify,
+    state: Mutex<State>,
 }
 
-impl Log {
-    pub(crate) fn new(epoch: Arc<str>) -> Self {
-        Self { epoch, top: 0, ring: VecDeque::new(), bytes: 0, retention: Retention::default(), pins: BTreeMap::new() }
-    }
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) log: Log,
+    pub(super) link: Link,
+    /// What came before its turn: before the log was started, or past a hole.
+    pub(super) early: BTreeMap<Position, Copy>,
+    /// Somebody waits for the hole before the first early entry to close.
+    pub(super) filling: bool,
+    live: HashMap<Arc<str>, HashMap<String, Live>>,
+    /// Where the subscriptions start that one socket holds for one channel, and how many requests hold them.
+    ///
+    /// Whichever of them is live first brings what the other must not miss, so all start where the first did.
+    holds: HashMap<Key, Hold>,
+    readers: Readers,
+    /// When it was last published or subscribed to.
+    pub(super) used: SystemTime,
+}
 
-    /// Keeps at least this much from now on; channels that share a stream may ask for different amounts.
-    pub(crate) fn retain(&mut self, wanted: Retention) {
-        let retention = &mut self.retention;
-        retention.entries = retention.entries.max(wanted.entries);
-        retention.age = match (retention.age, wanted.age) {
-            (Some(a), Some(b)) => Some(a.max(b)),
-            (a, b) => a.or(b),
+/// How the stream stands to the bus.
+#[derive(Debug, Default)]
+pub(super) struct Link {
+    /// The log counts as the bus does, or as this node does until the bus can be reached.
+    pub(super) started: bool,
+    /// The bus could not be reached, and the epoch is this node's own.
+    pub(super) own_epoch: bool,
+    /// Something was delivered on this node alone, so a position says less than it seems to.
+    pub(super) degraded: bool,
+    /// How often it was asked to attach anew since that began; none if it is not under way.
+    pub(super) renewals: usize,
+}
+
+/// A live subscription.
+#[derive(Clone, Debug)]
+struct Live {
+    peer: Peer,
+    outcome: Outcome,
+    since_subscribe: bool,
+}
+
+/// A channel, and the id of a socket.
+type Key = (Arc<str>, String);
+
+#[derive(Clone, Debug)]
+struct Hold {
+    start: Position,
+    outcome: Outcome,
+    requests: usize,
+}
+
+/// What is to do after an entry arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    Nothing,
+    /// A hole opened.
+    Fill,
+    /// The stream's count is another's.
+    Renew,
+}
+
+impl Stream {
+    pub(super) fn new(name: Arc<str>, kept: Arc<AtomicUsize>) -> Self {
+        let state = State {
+            log: Log::new(kept),
+            link: Link::default(),
+            early: BTreeMap::new(),
+            filling: false,
+            live: HashMap::new(),
+            holds: HashMap::new(),
+            readers: Readers::default(),
+            used: SystemTime::now(),
         };
+        Self { name, attached: OnceCell::new(), applied: Notify::new(), state: Mutex::new(state) }
     }
 
-    pub(crate) fn top(&self) -> Position {
-        Position { epoch: self.epoch.clone(), offset: self.top }
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The offset before the oldest entry that is kept.
-    fn floor(&self) -> u64 {
-        self.ring.front().map_or(self.top, |oldest| oldest.offset - 1)
+    /// An entry that the bus brings, in whatever order.
+    pub(super) fn arrive(&self, copy: Copy) -> Next {
+        let next = self.lock().arrive(copy);
+        self.applied.notify_waiters();
+        next
     }
 
-    pub(crate) fn append(
-        &mut self,
-        channel: Arc<str>,
-        message: Arc<Message>,
-        except: Option<Arc<str>>,
-        now: Instant,
-    ) -> u64 {
-        self.top += 1;
-        self.bytes += message.bytes();
-        self.ring.push_back(Entry { offset: self.top, channel, message, except, at: now });
-        self.trim(now);
-        self.top
+    /// Keeps what is published to a channel from now on, or from where the client was, until the subscription is live.
+    pub(super) fn hold(self: &Arc<Self>, peer: &Peer, to: Target, resume: Option<&Position>) -> Held {
+        let since_subscribe = to.history.since_subscribe;
+        let key = (to.channel, peer.id().to_owned());
+        let Hold { start, outcome, .. } = self.lock().hold(&key, peer, resume, since_subscribe);
+        Held { stream: self.clone(), key, start, outcome, since_subscribe }
     }
 
-    /// Drops what neither a returning client nor a subscription under way may still ask for.
-    fn trim(&mut self, now: Instant) {
-        let pinned = self.pins.keys().next().copied().unwrap_or(u64::MAX);
-        while let Some(oldest) = self.ring.front() {
-            let too_many = self.ring.len() > self.retention.entries || self.bytes > MAX_HISTORY_BYTES;
-            let too_old = self.retention.age.is_some_and(|age| now.duration_since(oldest.at) > age);
-            let held = pinned < oldest.offset && self.ring.len() <= MAX_HELD && self.bytes <= MAX_HELD_BYTES;
-            if held || !(too_many || too_old) {
-                break;
-            }
-            self.bytes -= oldest.message.bytes();
-            self.ring.pop_front();
+    /// Where a socket is live: the top, and how it came into the channel.
+    pub(super) fn joined(&self, channel: &str, id: &str) -> Option<(Position, Outcome)> {
+        let state = self.lock();
+        let live = state.live.get(channel)?.get(id)?;
+        Some((state.log.top().clone(), live.outcome))
+    }
+
+    /// Takes a socket out of a channel. `ended` says that the subscription ended, and not only the socket.
+    pub(super) fn leave(&self, channel: &Arc<str>, peer: &Peer, ended: bool) {
+        let mut state = self.lock();
+        if let Some(client) = peer.client().filter(|_| ended) {
+            state.readers.end(channel, client);
+        }
+        let Some(all) = state.live.get_mut(channel) else { return };
+        all.remove(peer.id());
+        if all.is_empty() {
+            state.live.remove(channel);
         }
     }
 
-    /// Decides where a subscription starts, and keeps what follows until [`Log::release`].
-    pub(crate) fn hold(&mut self, resume: Option<&Position>) -> (u64, Outcome) {
-        let (start, outcome) = match resume {
-            None => (self.top, Outcome::Fresh),
-            Some(had) if had.epoch == self.epoch && self.floor() <= had.offset && had.offset <= self.top => {
-                (had.offset, Outcome::Recovered)
-            }
-            Some(_) => (self.top, Outcome::Gap),
-        };
-        self.pin(start);
-        (start, outcome)
-    }
-
-    /// Keeps what follows `start` until [`Log::release`].
-    pub(crate) fn pin(&mut self, start: u64) {
-        *self.pins.entry(start).or_default() += 1;
-    }
-
-    /// Ends a [`Log::hold`].
-    pub(crate) fn release(&mut self, start: u64) {
-        if let Some(count) = self.pins.get_mut(&start) {
-            *count -= 1;
-            if *count == 0 {
-                self.pins.remove(&start);
-            }
-        }
-        self.trim(Instant::now());
-    }
-
-    /// The entries after `start`, or `None` if some of them are gone.
-    pub(crate) fn after(&self, start: u64) -> Option<impl Iterator<Item = &Entry>> {
-        (self.floor() <= start).then(|| self.ring.iter().filter(move |entry| entry.offset > start))
+    pub(super) fn members(&self, channel: &str) -> Vec<Peer> {
+        let state = self.lock();
+        state.live.get(channel).into_iter().flat_map(HashMap::values).map(|live| live.peer.clone()).collect()
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ROOM: &str = "room:7";
-
-    fn log(entries: usize) -> Log {
-        let mut log = Log::new("epoch".into());
-        log.retain(Retention { entries, age: None });
-        log
+impl State {
+    fn arrive(&mut self, copy: Copy) -> Next {
+        let Some(position) = copy.position() else { return Next::Nothing };
+        let top = self.log.top();
+        if !self.link.started || position.epoch != top.epoch {
+            let next = if self.link.started { Next::Renew } else { Next::Nothing };
+            return if self.park(copy) { next } else { Next::Renew };
+        }
+        if position.offset <= top.offset {
+            return Next::Nothing;
+        }
+        if position.offset > top.offset + 1 {
+            let parked = self.park(copy);
+            return match std::mem::replace(&mut self.filling, true) {
+                _ if !parked => Next::Renew,
+                true => Next::Nothing,
+                false => Next::Fill,
+            };
+        }
+        self.apply(copy);
+        self.apply_early();
+        Next::Nothing
     }
 
-    fn publish(log: &mut Log, count: u64) {
-        for _ in 0..count {
-            let message = Message { name: "said".into(), arguments: Vec::new() };
-            log.append(ROOM.into(), Arc::new(message), None, Instant::now());
+    /// False if there is no room: then the stream attaches anew, and reads what it missed.
+    fn park(&mut self, copy: Copy) -> bool {
+        if self.early.len() >= MAX_HELD {
+            return false;
+        }
+        if let Some(position) = copy.position() {
+            self.early.insert(position.clone(), copy);
+        }
+        true
+    }
+
+    /// Sends the entry that is next to the live subscribers of its channel, and keeps it.
+    fn apply(&mut self, copy: Copy) {
+        for Live { peer, .. } in self.live.get(copy.channel()).into_iter().flat_map(HashMap::values) {
+            if !copy.entry.leaves_out(peer) {
+                peer.send_copy(&copy);
+            }
+        }
+        self.used = copy.entry.at;
+        self.log.retain(copy.target().history);
+        self.log.append(copy);
+    }
+
+    /// Applies what came early and is next now.
+    pub(super) fn apply_early(&mut self) {
+        while !self.early.is_empty() {
+            let Position { epoch, offset } = self.log.top().clone();
+            let Some(copy) = self.early.remove(&Position { epoch, offset: offset + 1 }) else { return };
+            self.apply(copy);
         }
     }
 
-    fn at(offset: u64) -> Position {
-        Position { epoch: "epoch".into(), offset }
+    /// Drops the early entries that were applied meanwhile, or belong to another count, and gives the first of the rest.
+    pub(super) fn first_early(&mut self) -> Option<u64> {
+        let top = self.log.top();
+        self.early.retain(|at, _| at.epoch == top.epoch && at.offset > top.offset);
+        self.early.keys().next().map(|at| at.offset)
     }
 
-    fn offsets(log: &Log, start: u64) -> Option<Vec<u64>> {
-        log.after(start).map(|entries| entries.map(|entry| entry.offset).collect())
-    }
-
-    #[test]
-    fn a_position_within_the_history_is_recovered() {
-        let mut log = log(3);
-        publish(&mut log, 5);
-        for (offset, outcome) in
-            [(1, Outcome::Gap), (2, Outcome::Recovered), (5, Outcome::Recovered), (6, Outcome::Gap)]
-        {
-            let (start, decided) = log.hold(Some(&at(offset)));
-            assert_eq!(decided, outcome, "{offset}");
-            assert_eq!(start, if outcome == Outcome::Recovered { offset } else { 5 });
-            log.release(start);
+    /// Sends an entry that the bus did not get to those who are live on this node.
+    pub(super) fn deliver_uncounted(&mut self, entry: &Entry, channel: &str) {
+        self.link.degraded = true;
+        for Live { peer, .. } in self.live.get(channel).into_iter().flat_map(HashMap::values) {
+            if !entry.leaves_out(peer) {
+                peer.send_uncounted(entry);
+            }
         }
-        assert_eq!(offsets(&log, 2).unwrap(), [3, 4, 5]);
-        assert!(offsets(&log, 1).is_none());
-        assert_eq!(log.hold(None), (5, Outcome::Fresh));
     }
 
-    #[test]
-    fn a_position_of_another_count_is_a_gap() {
-        let mut log = log(10);
-        publish(&mut log, 5);
-        let other = Position { epoch: "before".into(), offset: 5 };
-        assert_eq!(log.hold(Some(&other)), (5, Outcome::Gap));
-    }
-
-    #[test]
-    fn without_history_only_silence_is_recovered() {
-        let mut log = log(0);
-        publish(&mut log, 2);
-        let (start, outcome) = log.hold(Some(&at(2)));
-        assert_eq!((start, outcome), (2, Outcome::Recovered));
-        log.release(start);
-        publish(&mut log, 1);
-        assert_eq!(log.hold(Some(&at(2))).1, Outcome::Gap);
-    }
-
-    #[test]
-    fn what_follows_a_hold_is_kept_for_it_also_without_history() {
-        let mut log = log(0);
-        publish(&mut log, 1);
-        let (start, _) = log.hold(None);
-        publish(&mut log, 3);
-        assert_eq!(offsets(&log, start).unwrap(), [2, 3, 4]);
-        log.release(start);
-        assert_eq!(offsets(&log, 4).unwrap(), [0; 0]);
-        assert!(log.ring.is_empty());
-        assert_eq!(log.bytes, 0);
-    }
-
-    #[test]
-    fn a_hold_does_not_keep_without_end() {
-        let mut log = log(0);
-        let (start, _) = log.hold(None);
-        publish(&mut log, MAX_HELD as u64 + 1);
-        assert!(log.after(start).is_none());
-        assert!(log.ring.len() <= MAX_HELD);
-    }
-
-    #[test]
-    fn old_entries_go_by_their_age() {
-        let mut log = log(10);
-        log.retain(Retention { entries: 10, age: Some(Duration::from_secs(60)) });
-        let start = Instant::now();
-        for seconds in [0, 30, 61] {
-            let message = Arc::new(Message { name: "said".into(), arguments: Vec::new() });
-            log.append(ROOM.into(), message, None, start + Duration::from_secs(seconds));
+    /// Goes on at another position, and tells all live subscribers that something may be missing before it.
+    pub(super) fn skip_to(&mut self, top: Position) {
+        if top.epoch != self.log.top().epoch {
+            self.readers.clear();
         }
-        assert_eq!(offsets(&log, 1).unwrap(), [2, 3]);
-        assert!(offsets(&log, 0).is_none());
+        for (channel, all) in &mut self.live {
+            for live in all.values_mut() {
+                live.outcome = Outcome::Gap;
+                live.peer.send(&Frame::Gap { channel, top: &top, reason: "missed" });
+                if let Some(client) = live.peer.client().filter(|_| live.since_subscribe) {
+                    self.readers.begin(channel, client, top.offset);
+                }
+            }
+        }
+        self.log.start(top);
+        self.apply_early();
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_free(&self) -> bool {
+        self.holds.is_empty()
+    }
+
+    fn hold(&mut self, key: &Key, peer: &Peer, resume: Option<&Position>, since_subscribe: bool) -> Hold {
+        self.used = SystemTime::now();
+        if let Some(hold) = self.holds.get_mut(key) {
+            hold.requests += 1;
+            self.log.pin(&hold.start);
+            return hold.clone();
+        }
+        let may_read = |had: &&Position| {
+            let client = peer.client().filter(|_| since_subscribe);
+            client.is_none_or(|client| self.readers.may_read(&key.0, client, had.offset))
+        };
+        let nowhere = nowhere();
+        let resume = resume.map(|had| Some(had).filter(may_read).unwrap_or(&nowhere));
+        let (start, outcome) = self.log.hold(resume);
+        let hold = Hold { start, outcome, requests: 1 };
+        self.holds.insert(key.clone(), hold.clone());
+        hold
+    }
+
+    fn release(&mut self, key: &Key, start: &Position) {
+        self.log.release(start);
+        if let Some(hold) = self.holds.get_mut(key) {
+            hold.requests -= 1;
+            if hold.requests == 0 {
+                self.holds.remove(key);
+            }
+        }
+    }
+
+    fn join(&mut self, peer: &Peer, held: &Held) {
+        let channel = held.channel();
+        let (mut start, mut outcome) = (held.start.offset, held.outcome);
+        if let Some(missed) = self.log.after(&held.start) {
+            peer.send_replay(channel, missed.filter(|copy| copy.channel() == channel));
+        } else if peer.client().is_some() {
+            let top = self.log.top();
+            peer.send(&Frame::Gap { channel, top, reason: "not retained" });
+            (start, outcome) = (top.offset, Outcome::Gap);
+        } else {
+            // A client that knows no gaps has one way to hear of a loss.
+            peer.end();
+        }
+        if let Some(client) = peer.client().filter(|_| held.since_subscribe && outcome != Outcome::Recovered) {
+            self.readers.begin(channel, client, start);
+        }
+        let live = Live { peer: peer.clone(), outcome, since_subscribe: held.since_subscribe };
+        self.live.entry(channel.clone()).or_default().insert(peer.id().to_owned(), live);
+    }
+}
+
+/// A position that no count has.
+fn nowhere() -> Position {
+    Position { epoch: "".into(), offset: u64::MAX }
+}
+
+/// A subscription that is not live yet: what follows its start is kept for it.
+#[derive(Debug)]
+pub(crate) struct Held {
+    stream: Arc<Stream>,
+    key: Key,
+    start: Position,
+    outcome: Outcome,
+    since_subscribe: bool,
+}
+
+impl Held {
+    pub(crate) fn channel(&self) -> &Arc<str> {
+        &self.key.0
+    }
+
+    pub(crate) fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
+    /// Where the subscription stands as its request is answered. If more was published meanwhile than is kept, it starts
+    /// anew, and that is a gap.
+    pub(crate) fn settle(&mut self) -> Position {
+        let mut state = self.stream.lock();
+        if state.log.after(&self.start).is_none() {
+            state.log.release(&self.start);
+            (self.start, self.outcome) = state.log.hold(Some(&nowhere()));
+            if let Some(hold) = state.holds.get_mut(&self.key) {
+                (hold.start, hold.outcome) = (self.start.clone(), self.outcome);
+            }
+        }
+        match self.outcome {
+            Outcome::Recovered => state.log.top().clone(),
+            Outcome::Fresh | Outcome::Gap => self.start.clone(),
+        }
+    }
+
+    /// Sends what was published since the start, and lets the rest follow. False if the socket is gone.
+    pub(super) fn join(&self, peer: &Peer) -> bool {
+        let mut joined = peer.joined();
+        // `leave_all` runs after the socket was marked as gone, so it finds what was added before.
+        if peer.is_gone() {
+            return false;
+        }
+        if joined.insert(self.channel().clone(), self.stream.clone()).is_none() {
+            self.stream.lock().join(peer, self);
+        }
+        true
+    }
+
+    /// Goes live where no ack tells of it. None if the socket is gone.
+    pub(crate) fn announce(mut self, peer: &Peer) -> Option<Outcome> {
+        self.settle();
+        let channel = self.channel();
+        // What was missed follows, so a client that recovers is where it was.
+        peer.send(&match self.outcome {
+            Outcome::Fresh | Outcome::Recovered => Frame::Join { channel, position: &self.start },
+            Outcome::Gap => Frame::Gap { channel, top: &self.start, reason: "not retained" },
+        });
+        self.join(peer).then_some(self.outcome)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.stream.lock().release(&self.key, &self.start);
     }
 }

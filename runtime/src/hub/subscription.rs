@@ -1,18 +1,14 @@
 //! The subscriptions of one request: held while the action runs, live once its answer is on its way.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{
-    peer::Peer,
-    stream::{Outcome, Position},
-    streams::{Held, Streams, Target},
+    entry::{Position, Target},
+    log::Outcome,
+    peer::{Peer, Resume},
+    stream::Held,
+    streams::Streams,
 };
-
-/// Where a client was in the channels that a request subscribes to again.
-pub(crate) type Resume = HashMap<String, Position>;
 
 /// What a request has subscribed to so far.
 #[derive(Debug, Default)]
@@ -51,25 +47,26 @@ impl Subscriptions {
     }
 
     /// Subscribes; `None` if the socket is gone.
-    pub(crate) fn add(&self, streams: &Streams, peer: &Peer, target: Target) -> Option<Outcome> {
+    pub(crate) async fn add(&self, streams: &Streams, peer: &Peer, target: Target) -> Option<Outcome> {
         if peer.is_gone() {
             return None;
         }
-        let mut state = self.lock();
-        if let Some(held) = state.held.iter().find(|held| *held.channel() == target.channel) {
-            return Some(held.outcome());
-        }
-        if let Some((position, outcome)) = streams.joined(peer, &target.channel) {
-            if state.had.iter().all(|(channel, _, _)| *channel != target.channel) {
-                state.had.push((target.channel, position, outcome));
+        let resume = {
+            let mut state = self.lock();
+            if let Some(outcome) = state.has(streams, peer, &target.channel) {
+                return Some(outcome);
             }
+            state.resume.get(&*target.channel).map(|had| had.upto.clone())
+        };
+        let held = streams.hold(peer, target, resume.as_ref()).await;
+        let mut state = self.lock();
+        // The request may have asked for the channel twice at once.
+        if let Some(outcome) = state.has(streams, peer, held.channel()) {
             return Some(outcome);
         }
-        let resume = state.resume.get(&*target.channel).cloned();
         if state.settled {
-            return streams.add(peer, target, resume.as_ref());
+            return held.announce(peer);
         }
-        let held = streams.hold(peer, target, resume.as_ref());
         let outcome = held.outcome();
         state.held.push(held);
         Some(outcome)
@@ -109,61 +106,69 @@ impl Subscriptions {
     }
 }
 
+impl State {
+    /// The outcome of a channel that the request or its socket has already.
+    fn has(&mut self, streams: &Streams, peer: &Peer, channel: &Arc<str>) -> Option<Outcome> {
+        if let Some(held) = self.held.iter().find(|held| held.channel() == channel) {
+            return Some(held.outcome());
+        }
+        let (position, outcome) = streams.joined(peer, channel)?;
+        if self.had.iter().all(|(had, _, _)| had != channel) {
+            self.had.push((channel.clone(), position, outcome));
+        }
+        Some(outcome)
+    }
+}
+
 impl Settled {
     /// The ack is on its way: what was published since follows it.
-    pub(crate) fn live(self, streams: &Streams, peer: &Peer) {
+    pub(crate) fn live(self, peer: &Peer) {
         for held in &self.held {
-            streams.join(peer, held);
+            held.join(peer);
         }
     }
 
     /// As [`live`](Self::live), where no ack tells of the channels.
-    pub(crate) fn live_aloud(mut self, streams: &Streams, peer: &Peer) {
-        for held in &mut self.held {
-            streams.join_aloud(peer, held);
+    pub(crate) fn live_aloud(self, peer: &Peer) {
+        for held in self.held {
+            held.announce(peer);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::mpsc;
-
     use super::*;
-    use crate::hub::stream::Retention;
+    use crate::hub::{History, Hub};
 
     fn target() -> Target {
-        Target { channel: "room:7".into(), stream: "room:7".into(), retention: Retention::default() }
+        Target { channel: "room:7".into(), stream: "room:7".into(), history: History::NONE }
     }
 
-    fn peer() -> Peer {
-        Peer::of_inbox("ada".into(), mpsc::unbounded_channel().0)
-    }
-
-    #[test]
-    fn a_channel_stands_once_in_an_ack_however_often_it_was_asked_for() {
-        let (streams, peer) = (Streams::default(), peer());
+    #[tokio::test]
+    async fn a_channel_stands_once_in_an_ack_however_often_it_was_asked_for() {
+        let (hub, (peer, _wire)) = (Hub::default(), Peer::of_test("ada", None));
         let first = Subscriptions::default();
-        assert_eq!(first.add(&streams, &peer, target()), Some(Outcome::Fresh));
-        assert_eq!(first.add(&streams, &peer, target()), Some(Outcome::Fresh));
+        assert_eq!(first.add(hub.streams(), &peer, target()).await, Some(Outcome::Fresh));
+        assert_eq!(first.add(hub.streams(), &peer, target()).await, Some(Outcome::Fresh));
         assert_eq!(first.lock().held.len(), 1);
-        first.settle(&peer, true).live(&streams, &peer);
+        first.settle(&peer, true).live(&peer);
 
         let second = Subscriptions::default();
-        second.add(&streams, &peer, target());
-        second.add(&streams, &peer, target());
+        second.add(hub.streams(), &peer, target()).await;
+        second.add(hub.streams(), &peer, target()).await;
         assert_eq!(second.lock().had.len(), 1);
         assert!(second.lock().held.is_empty());
     }
 
-    #[test]
-    fn a_socket_that_is_gone_cannot_subscribe() {
-        let (streams, peer) = (Streams::default(), peer());
+    #[tokio::test]
+    async fn a_socket_that_is_gone_cannot_subscribe() {
+        let (hub, (peer, _wire)) = (Hub::default(), Peer::of_test("ada", None));
         let subscriptions = Subscriptions::default();
-        subscriptions.add(&streams, &peer, target());
+        subscriptions.add(hub.streams(), &peer, target()).await;
         peer.mark_gone();
-        assert_eq!(subscriptions.add(&streams, &peer, target()), None);
-        subscriptions.settle(&peer, true).live(&streams, &peer);
+        assert_eq!(subscriptions.add(hub.streams(), &peer, target()).await, None);
+        subscriptions.settle(&peer, true).live(&peer);
         assert!(peer.joined().is_empty());
     }
 }

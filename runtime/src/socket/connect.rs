@@ -17,7 +17,7 @@ use tokio::{runtime::Handle, sync::watch, time::timeout};
 use tower_service::Service;
 
 use super::{
-    RequestSocket, VERBS,
+    Handshake, RequestSocket, VERBS,
     ack::Answer,
     dispatch::{Connection, Dispatch, Dispatcher, bounded},
     envelope::{Client, ConnectPayload},
@@ -93,10 +93,10 @@ async fn admit(dispatcher: &Arc<Dispatcher>, socket: &Arc<Socket>, payload: Conn
         Some(Client { name, connection, resume }) => (Some(name), connection, resume),
         None => (None, 0, Resume::new()),
     };
-    let peer = Peer::of_socket(socket, name, number);
+    let peer = Peer::of_socket(socket, name, number, resume.clone());
     let streams = dispatcher.hub.streams();
     // A proxy may deliver it when the client has long been on its next connection.
-    if streams.has_newer(&peer) {
+    if streams.sockets().has_newer(&peer) {
         return Err(Answer::whole(Error::superseded()).await);
     }
     let connection = Arc::new(Connection::new(dispatcher.clone(), socket, peer.clone()));
@@ -182,7 +182,8 @@ impl Visit {
         // Without a runtime the process is at its end.
         let (Some(hook), Ok(runtime)) = (dispatcher.hooks.disconnect.clone(), Handle::try_current()) else { return };
         let mut request = handshake_request(&self.handshake, connection.cookies().header(), self.auth);
-        let socket = RequestSocket::of_handshake(self.handshake, peer.clone(), dispatcher.hub.clone());
+        let socket =
+            RequestSocket::outside_request(Handshake::Kept(self.handshake), peer.clone(), dispatcher.hub.clone());
         request.extensions_mut().insert(socket);
         let limit = dispatcher.timeout;
         let running = dispatcher.hooks.running.subscribe();

@@ -204,7 +204,7 @@ impl Connection {
     /// gone already.
     pub(crate) fn enter(&self) -> bool {
         if let Some(subscriptions) = lock(&self.subscribed).take() {
-            subscriptions.settle(&self.peer, true).live_aloud(self.dispatcher.hub.streams(), &self.peer);
+            subscriptions.settle(&self.peer, true).live_aloud(&self.peer);
         }
         self.entered.notify_one();
         !self.peer.is_gone()
@@ -294,7 +294,7 @@ async fn answer(arrival: Arrival) {
     if let Some(ack_id) = ack_id {
         deliver(&socket, ack_id, &answer.ack(takes_binary(&socket), &settled)).await;
     }
-    settled.live(dispatcher.hub.streams(), &connection.peer);
+    settled.live(&connection.peer);
 }
 
 /// Answers a request that could not be read.

@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     Error,
-    hub::{Outcome, Position, Resume, Settled},
+    hub::{Outcome, Position, Received, Resume, Settled},
 };
 
 /// What a client sends: one argument of an event that is named after the method, `["get", {url, data, headers}]`.
@@ -61,8 +61,12 @@ impl<'a> Envelope<'a> {
     }
 }
 
-fn positions(sent: HashMap<String, (String, u64)>) -> Resume {
-    sent.into_iter().map(|(channel, (epoch, offset))| (channel, Position { epoch: epoch.into(), offset })).collect()
+fn positions(sent: HashMap<String, Standing>) -> Resume {
+    let received = sent.into_iter().take(MAX_RESUMED).map(|(channel, Standing { epoch, offset, since })| {
+        let upto = Position { epoch: epoch.into(), offset };
+        (channel, Received { since: since.unwrap_or(offset), upto })
+    });
+    received.collect()
 }
 
 /// A parse error without its position, which a client of a library cannot use.
@@ -222,9 +226,20 @@ struct SentClient {
     #[serde(default)]
     connection: u64,
     #[serde(default)]
-    resume: HashMap<String, (String, u64)>,
+    resume: HashMap<String, Standing>,
 }
 
+/// `["k3x9ab2c", 1234, 1201]`: where a client stands in a channel, and from where on it received what leads there.
+#[derive(Deserialize)]
+struct Standing {
+    epoch: String,
+    offset: u64,
+    #[serde(default)]
+    since: Option<u64>,
+}
+
+/// In how many channels a client may say where it stands; in the others it begins anew.
+const MAX_RESUMED: usize = 4096;
 /// The shortest and longest secret that a client may call itself by.
 const CLIENT_LENGTH: std::ops::RangeInclusive<usize> = 16..=128;
 
@@ -387,13 +402,17 @@ mod tests {
             let auth = auth.map(|auth| String::from_utf8(auth.to_vec()).unwrap());
             (client.map(|client| (client.name.to_string(), client.connection, client.resume)), auth)
         };
-        let position = Position { epoch: "k3x9ab2c".into(), offset: 7 };
+        let received = |since| Received { since, upto: Position { epoch: "k3x9ab2c".into(), offset: 7 } };
         assert_eq!(
             parse(
-                r#"{"n": 1e400, "catamaran": {"client":"0123456789abcdef","connection":3,"resume":{"a":["k3x9ab2c",7]}}}"#
+                r#"{"n": 1e400, "catamaran": {"client":"0123456789abcdef","connection":3,"resume":{"a":["k3x9ab2c",7],"b":["k3x9ab2c",7,5]}}}"#
             ),
             (
-                Some(("0123456789abcdef".into(), 3, Resume::from([("a".into(), position)]))),
+                Some((
+                    "0123456789abcdef".into(),
+                    3,
+                    Resume::from([("a".into(), received(7)), ("b".into(), received(5))])
+                )),
                 Some(r#"{"n":1e400}"#.into())
             )
         );

@@ -17,8 +17,14 @@ use connect::Entrance;
 pub(crate) use connect::Hooks;
 use dispatch::Connection;
 pub(crate) use dispatch::Dispatcher;
+pub(crate) use request_socket::Handshake;
 pub use request_socket::RequestSocket;
 use socketioxide::SocketIo;
+#[cfg(any(test, fuzzing))]
+pub(crate) use {
+    envelope::ConnectPayload,
+    request::{lasting_headers, virtual_request},
+};
 
 /// The events that are requests; every other event is the application's, or ignored.
 const VERBS: [(&str, Method); 7] = [

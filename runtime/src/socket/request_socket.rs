@@ -15,7 +15,7 @@ use crate::{
 
 /// The socket that a request came over.
 ///
-/// An action gets it from its context, `ctx.socket()`. It is an extractor too, for axum handlers: `RequestSocket`
+/// An action gets it from its context, `ctx.socket()`, and any task by its id, [`Hub::socket`]. It is an extractor too, for axum handlers: `RequestSocket`
 /// refuses a request that came over HTTP, `Option<RequestSocket>` takes both.
 #[derive(Clone)]
 pub struct RequestSocket {
@@ -25,8 +25,9 @@ pub struct RequestSocket {
     handshake: Handshake,
 }
 
+/// The request that opened a socket's connection.
 #[derive(Clone)]
-enum Handshake {
+pub(crate) enum Handshake {
     Of(Arc<Socket>),
     /// Of a socket that is gone, or a test's.
     Kept(Arc<Parts>),
@@ -37,10 +38,9 @@ impl RequestSocket {
         Self { peer, hub, subscriptions, handshake: Handshake::Of(socket) }
     }
 
-    /// Outside any request: of a socket that is gone, or a test's.
-    pub(crate) fn of_handshake(handshake: Arc<Parts>, peer: Peer, hub: Hub) -> Self {
-        let subscriptions = Arc::new(Subscriptions::at_once());
-        Self { peer, hub, subscriptions, handshake: Handshake::Kept(handshake) }
+    /// A socket outside any request of its: each subscription is live at once.
+    pub(crate) fn outside_request(handshake: Handshake, peer: Peer, hub: Hub) -> Self {
+        Self { peer, hub, subscriptions: Arc::new(Subscriptions::at_once()), handshake }
     }
 
     /// The id of the socket, new at each connect. It is no secret and no proof of anything.

@@ -83,9 +83,17 @@ static PUBLISHED: LazyLock<Mutex<BTreeMap<String, Vec<Option<u64>>>>> = LazyLock
 /// One publishes at a time, so that numbers and offsets have the same order.
 static PUBLISHING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-/// The last number of a channel.
-fn last(channel: &impl Channel) -> usize {
-    PUBLISHED.lock().unwrap_or_else(PoisonError::into_inner).get(&*channel.name()).map_or(0, Vec::len)
+/// The last number of a channel, or of what goes to several.
+fn last(name: &str) -> usize {
+    PUBLISHED.lock().unwrap_or_else(PoisonError::into_inner).get(name).map_or(0, Vec::len)
+}
+
+/// The next one.
+fn next(name: String, padding: usize, by: Option<u64>) -> Numbered {
+    let mut published = PUBLISHED.lock().unwrap_or_else(PoisonError::into_inner);
+    let numbers = published.entry(name.clone()).or_default();
+    numbers.push(by);
+    Numbered { channel: name, number: numbers.len(), padding: ".".repeat(padding) }
 }
 
 /// Publishes the next number of a channel, to all or to all but one.
@@ -96,18 +104,18 @@ async fn publish_next(
     except: Option<(u64, &RequestSocket)>,
 ) -> catamaran::Result {
     let _one_at_a_time = PUBLISHING.lock().await;
-    let name = channel.name().to_string();
-    let number = {
-        let mut published = PUBLISHED.lock().unwrap_or_else(PoisonError::into_inner);
-        let numbers = published.entry(name.clone()).or_default();
-        numbers.push(except.map(|(client, _)| client));
-        numbers.len()
-    };
-    let event = Numbered { channel: name, number, padding: ".".repeat(padding) };
+    let publish = hub.publish(channel, next(channel.name(), padding, except.map(|(client, _)| client)));
     match except {
-        Some((_, socket)) => hub.publish_except(channel, event, socket).await?,
-        None => hub.publish(channel, event).await?,
-    }
+        Some((_, socket)) => publish.except(socket).await?,
+        None => publish.await?,
+    };
+    Ok(())
+}
+
+/// Publishes the next number of a kind of its own to two channels.
+async fn publish_to_both(hub: &Hub, id: u64) -> catamaran::Result {
+    let _one_at_a_time = PUBLISHING.lock().await;
+    hub.publish(&Long { id }, next(format!("both:{id}"), 0, None)).and(&Shared { id }).await?;
     Ok(())
 }
 
@@ -124,23 +132,23 @@ mod storm {
 
     /// Subscribes to two channels. What follows the numbers of the answer, the client must hear.
     #[action(get "/{id}")]
-    async fn watch(ctx: Ctx<Socket>, id: u64) -> catamaran::Result<Json<[usize; 2]>> {
+    async fn watch(ctx: Ctx<Socket>, id: u64) -> catamaran::Result<Json<[usize; 3]>> {
         ctx.subscribe(&Long { id }).await?;
         ctx.subscribe(&Shared { id }).await?;
-        Ok(Json([last(&Long { id }), last(&Shared { id })]))
+        Ok(Json(["long", "shared", "both"].map(|kind| last(&format!("{kind}:{id}")))))
     }
 
     /// Subscribes to one of these two once more.
     #[action(get "/{id}/again")]
     async fn watch_again(ctx: Ctx<Socket>, id: u64) -> catamaran::Result<Json<[usize; 1]>> {
         ctx.subscribe(&Long { id }).await?;
-        Ok(Json([last(&Long { id })]))
+        Ok(Json([last(&Long { id }.name())]))
     }
 
     #[action(get "/{id}/short")]
     async fn watch_short(ctx: Ctx<Socket>, id: u64) -> catamaran::Result<Json<[usize; 1]>> {
         ctx.subscribe(&Short { id }).await?;
-        Ok(Json([last(&Short { id })]))
+        Ok(Json([last(&Short { id }.name())]))
     }
 
     /// A number that the client itself does not hear.
@@ -154,6 +162,7 @@ mod storm {
         for id in 0..burst.ids {
             publish_next(ctx.hub(), &Long { id }, burst.padding, None).await?;
             publish_next(ctx.hub(), &Shared { id }, 0, None).await?;
+            publish_to_both(ctx.hub(), id).await?;
             publish_next(ctx.hub(), &Short { id }, 0, None).await?;
         }
         Ok(())

@@ -393,6 +393,8 @@ async fn a_subscription_of_the_hook_resumes() {
             r#"{{"catamaran":{{"client":"{ADA}","connection":{number},"resume":{{"log:7":["{epoch}",{offset}]}}}}}}"#
         )
     };
+    // The stream begins with its first subscription.
+    Client::connect(&server).await;
     line(&server, 1).await;
     let mut ada = connecting(&server, "/socket.io", &payload(1, "elsewhen", 9)).await;
     assert!(connected(&ada.receive().await));
@@ -420,7 +422,7 @@ async fn a_subscription_of_the_hook_resumes() {
     // Who says nothing of the channel begins afresh.
     let mut new = Client::resuming(&server, "bob-0123456789abcdef").await;
     assert_eq!(new.receive().await, event(&format!(r#"["$join","log:7","{epoch}",5]"#)));
-    assert_eq!(lab.notes(), ["Gap", "Recovered", "Fresh"]);
+    assert_eq!(lab.notes(), ["Fresh", "Gap", "Recovered", "Fresh"]);
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod leak;
 mod parity;
 mod rate_limit;
 mod resume;
+mod sails_sockets;
 mod sessions;
 mod support;
 mod traps;

@@ -21,6 +21,12 @@ struct Tick {
     id: u64,
 }
 
+/// Is for each client only what it was there for.
+#[channel("own:{id}", event = LogEvent, history = 100, history_since = subscribe)]
+struct Own {
+    id: u64,
+}
+
 #[derive(Event, Serialize)]
 enum LogEvent {
     Line(u64),
@@ -68,6 +74,33 @@ mod log {
         Ok(())
     }
 
+    #[action(get "/own")]
+    pub(crate) async fn own(ctx: Ctx<Socket>, id: u64) -> catamaran::Result {
+        ctx.subscribe(&Own { id }).await?;
+        Ok(())
+    }
+
+    #[action(delete "/own")]
+    pub(crate) async fn disown(ctx: Ctx<Socket>, id: u64) {
+        ctx.socket().unsubscribe(&Own { id }).await;
+    }
+
+    /// One event for all channels.
+    #[action(post "/{line}/everywhere")]
+    pub(crate) async fn everywhere(ctx: Ctx, id: u64, line: u64) -> catamaran::Result {
+        ctx.publish(&Log { id }, LogEvent::Line(line)).and(&Tick { id }).and(&Own { id }).await?;
+        Ok(())
+    }
+
+    /// More than is kept for a subscription that is not live yet.
+    #[action(post "/flood")]
+    pub(crate) async fn flood(ctx: Ctx, id: u64) -> catamaran::Result {
+        for line in 0..5000 {
+            ctx.publish(&Tick { id }, LogEvent::Line(line)).await?;
+        }
+        Ok(())
+    }
+
     #[action(get "/ticks")]
     pub(crate) async fn ticks(ctx: Ctx<Socket>, id: u64) -> catamaran::Result {
         ctx.subscribe(&Tick { id }).await?;
@@ -84,7 +117,7 @@ mod log {
     /// Everybody hears it but the one who says it.
     #[action(post "/{line}/others")]
     pub(crate) async fn others(ctx: Ctx<Socket>, hub: Hub, id: u64, line: u64) -> catamaran::Result {
-        hub.publish_except(&Log { id }, LogEvent::Line(line), ctx.socket()).await?;
+        hub.publish(&Log { id }, LogEvent::Line(line)).except(ctx.socket()).await?;
         Ok(())
     }
 }
@@ -117,9 +150,10 @@ fn position(answer: &Answer, channel: &str) -> (String, u64, String) {
 async fn a_client_that_comes_back_is_sent_what_it_missed() {
     let (_, server) = start().await;
     let mut ada = Client::resuming(&server, ADA).await;
-    write(&server, 1..=1).await;
     let (epoch, offset, outcome) = position(&ada.ask(&get("/log/7")).await, "log:7");
-    assert_eq!((offset, &*outcome), (1, "fresh"));
+    assert_eq!((offset, &*outcome), (0, "fresh"));
+    write(&server, 1..=1).await;
+    assert_eq!(ada.next().await, event(r#"["$","log:7",1,"line",1]"#));
     write(&server, 2..=2).await;
     assert_eq!(ada.next().await, event(r#"["$","log:7",2,"line",2]"#));
     ada.drop_connection();
@@ -309,4 +343,114 @@ async fn a_long_replay_comes_in_packets_of_a_bounded_size() {
         }
     }
     assert_eq!((entries, packets), (20, 4));
+}
+
+#[tokio::test]
+async fn what_an_action_publishes_to_a_channel_its_socket_has_comes_before_its_ack() {
+    let (_, server) = start().await;
+    let mut ada = Client::connect(&server).await;
+    ada.ask(&get("/log/7")).await;
+    let id = ada.start(&post("/log/7/1", "null")).await;
+    assert_eq!(ada.receive().await, event(r#"["line",1]"#));
+    assert!(matches!(ada.receive().await, Packet::Ack(acked, _) if acked == id));
+}
+
+#[tokio::test]
+async fn what_overflows_the_hold_of_a_subscription_is_a_gap_for_every_request_that_waits() {
+    let (lab, server) = start().await;
+    let mut ada = Client::resuming(&server, ADA).await;
+    let (epoch, offset, _) = position(&ada.ask(&get("/log/7/ticks")).await, "tick:7");
+    let mut ada = Client::resuming(&server, ADA).await;
+    let resume = format!(r#"42{{}}["get",{{"url":"/log/7/slow","resume":{{"tick:7":["{epoch}",{offset}]}}}}]"#);
+    for id in [1, 2] {
+        ada.send(resume.replacen("{}", &id.to_string(), 1)).await;
+        lab.entered.notified().await;
+    }
+    assert_eq!(server.http(&post("/log/7/flood", "null")).await.status, 200);
+    for _ in 0..2 {
+        lab.go.notify_one();
+        let (Packet::Ack(1, answer) | Packet::Ack(2, answer)) = ada.receive().await else { panic!("an ack") };
+        assert_eq!(position(&answer, "tick:7"), (epoch.clone(), 5000, "gap".into()));
+    }
+    // Neither does a third request hear that it missed nothing.
+    assert_eq!(position(&ada.ask(&get("/log/7/ticks")).await, "tick:7").2, "gap");
+    write(&server, 1..=1).await;
+    assert_eq!(ada.next().await, event(r#"["$","tick:7",5001,"line",1]"#));
+}
+
+#[tokio::test]
+async fn two_requests_at_once_for_one_channel_are_told_the_same() {
+    let (lab, server) = start().await;
+    let mut ada = Client::resuming(&server, ADA).await;
+    let (epoch, ..) = position(&ada.ask(&get("/log/7/ticks")).await, "tick:7");
+    drop(ada);
+    let mut ada = Client::resuming(&server, ADA).await;
+    // The first says nothing that is known, the second what would do.
+    ada.send(r#"421["get",{"url":"/log/7/slow","resume":{"tick:7":["elsewhen",0]}}]"#).await;
+    lab.entered.notified().await;
+    let answer = ada.resume("/log/7/ticks", &format!(r#"{{"tick:7":["{epoch}",0]}}"#)).await;
+    assert_eq!(position(&answer, "tick:7").2, "gap");
+    lab.go.notify_one();
+    assert_eq!(position(&ada.ack(1).await, "tick:7").2, "gap");
+}
+
+#[tokio::test]
+async fn a_history_since_subscribe_is_replayed_only_to_who_was_there() {
+    let (_, server) = start().await;
+    let mut first = Client::resuming(&server, "somebody-who-was-first").await;
+    let (epoch, ..) = position(&first.ask(&get("/log/7/own")).await, "own:7");
+    let publish = async |line: u64| {
+        assert_eq!(server.http(&post(format!("/log/7/{line}/everywhere"), "null")).await.status, 200);
+    };
+    let outcome = async |client: &str, offset: u64| {
+        let mut socket = Client::resuming(&server, client).await;
+        let answer = socket.resume("/log/7/own", &format!(r#"{{"own:7":["{epoch}",{offset}]}}"#)).await;
+        (position(&answer, "own:7").2, socket)
+    };
+    publish(1).await;
+    let mut ada = Client::resuming(&server, ADA).await;
+    assert_eq!(position(&ada.ask(&get("/log/7/own")).await, "own:7").1, 1);
+    publish(2).await;
+    ada.drop_connection();
+    publish(3).await;
+
+    let (told, mut back) = outcome(ADA, 1).await;
+    assert_eq!(told, "recovered");
+    assert_eq!(back.next().await, event(r#"["$replay","own:7",[[2,"line",2],[3,"line",3]],false]"#));
+    drop(back);
+    assert_eq!(outcome("somebody-unheard-of-yet", 2).await.0, "gap");
+    assert_eq!(outcome("somebody-who-was-first", 0).await.0, "recovered");
+    // A position older than her subscription is none of hers. With the gap she begins anew.
+    assert_eq!(outcome(ADA, 0).await.0, "gap");
+    publish(4).await;
+    assert_eq!(outcome(ADA, 2).await.0, "gap");
+    // Who unsubscribes, was not there.
+    let (told, mut ada) = outcome(ADA, 4).await;
+    assert_eq!(told, "recovered");
+    ada.ask(&crate::support::Ask::new("delete", "/log/7/own")).await;
+    drop(ada);
+    assert_eq!(outcome(ADA, 4).await.0, "gap");
+}
+
+#[tokio::test]
+async fn an_event_of_several_channels_is_not_sent_again_to_who_has_it_from_one() {
+    let (_, server) = start().await;
+    let mut ada = Client::resuming(&server, ADA).await;
+    let (log, ..) = position(&ada.ask(&get("/log/7")).await, "log:7");
+    let (own, ..) = position(&ada.ask(&get("/log/7/own")).await, "own:7");
+    assert_eq!(server.http(&post("/log/7/1/everywhere", "null")).await.status, 200);
+    assert_eq!(ada.next().await, event(r#"["$","log:7",1,"line",1]"#));
+    assert_eq!(ada.next().await, event(r#"["$","own:7",1]"#));
+    drop(ada);
+    // It was cut between these two.
+    let stated = format!(r#"{{"log:7":["{log}",1,0],"own:7":["{own}",0,0]}}"#);
+    let mut ada = Client::returning(&server, ADA, &stated).await;
+    ada.resume("/log/7/own", &stated).await;
+    assert_eq!(ada.next().await, event(r#"["$replay","own:7",[[1]],false]"#));
+    drop(ada);
+    // One that subscribed to the log after the event has it from nowhere.
+    let stated = format!(r#"{{"log:7":["{log}",1,1],"own:7":["{own}",0,0]}}"#);
+    let mut ada = Client::returning(&server, ADA, &stated).await;
+    ada.resume("/log/7/own", &stated).await;
+    assert_eq!(ada.next().await, event(r#"["$replay","own:7",[[1,"line",1]],false]"#));
 }

@@ -271,8 +271,13 @@ impl Client {
 
     /// Our own client, which says who it is and is told positions.
     pub(crate) async fn resuming(server: &Server, client: &str) -> Self {
+        Self::returning(server, client, "{}").await
+    }
+
+    /// Our own client, which says where it stood before.
+    pub(crate) async fn returning(server: &Server, client: &str, positions: &str) -> Self {
         let mut socket = Self::open(server.address, "/socket.io", Eio::V4, &[]).await;
-        socket.send(format!(r#"40{{"catamaran":{{"client":"{client}"}}}}"#)).await;
+        socket.send(format!(r#"40{{"catamaran":{{"client":"{client}","resume":{positions}}}}}"#)).await;
         assert!(matches!(socket.receive().await, Packet::Other(connected) if connected.starts_with("40")));
         socket
     }

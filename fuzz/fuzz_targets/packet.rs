@@ -1,0 +1,4 @@
+//! A whole event packet.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| catamaran::fuzz::packet(data));

@@ -1,0 +1,78 @@
+//! What joins the hubs of an application's servers: it counts what is published, and brings it to every hub.
+//!
+//! A bus tells its hub what happens through a [`Flow`](crate::hub::Flow). It may do so late, twice or in any order: the
+//! hub puts it in order.
+
+mod memory;
+#[cfg(test)]
+pub(crate) mod puppet;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+pub(crate) use memory::Memory;
+
+use crate::hub::{Copy, Entry, Position};
+
+/// The way from a hub to the hubs of all servers, its own included.
+pub(crate) trait Bus: fmt::Debug + Send + Sync {
+    /// Brings what is published to a stream from now on, and says where the stream stands since.
+    ///
+    /// `known` is what this hub has applied. The stream takes a new epoch if it stands before that, or if this hub
+    /// delivered on its own meanwhile, as `turn` says. With a `known` of another epoch somebody did so already. All other
+    /// hubs that are attached hear of a new epoch by [`Flow::lost`](crate::hub::Flow::lost).
+    fn attach<'a>(
+        &'a self,
+        stream: &'a Arc<str>,
+        known: Option<Position>,
+        turn: bool,
+    ) -> BoxFuture<'a, Result<Attached, Down>>;
+
+    /// What is kept after a position.
+    fn read<'a>(&'a self, stream: &'a Arc<str>, after: &'a Position) -> BoxFuture<'a, Read>;
+
+    /// Counts an entry on all of its streams at once, so that each copy knows the positions of the others.
+    fn publish(&self, entry: Entry) -> BoxFuture<'_, Sent>;
+
+    /// Brings no more of a stream.
+    fn detach(&self, stream: &Arc<str>);
+
+    /// How long a stream stays attached when nobody is subscribed any more; without a limit, as long as there is room.
+    fn linger(&self) -> Option<Duration>;
+}
+
+/// Where a stream stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Attached {
+    pub(crate) top: Position,
+    /// The offset before the oldest entry that can be read.
+    pub(crate) floor: u64,
+}
+
+/// The bus cannot be reached; it says by [`Flow::up`](crate::hub::Flow::up) when it can.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Down;
+
+/// What a bus has kept.
+#[cfg_attr(not(test), expect(dead_code, reason = "memory keeps nothing, the hub does"))]
+#[derive(Debug)]
+pub(crate) enum Read {
+    /// All that follows the position.
+    Entries(Vec<Copy>),
+    /// Some of it is no longer kept, or never was.
+    Gone,
+    /// The bus cannot be reached.
+    Down,
+}
+
+/// What became of an entry.
+#[cfg_attr(not(test), expect(dead_code, reason = "memory is always there"))]
+#[derive(Debug)]
+pub(crate) enum Sent {
+    /// It has its positions, where somebody is attached, and comes by the flow or has come.
+    Counted(Arc<Entry>),
+    /// It did not reach the bus.
+    Not(Entry),
+    /// It may have reached the bus, and comes by the flow if it did.
+    Unknown,
+}

@@ -1,0 +1,229 @@
+//! What the bus tells the hub, and how a stream comes right again: attached, filled after a hole, renewed after a loss.
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::{sleep, timeout};
+
+use super::{
+    entry::{Copy, Position},
+    stream::{Next, State, Stream},
+    streams::{Streams, epoch},
+};
+use crate::bus::{Attached, Bus, Read};
+
+/// How long an entry may come later than one after it.
+const HOLE: Duration = Duration::from_millis(20);
+
+/// The way from a bus to its hub, which may be gone.
+#[derive(Clone, Debug)]
+pub(crate) struct Flow(pub(super) Weak<Streams>);
+
+impl Flow {
+    /// An entry came, perhaps not for the first time.
+    pub(crate) fn entry(&self, copy: Copy) {
+        let Some(streams) = self.0.upgrade() else { return };
+        let Some(stream) = streams.find(&copy.target().stream) else { return };
+        match stream.arrive(copy) {
+            Next::Nothing => {}
+            Next::Fill => drop(tokio::spawn(fill(stream, streams.bus().clone()))),
+            Next::Renew => renew(stream, streams.bus().clone()),
+        }
+        streams.shed();
+    }
+}
+
+#[cfg_attr(not(test), expect(dead_code, reason = "only a bus between servers loses anything"))]
+impl Flow {
+    /// Entries of a stream were lost on their way, or it has a new epoch.
+    pub(crate) fn lost(&self, stream: &str) {
+        let Some(streams) = self.0.upgrade() else { return };
+        if let Some(stream) = streams.find(stream) {
+            renew(stream, streams.bus().clone());
+        }
+    }
+
+    /// The bus cannot be reached.
+    pub(crate) fn down(&self) {
+        let Some(streams) = self.0.upgrade() else { return };
+        tracing::warn!("the bus cannot be reached: events are delivered on this server alone");
+        streams.set_down(true);
+        streams.all().iter().for_each(|stream| stream.applied.notify_waiters());
+    }
+
+    /// The bus can be reached again, and may have lost anything meanwhile.
+    pub(crate) fn up(&self) {
+        let Some(streams) = self.0.upgrade() else { return };
+        tracing::info!("the bus can be reached");
+        streams.set_down(false);
+        streams.all().into_iter().for_each(|stream| renew(stream, streams.bus().clone()));
+    }
+}
+
+impl Stream {
+    /// Waits until the bus brings the stream; of all that want it at once, one asks.
+    pub(super) async fn attached(&self, bus: &dyn Bus) {
+        let attach = async {
+            let Ok(Attached { top, floor }) = bus.attach(&self.name, None, false).await else {
+                let mut state = self.lock();
+                state.link.own_epoch = true;
+                state.start(Position { epoch: epoch(), offset: 0 }, Vec::new());
+                return;
+            };
+            let oldest = Position { offset: floor, ..top.clone() };
+            let kept = match floor < top.offset {
+                true => bus.read(&self.name, &oldest).await,
+                false => Read::Gone,
+            };
+            self.lock().start(top, if let Read::Entries(kept) = kept { kept } else { Vec::new() });
+        };
+        self.attached.get_or_init(|| attach).await;
+    }
+
+    /// Waits until this node has applied an entry, or never will.
+    pub(super) async fn has_applied(&self, position: &Position, down: &AtomicBool) {
+        loop {
+            let mut applied = std::pin::pin!(self.applied.notified());
+            applied.as_mut().enable();
+            let applied_yet = {
+                let state = self.lock();
+                let top = state.log.top();
+                top.epoch != position.epoch || top.offset >= position.offset
+            };
+            if applied_yet || down.load(Ordering::SeqCst) {
+                return;
+            }
+            applied.await;
+        }
+    }
+
+    /// A client was told by another node what this one has not applied yet.
+    pub(super) async fn catch_up(&self, position: &Position, bus: &dyn Bus) {
+        let top = self.lock().log.top().clone();
+        if position.epoch != top.epoch || position.offset <= top.offset {
+            return;
+        }
+        let down = AtomicBool::new(false);
+        if timeout(HOLE, self.has_applied(position, &down)).await.is_err() {
+            self.read_after(&top, bus).await;
+        }
+    }
+
+    /// Applies what the bus has kept after a position; false if the bus cannot be reached.
+    async fn read_after(&self, position: &Position, bus: &dyn Bus) -> bool {
+        match bus.read(&self.name, position).await {
+            Read::Down => return false,
+            Read::Gone => {}
+            Read::Entries(entries) => {
+                for copy in entries {
+                    self.arrive(copy);
+                }
+            }
+        }
+        true
+    }
+}
+
+impl State {
+    /// Begins to count as the bus does, with what it has kept.
+    fn start(&mut self, top: Position, kept: Vec<Copy>) {
+        let first = kept.first().map_or(top.offset + 1, Copy::offset);
+        self.log.start(Position { offset: first - 1, ..top.clone() });
+        self.link.started = true;
+        for copy in kept {
+            if copy.position().is_some_and(|at| at.epoch == top.epoch && at.offset == self.log.top().offset + 1) {
+                self.log.append(copy);
+            }
+        }
+        if self.log.top().offset < top.offset {
+            self.log.start(top);
+        }
+        self.apply_early();
+    }
+}
+
+/// Closes a hole: by itself, by what the bus has kept, or as a gap.
+async fn fill(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
+    loop {
+        let before = stream.lock().log.top().clone();
+        sleep(HOLE).await;
+        let (top, hole) = {
+            let mut state = stream.lock();
+            (state.log.top().clone(), state.first_early())
+        };
+        let reached = hole.is_none() || top != before || stream.read_after(&top, &*bus).await;
+        let mut state = stream.lock();
+        // What the bus has not kept is lost. If it cannot be reached, it says so when it can.
+        if reached
+            && top == before
+            && *state.log.top() == top
+            && let Some(first) = state.first_early()
+        {
+            state.skip_to(Position { offset: first - 1, ..top });
+        }
+        if !reached || state.first_early().is_none() {
+            state.filling = false;
+            return;
+        }
+    }
+}
+
+/// Attaches a stream anew, and reads or reports what it missed; once more if it is asked to meanwhile.
+fn renew(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
+    {
+        let renewals = &mut stream.lock().link.renewals;
+        *renewals += 1;
+        if *renewals > 1 {
+            return;
+        }
+    }
+    tokio::spawn(async move {
+        stream.attached(&*bus).await;
+        loop {
+            let begun = stream.lock().link.renewals;
+            renew_once(&stream, &*bus).await;
+            stream.applied.notify_waiters();
+            let mut state = stream.lock();
+            if state.link.renewals > begun {
+                continue;
+            }
+            state.link.renewals = 0;
+            state.apply_early();
+            if state.first_early().is_some() && !std::mem::replace(&mut state.filling, true) {
+                tokio::spawn(fill(stream.clone(), bus));
+            }
+            return;
+        }
+    });
+}
+
+/// If the bus cannot be reached, nothing changes: it asks again when it can.
+async fn renew_once(stream: &Stream, bus: &dyn Bus) {
+    let (known, own_epoch, degraded) = {
+        let mut state = stream.lock();
+        let link = &mut state.link;
+        let (own_epoch, degraded) = (link.own_epoch, std::mem::take(&mut link.degraded));
+        (state.log.top().clone(), own_epoch, degraded)
+    };
+    let Ok(Attached { top, .. }) = bus.attach(&stream.name, (!own_epoch).then(|| known.clone()), degraded).await else {
+        stream.lock().link.degraded |= degraded;
+        return;
+    };
+    let continues = top.epoch == known.epoch && top.offset >= known.offset;
+    if continues && top.offset > known.offset && !stream.read_after(&known, bus).await {
+        return;
+    }
+    let mut state = stream.lock();
+    state.link.own_epoch = false;
+    if !continues || state.log.top().offset < top.offset {
+        state.skip_to(top);
+    }
+}

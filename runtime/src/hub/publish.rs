@@ -1,0 +1,152 @@
+//! Publishing: to which channels, without whom, and what became of it.
+
+#[cfg(test)]
+mod tests;
+
+use std::{marker::PhantomData, pin::Pin};
+
+use super::{
+    Hub,
+    channel::Channel,
+    entry::{Excluded, Target},
+    event::{EncodeError, Event},
+    frame::Frame,
+    message::Message,
+};
+use crate::{Ctx, RequestSocket, ctx::Via};
+
+/// What became of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// It is on its way to all subscribers.
+    Delivered,
+    /// Other servers could not be reached: it is on its way to the subscribers of this one, and the others will be told
+    /// that they may have missed something.
+    LocalOnly,
+    /// The connection to other servers broke: it is on its way to all subscribers or to none.
+    Unknown,
+}
+
+/// An event that is about to be published: `hub.publish(&room, event).and(&user).except(&socket).await?`.
+///
+/// However many channels it goes to, a socket receives it once.
+#[derive(Debug)]
+#[must_use = "nothing is published until it is awaited"]
+pub struct Publish<'a, E> {
+    hub: &'a Hub,
+    message: Result<Message, EncodeError>,
+    to: Vec<Target>,
+    except: Vec<Excluded>,
+    event: PhantomData<fn(E)>,
+}
+
+/// An event on its way.
+pub type Publishing<'a> = Pin<Box<dyn Future<Output = Result<Published, EncodeError>> + Send + 'a>>;
+
+impl<E: Event> Publish<'_, E> {
+    /// Publishes to this channel too; to several by one call for each.
+    pub fn and<C: Channel<Event = E> + ?Sized>(mut self, channel: &C) -> Self {
+        let target = Target::of(channel);
+        if self.to.iter().all(|to| to.channel != target.channel) {
+            self.to.push(target);
+        }
+        self
+    }
+
+    /// Leaves one socket out, most often the one whose request publishes; its client does not hear of the event later
+    /// either.
+    pub fn except(mut self, socket: &RequestSocket) -> Self {
+        self.except.push(Excluded::of(socket.peer()));
+        self
+    }
+}
+
+impl<'a, E> IntoFuture for Publish<'a, E> {
+    type Output = Result<Published, EncodeError>;
+    type IntoFuture = Publishing<'a>;
+
+    fn into_future(self) -> Publishing<'a> {
+        let Self { hub, message, to, except, .. } = self;
+        Box::pin(async move { Ok(hub.streams().publish(to, message?, except).await) })
+    }
+}
+
+/// An event that is about to go to every socket: `hub.blast(&event).except(&socket).await?`.
+#[derive(Debug)]
+#[must_use = "nothing is sent until it is awaited"]
+pub struct Blast<'a> {
+    hub: &'a Hub,
+    message: Result<Message, EncodeError>,
+    except: Vec<Excluded>,
+}
+
+/// An event on its way to every socket.
+pub type Blasting<'a> = Pin<Box<dyn Future<Output = Result<(), EncodeError>> + Send + 'a>>;
+
+impl Blast<'_> {
+    /// Leaves one socket out.
+    pub fn except(mut self, socket: &RequestSocket) -> Self {
+        self.except.push(Excluded::of(socket.peer()));
+        self
+    }
+}
+
+impl<'a> IntoFuture for Blast<'a> {
+    type Output = Result<(), EncodeError>;
+    type IntoFuture = Blasting<'a>;
+
+    fn into_future(self) -> Blasting<'a> {
+        let Self { hub, message, except } = self;
+        Box::pin(async move {
+            let message = message?;
+            let peers = hub.streams().sockets().all();
+            let peers = peers.iter().filter(|peer| !except.iter().any(|excluded| excluded.is(peer)));
+            peers.for_each(|peer| peer.send(&Frame::Event(&message)));
+            Ok(())
+        })
+    }
+}
+
+impl Hub {
+    /// Publishes an event to a channel: each socket that is subscribed to it receives it once, in the order of
+    /// publishing. A socket that is too slow to take it is cut off, so that it does not miss one in silence.
+    ///
+    /// ```
+    /// use catamaran::{Hub, RequestSocket, Untyped, UntypedEvent};
+    ///
+    /// async fn say(hub: Hub, socket: RequestSocket) -> catamaran::Result {
+    ///     let event = UntypedEvent::new("said", &"hi")?;
+    ///     hub.publish(&Untyped::new("room:7"), event).and(&Untyped::new("lobby")).except(&socket).await?;
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the event cannot be written as JSON.
+    #[expect(clippy::needless_pass_by_value, reason = "an event is made to be published")]
+    pub fn publish<C: Channel + ?Sized>(&self, channel: &C, event: C::Event) -> Publish<'_, C::Event> {
+        let (to, except) = (vec![Target::of(channel)], Vec::new());
+        Publish { hub: self, message: event.message(), to, except, event: PhantomData }
+    }
+
+    /// Sends an event to every socket that is connected to this server, at most once; no position counts it.
+    ///
+    /// # Errors
+    ///
+    /// If the event cannot be written as JSON.
+    pub fn blast<E: Event>(&self, event: &E) -> Blast<'_> {
+        Blast { hub: self, message: event.message(), except: Vec::new() }
+    }
+}
+
+impl<T: Via> Ctx<T> {
+    /// Publishes an event to a channel; see [`Hub::publish`].
+    ///
+    /// # Errors
+    ///
+    /// If the event cannot be written as JSON.
+    pub fn publish<C: Channel + ?Sized>(&self, channel: &C, event: C::Event) -> Publish<'_, C::Event> {
+        self.hub().publish(channel, event)
+    }
+}
