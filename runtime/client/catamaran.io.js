@@ -332,15 +332,14 @@ class Socket {
   /** @param {Connection} connection @param {PendingRequest} request @param {any} ack */
   _answered(connection, request, ack) {
     connection.requests.delete(request);
-    if (request.done) {
-      // It timed out, or was aborted.
-    } else if (!ack || typeof ack !== 'object') {
+    if (!ack || typeof ack !== 'object') {
       request.fail(new RequestError('malformed', 'The server sent no readable answer.', true));
     } else if (notRun(ack) && request.repeats++ < 3) {
       Object.assign(request, { sent: false, headers: undefined });
       this._queue.unshift(request);
       this._drain(0);
     } else {
+      // However late: entries follow it.
       this._subscriptions.acked(request, ack);
       request.succeed(ack);
     }
@@ -505,7 +504,7 @@ class Socket {
     if (this._draining && connection && (anyway || connection.requests.size === 0)) connection.end('transport close');
   }
 
-  /** The page is shown again, or the network changed. */
+  /** The page is back, or the network. */
   _wake() {
     if (this.isConnected()) /** @type {Connection} */ (this._connection).probe();
     else if (!this._connection) this._retry();
@@ -721,12 +720,13 @@ class Subscriptions {
     const { socket } = this;
     const { key, options, channels } = subscription;
     const { signal } = this.connected;
-    for (let backoff = 100, wait = 0; ; backoff = Math.min(Math.max(backoff * 2, 1000), 30000)) {
+    for (let backoff = 100, wait = 0, tried; ; backoff = Math.min(Math.max(backoff * 2, 1000), 30000)) {
       await this.later(wait + Math.random() * backoff);
       const { asked } = subscription;
       if (asked && !asked.done) continue;
       // The page may have done it.
-      if (this.made.get(key) !== subscription || Object.keys(this.held(channels)).length === 0) return;
+      if (!this.made.has(key) || !(tried || Object.keys(this.held(channels))[0])) return;
+      tried = true;
       const request = new PendingRequest({ ...options, timeout: REPEAT_TIMEOUT, signal });
       socket._submit(request, Infinity);
       const jwr = await /** @type {Promise<JWR>} */ (request.promise).catch(() => undefined);
@@ -754,7 +754,7 @@ class Subscriptions {
     }
   }
 
-  /** For ever, if the connection goes first. @param {number} delay */
+  /** Or for ever, if the connection goes. @param {number} delay */
   later(delay) {
     return new Promise((resolve) => {
       const timer = setTimeout(() => resolve(this.timers.delete(timer)), delay);
@@ -966,7 +966,7 @@ class InjectedConnection extends Connection {
   }
 }
 
-// Where to connect to, and the cookie that another origin needs for it.
+// Where to connect to, and the cookie that another origin needs.
 
 const page = typeof document === 'object' ? document : undefined;
 
@@ -1006,7 +1006,7 @@ if (page) {
   addEventListener('pagehide', () => active.forEach((socket) => socket._leave('reconnecting', 'transport close')));
 }
 
-// `io.sails` and `io.socket`, and how this file was loaded.
+// `io.sails`, `io.socket`, and how this file was loaded.
 
 /** @param {any} url @param {any} options @param {Dictionary} defaults */
 function connect(url, options, defaults = {}) {
@@ -1051,7 +1051,7 @@ function scriptSettings(script) {
     const text = script.getAttribute(`data-${name}`) || script.getAttribute(name);
     if (text === null) continue;
     let value = text;
-    try { value = JSON.parse(text); } catch { /* The string that it is. */ }
+    try { value = JSON.parse(text); } catch { /* Not JSON. */ }
     if (name === 'autoConnect' && text === '') value = true;
     if ((types[name] && typeof value !== types[name]) || (name === 'headers' && Array.isArray(value))) {
       throw new Error(`catamaran.io.js :: Unexpected/invalid configuration for \`${name}\` provided in script tag: \`${value}\` (a \`${typeof value}\`). Should be a ${types[name]}.`);

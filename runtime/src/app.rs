@@ -6,8 +6,9 @@ use axum::{
     Router,
     extract::{DefaultBodyLimit, Request},
     handler::Handler,
+    middleware::from_fn_with_state,
     response::IntoResponse,
-    routing::Route as RouteService,
+    routing::{Route as RouteService, any_service},
 };
 use socketioxide::{ParserConfig, SocketIo, SocketIoBuilder, TransportType};
 use tokio::net::{TcpListener, ToSocketAddrs};
@@ -15,12 +16,13 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
-    Route, ServeError, client,
+    Origins, Route, ServeError, client,
     controller::Table,
     endpoint::Endpoints,
     finish::Finish,
     hub::Hub,
-    route, server,
+    route,
+    server::{self, COOKIE_PATH, Gate, Proxies},
     socket::{self, Dispatcher, Hooks, Leaving},
 };
 
@@ -81,6 +83,8 @@ struct Settings {
     ping_timeout: Duration,
     websocket: bool,
     polling: bool,
+    origins: Origins,
+    trusted_proxies: Vec<String>,
 }
 
 impl Default for Settings {
@@ -95,6 +99,8 @@ impl Default for Settings {
             ping_timeout: Duration::from_secs(5),
             websocket: true,
             polling: false,
+            origins: Origins::same(),
+            trusted_proxies: Vec::new(),
         }
     }
 }
@@ -366,6 +372,34 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
+    /// Whose pages may open sockets: those of the server's own origin by default; see [`Origins`].
+    ///
+    /// ```
+    /// # use catamaran::{Origins, prelude::*};
+    /// let app = App::new(()).origins(Origins::same().and("https://app.example.com"));
+    /// ```
+    #[must_use]
+    pub fn origins(mut self, origins: Origins) -> Self {
+        self.settings.origins = origins;
+        self
+    }
+
+    /// The proxies in front of the server, as addresses or networks; none by default.
+    ///
+    /// What they say counts, over both transports: `x-forwarded-for` or `forwarded` for
+    /// [`ClientAddr`](crate::ClientAddr), read from the right up to the first address that is no proxy; the host and the
+    /// scheme in them for [`origins`](Self::origins). From any other peer these headers are nothing but a claim.
+    ///
+    /// ```
+    /// # use catamaran::prelude::*;
+    /// let app = App::new(()).trusted_proxies(["127.0.0.1", "10.0.0.0/8"]);
+    /// ```
+    #[must_use]
+    pub fn trusted_proxies(mut self, proxies: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.settings.trusted_proxies = proxies.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// Serves the application until SIGTERM or Ctrl-C.
     ///
     /// # Errors
@@ -393,8 +427,10 @@ impl<S: Send + Sync + 'static> App<S> {
 
     /// The application as a plain axum router, for a server of your own.
     ///
-    /// Two things are yours then. **Protections**: a peer that stops reading is only ever removed by its connection
-    /// (`TCP_USER_TIMEOUT`, or a write timeout), slow headers by a header timeout. **Layers**: what is put *around* this
+    /// Three things are yours then. **Protections**: a peer that stops reading is only ever removed by its connection
+    /// (`TCP_USER_TIMEOUT`, or a write timeout), slow headers by a header timeout. **Addresses**:
+    /// [`trusted_proxies`](Self::trusted_proxies) and [`ClientAddr`](crate::ClientAddr) need to know the peer, so serve
+    /// it with `into_make_service_with_connect_info::<SocketAddr>()`. **Layers**: what is put *around* this
     /// router guards HTTP and the Socket.IO handshake, not the requests of sockets; use
     /// [`map_router`](Self::map_router) for those.
     ///
@@ -410,15 +446,19 @@ impl<S: Send + Sync + 'static> App<S> {
         let Self { state, tables, changes, on_connect, on_disconnect, socketios, settings, hub } = self;
         settings.check()?;
         let path = settings.path.trim_end_matches('/').to_owned();
-        route::check(&routes, &[&format!("{path}/"), &settings.client_path]).map_err(ServeError::Routes)?;
+        let reserved = [&format!("{path}/"), &*settings.client_path, COOKIE_PATH];
+        route::check(&routes, &reserved).map_err(ServeError::Routes)?;
+        let proxies = Proxies::parse(&settings.trusted_proxies).map_err(ServeError::Setting)?;
+        let gate = Gate { origins: settings.origins.clone(), proxies: proxies.clone() };
 
         let state = Arc::new(state);
         let endpoints = Endpoints { timeout: settings.timeout };
         let controllers = tables.iter().flat_map(|table| table.controllers);
         let ours =
             controllers.fold(Router::new(), |router, controller| router.merge(controller.mount(&state, endpoints)));
+        let ours = server::serve_cookie(ours, gate.clone());
         // One layer of two, since each call of `layer` boxes every request once more.
-        let outermost = (Finish { hub: hub.clone() }, DefaultBodyLimit::max(settings.max_request_bytes));
+        let outermost = (Finish { hub: hub.clone(), proxies }, DefaultBodyLimit::max(settings.max_request_bytes));
         let [on_connect, on_disconnect] = [on_connect, on_disconnect].map(|hook| {
             let layers = changes.iter().filter_map(Change::layer);
             hook.map(|hook| layers.fold(hook, |hook, layer| layer(hook)).layer(outermost.clone()))
@@ -440,7 +480,8 @@ impl<S: Send + Sync + 'static> App<S> {
             setup(&io);
         }
         let router = client::serve_at(router, &settings.client_path);
-        let router = router.route_service(&format!("{path}/"), engine);
+        let socket_io = any_service(engine).layer(from_fn_with_state(gate, server::guard));
+        let router = router.route(&format!("{path}/"), socket_io);
         Ok((router, io, dispatcher))
     }
 }
@@ -476,9 +517,9 @@ impl Settings {
         } else if !self.websocket && !self.polling {
             "`transports` must name at least one"
         } else {
-            return Ok(());
+            return self.origins.check().map_err(ServeError::Setting);
         };
-        Err(ServeError::Setting(mistake))
+        Err(ServeError::Setting(mistake.into()))
     }
 
     fn engine(&self, path: &str) -> SocketIoBuilder {
@@ -522,6 +563,8 @@ mod tests {
             App::new(()).max_in_flight(1000),
             App::new(()).timeout(Duration::ZERO),
             App::new(()).transports([]),
+            App::new(()).origins(Origins::same().and("app.example.com")),
+            App::new(()).trusted_proxies(["localhost"]),
         ] {
             assert!(mistake(app).contains("must"));
         }

@@ -98,6 +98,21 @@ impl Error {
         }
     }
 
+    /// A page, or a client, that may not open a socket.
+    pub(crate) fn origin_refused(reason: impl Into<String>) -> Self {
+        Self::framework(StatusCode::FORBIDDEN, "origin_refused", reason)
+    }
+
+    /// A mistake of whoever serves the router, so the answer names the remedy.
+    pub(crate) fn no_client_address() -> Self {
+        Self::framework(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "no_client_address",
+            "the address of the client is not known: serve the router with \
+             `into_make_service_with_connect_info::<SocketAddr>()`",
+        )
+    }
+
     /// An answer without an end, which cannot become an ack.
     pub(crate) fn endless() -> Self {
         Self::framework(
@@ -146,12 +161,6 @@ impl Error {
     pub(crate) fn rate_limited(free_in: Duration) -> Self {
         let message = "too many requests: ask again later";
         Self { retry_after: Some(free_in), ..Self::framework(StatusCode::TOO_MANY_REQUESTS, "rate_limited", message) }
-    }
-
-    #[cfg(feature = "rate-limit")]
-    pub(crate) fn no_client_address() -> Self {
-        let message = "serve the router with `into_make_service_with_connect_info::<SocketAddr>()`";
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error").with_source(message)
     }
 }
 
@@ -219,7 +228,7 @@ pub enum ServeError {
     Routes(String),
     /// A setting makes no sense.
     #[error("{0}")]
-    Setting(&'static str),
+    Setting(String),
 }
 
 impl fmt::Debug for ServeError {

@@ -1,5 +1,5 @@
-//! The outermost layer of the application's router, the same for both transports: the hub, the span of a request, a panic
-//! outside our actions, and the body of an answer that nobody gave.
+//! The outermost layer of the application's router, the same for both transports: the hub, the proxies, the span of a
+//! request, a panic outside our actions, and the body of an answer that nobody gave.
 
 use std::{
     convert::Infallible,
@@ -21,19 +21,21 @@ use tower_layer::Layer;
 use tower_service::Service;
 use tracing::{Span, field};
 
-use crate::{Error, Hub, RequestSocket};
+use crate::{Error, Hub, RequestSocket, server::Proxies};
 
 /// Wraps every route and the fallback, however the application combined them.
 #[derive(Clone)]
 pub(crate) struct Finish {
     pub(crate) hub: Hub,
+    /// Those that may say who a request is from.
+    pub(crate) proxies: Proxies,
 }
 
 impl<S> Layer<S> for Finish {
     type Service = Finishing<S>;
 
     fn layer(&self, inner: S) -> Finishing<S> {
-        Finishing { inner, hub: self.hub.clone() }
+        Finishing { inner, hub: self.hub.clone(), proxies: self.proxies.clone() }
     }
 }
 
@@ -41,6 +43,7 @@ impl<S> Layer<S> for Finish {
 pub(crate) struct Finishing<S> {
     inner: S,
     hub: Hub,
+    proxies: Proxies,
 }
 
 impl<S: Service<Request, Response = Response, Error = Infallible>> Service<Request> for Finishing<S> {
@@ -54,6 +57,9 @@ impl<S: Service<Request, Response = Response, Error = Infallible>> Service<Reque
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         request.extensions_mut().insert(self.hub.clone());
+        if !self.proxies.is_empty() {
+            request.extensions_mut().insert(self.proxies.clone());
+        }
         let span = span(&request);
         let guarded = span.in_scope(|| AssertUnwindSafe(self.inner.call(request)).catch_unwind());
         // Reading the clock costs as much as routing does, so it is read only for somebody who listens.

@@ -37,6 +37,7 @@ pub use params::Params;
 #[cfg(feature = "rate-limit")]
 pub use rate_limit::{RateLimit, RateLimited};
 pub use route::{Method, Reach, Route};
+pub use server::{ClientAddr, Origins};
 pub use socket::RequestSocket;
 pub use socketioxide::TransportType;
 

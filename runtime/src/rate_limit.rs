@@ -3,7 +3,7 @@
 use std::{
     fmt,
     hash::{BuildHasher, RandomState},
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     num::NonZeroU32,
     pin::Pin,
     sync::{
@@ -15,10 +15,11 @@ use std::{
 };
 
 use axum::{
-    extract::{ConnectInfo, Request},
+    extract::{FromRequestParts, Request},
     http::request::Parts,
     response::{IntoResponse, Response},
 };
+use futures_util::FutureExt;
 use governor::{
     DefaultKeyedRateLimiter, Quota, RateLimiter,
     clock::{Clock, DefaultClock},
@@ -27,7 +28,7 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::{Error, RequestSocket};
+use crate::{ClientAddr, Error, RequestSocket};
 
 /// How many keys have a count of their own. Beyond that, new ones share counts, so that no crowd takes all the memory.
 const MAX_KEYS: usize = 65_536;
@@ -42,7 +43,7 @@ const MIN_SWEEP: usize = 1024;
 /// A client may ask so often at once; what it has used comes back evenly over the period. Over the limit the answer is
 /// 429 with the code `rate_limited`, and `retry-after` says in how many seconds there is room again.
 ///
-/// A client is an address, that of the handshake on a socket, or what [`by`](Self::by) says.
+/// A client is a [`ClientAddr`], that of the handshake on a socket, or what [`by`](Self::by) says.
 ///
 /// ```
 /// use std::time::Duration;
@@ -75,8 +76,8 @@ enum Key {
 type OwnKey = dyn Fn(&Parts) -> Option<String> + Send + Sync;
 
 impl RateLimit {
-    /// At most so many requests of each address in each period. A network of IPv6 that one client may have (a `/64`)
-    /// is one address.
+    /// At most so many requests of each [`ClientAddr`] in each period. A network of IPv6 that one client may have (a
+    /// `/64`) is one address.
     ///
     /// # Panics
     ///
@@ -119,13 +120,17 @@ impl RateLimit {
     }
 
     /// Counts a request; an error is the answer of one too many.
-    fn admit(&self, request: &Parts) -> Result<(), Error> {
+    fn admit(&self, request: &mut Parts) -> Result<(), Error> {
         // What was counted up when a socket came must be counted down when it goes.
         if request.extensions.get::<RequestSocket>().is_some_and(|socket| socket.peer().is_gone()) {
             return Ok(());
         }
         let free_in = match &self.key {
-            Key::Address => self.counts.add(&network(address(request)?)),
+            Key::Address => {
+                let client = ClientAddr::from_request_parts(request, &()).now_or_never();
+                let ClientAddr(address) = client.expect("an address is not waited for")?;
+                self.counts.add(&network(address))
+            }
             Key::Own(key) => key(request).and_then(|key| self.counts.add(&key)),
         };
         free_in.map_or(Ok(()), |free_in| Err(Error::rate_limited(free_in)))
@@ -136,11 +141,6 @@ impl fmt::Debug for RateLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateLimit").finish_non_exhaustive()
     }
-}
-
-fn address(request: &Parts) -> Result<IpAddr, Error> {
-    let peer = request.extensions.get::<ConnectInfo<SocketAddr>>().ok_or_else(Error::no_client_address)?;
-    Ok(peer.0.ip().to_canonical())
 }
 
 /// An address of IPv4, or the network of an IPv6 address.
@@ -218,8 +218,8 @@ impl<S: Service<Request, Response = Response>> Service<Request> for RateLimited<
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let (parts, body) = request.into_parts();
-        match self.limit.admit(&parts) {
+        let (mut parts, body) = request.into_parts();
+        match self.limit.admit(&mut parts) {
             Ok(()) => Admission::Admitted { answer: self.inner.call(Request::from_parts(parts, body)) },
             Err(error) => Admission::Refused { error: Some(error) },
         }

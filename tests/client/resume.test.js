@@ -428,6 +428,62 @@ test('refused with a time to wait, it is not asked again before that', async () 
   assert.equal(world.socket.requests.length, sent + 1);
 });
 
+test('an answer that comes too late for the page still says where the channels are', async () => {
+  const world = new World();
+  const socket = await subscribed(world);
+  const heard = record(socket, ...HEARD);
+  await reconnect(world);
+  world.socket.receive('2');
+  await world.advance(30000);
+  world.socket.answer(answer({ 'room:7': ['epoch-aa', 500, 'gap'] }));
+  world.socket.emit('$', 'room:7', 501, 'said', 501);
+  assert.deepEqual(heard, [['gap', { channel: 'room:7', reason: 'not retained' }], ['said', 501]]);
+  // The page has no body yet.
+  await world.advance(5000);
+  assert.deepEqual(resumes(world), [{ 'room:7': ['epoch-aa', 10] }, undefined]);
+  world.socket.answer(answer({ 'room:7': ['epoch-aa', 501, 'gap'] }));
+  await world.advance(60000);
+  assert.deepEqual(heard.slice(2).map(([event, { recovered, body }]) => [event, recovered, body]), [['resubscribed', false, 'fresh']]);
+  await reconnect(world);
+  assert.deepEqual(resumes(world), [{ 'room:7': ['epoch-aa', 501] }]);
+});
+
+test('neither that answer nor the next sets a position back', async () => {
+  const world = new World();
+  const socket = await connected(world);
+  const heard = record(socket, ...HEARD);
+  await assert.rejects(async () => {
+    const asked = socket.get('/rooms/7', {}, { timeout: 1000 });
+    await world.advance(1000);
+    await asked;
+  }, { code: 'timeout' });
+  const again = socket.get('/rooms/7');
+  const [[first], [second]] = world.socket.requests;
+  const answerTo = (id, ...position) => world.socket.receive(`43${id}${JSON.stringify([answer({ 'room:7': position })])}`);
+  answerTo(first, 'epoch-aa', 10, 'fresh');
+  world.socket.emit('$', 'room:7', 11, 'said', 11);
+  // The server wrote it before that entry.
+  answerTo(second, 'epoch-aa', 10, 'fresh');
+  await again;
+  await reconnect(world);
+  assert.deepEqual(resumes(world), [{ 'room:7': ['epoch-aa', 11] }]);
+  assert.deepEqual(heard, [['said', 11]]);
+});
+
+test('an answer that was refused too late changes nothing', async () => {
+  const world = new World();
+  const socket = await subscribed(world);
+  const heard = record(socket, ...HEARD);
+  await reconnect(world);
+  world.socket.receive('2');
+  await world.advance(30000);
+  const [[first]] = world.socket.requests;
+  world.socket.receive(`43${first}${JSON.stringify([{ headers: {}, statusCode: 503 }])}`);
+  await world.advance(5000);
+  assert.deepEqual(resumes(world), [{ 'room:7': ['epoch-aa', 10] }, { 'room:7': ['epoch-aa', 10] }]);
+  assert.deepEqual(heard, []);
+});
+
 test('a page that repeats its requests by itself is let do so', async () => {
   const world = new World();
   const socket = await subscribed(world);

@@ -13,20 +13,23 @@ function binary(name) {
   return built.find(({ executable, target }) => executable && target.name === name).executable;
 }
 
-/** @returns {Promise<{ url: string, stop(): Promise<void> }>} */
-async function start(name, ...args) {
-  const child = spawn(binary(name), args, { stdio: ['ignore', 'pipe', 'ignore'] });
+/** Starts a binary of the workspace. */
+const start = (name, ...args) => run(binary(name), args);
+
+/** Starts a program that prints `listening on URL`. @returns {Promise<{ url: string, stop(signal?: string): Promise<void> }>} */
+async function run(program, args) {
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'ignore'] });
   const kill = () => child.kill('SIGKILL');
   process.on('exit', kill);
   const exit = once(child, 'exit').then(() => { process.off('exit', kill); });
-  const [line] = await within(once(createInterface({ input: child.stdout }), 'line'), `${name} to listen`);
+  const [line] = await within(once(createInterface({ input: child.stdout }), 'line'), `${program} to listen`);
   return {
     url: line.replace('listening on ', ''),
-    stop() {
-      child.kill('SIGTERM');
-      return within(exit, `the end of ${name}`);
+    stop(signal = 'SIGTERM') {
+      child.kill(signal);
+      return within(exit, `the end of ${program}`);
     },
   };
 }
 
-module.exports = { start };
+module.exports = { binary, run, start };

@@ -40,7 +40,7 @@ function launch(profile) {
   return chromium.launchPersistentContext(profile, options)
 }
 
-/** Runs a test with a browser, and with one of the examples. */
+/** Runs a test with a browser, and with one of the examples or `client-app`. */
 export async function inBrowser(example, run) {
   const server = await startExample(example)
   const profile = mkdtempSync(join(tmpdir(), 'catamaran-browser-'))

@@ -31,6 +31,28 @@ test('a page asks with the published client, and shows the answer', () =>
     await picture(page, 'hello')
   }))
 
+test('a page of an origin that may connect gets a cookie first, and one of another may not connect', () =>
+  inBrowser('client-app', async (server, open) => {
+    const html = `<!doctype html><title>elsewhere</title><h1>waiting</h1><script src="${server.url}/catamaran.io.js"></script><script>
+      io.sails.url = '${server.url}'
+      io.sails.reconnection = false
+      const show = (text) => { document.querySelector('h1').textContent = text }
+      io.socket.on('connect_error', () => show('refused'))
+      io.socket.get('/session', (body) => show(body))
+    </script>`
+    // The port of `PAGE` in `client-app`, and another.
+    for (const [port, shown] of [
+      [4000, 'sid=granted'],
+      [4001, 'refused'],
+    ]) {
+      const page = await open()
+      const url = `http://127.0.0.1:${port}/page`
+      await page.route(url, (route) => route.fulfill({ contentType: 'text/html', body: html }))
+      await page.goto(url)
+      await page.getByText(shown).waitFor()
+    }
+  }))
+
 test('two windows of the chat hear each other, and see who is there', () =>
   inBrowser('chat', async (server, open) => {
     const [ada, bob] = [await open(), await open()]

@@ -9,6 +9,10 @@ mod documents {
     mod readme {}
     #[doc = include_str!("../../docs/guide.md")]
     mod guide {}
+    #[doc = include_str!("../../docs/security.md")]
+    mod security {}
+    #[doc = include_str!("../../docs/channels.md")]
+    mod channels {}
     #[doc = include_str!("../../docs/testing.md")]
     mod testing {}
 }

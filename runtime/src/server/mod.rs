@@ -1,5 +1,8 @@
 //! The listener: connections, and how they end.
 
+mod gate;
+mod origin;
+mod proxy;
 mod stall;
 
 use std::{future::Future, io, net::SocketAddr, pin::pin, time::Duration};
@@ -7,6 +10,8 @@ use std::{future::Future, io, net::SocketAddr, pin::pin, time::Duration};
 use axum::{Router, body::Body, extract::ConnectInfo, http::Request};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+pub use origin::Origins;
+pub use proxy::ClientAddr;
 use socketioxide::SocketIo;
 pub(crate) use stall::Cut;
 use stall::StallGuard;
@@ -15,6 +20,10 @@ use tokio::{
     task::JoinSet,
 };
 use tower_service::Service;
+pub(crate) use {
+    gate::{COOKIE_PATH, Gate, guard, serve_cookie},
+    proxy::Proxies,
+};
 
 /// How long a client may take to send the head of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);

@@ -207,13 +207,30 @@ pub(crate) fn lasting_headers(handshake: &HeaderMap) -> HeaderMap {
     lent.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-/// Headers that identify the client: the handshake brought them or they are absent; a packet cannot set them.
+/// Headers that say who the client is, or how it reached the server: the handshake brought them or they are absent; a
+/// packet cannot set them. Behind a proxy HTTP cannot set them either, so applications believe them.
 fn is_of_handshake(name: &HeaderName) -> bool {
+    const PREFIXES: [&str; 6] = ["x-forwarded", "x-original-", "sec-", "proxy-", "cf-", "cloudfront-"];
     let name = name.as_str();
-    matches!(name, "cookie" | "origin" | "host" | "referer" | "forwarded" | "via" | "x-real-ip")
-        || name.starts_with("x-forwarded-")
-        || name.starts_with("sec-")
-        || name.starts_with("proxy-")
+    matches!(
+        name,
+        "cookie"
+            | "origin"
+            | "host"
+            | "referer"
+            | "forwarded"
+            | "via"
+            | "x-real-ip"
+            | "x-client-ip"
+            | "x-cluster-client-ip"
+            | "true-client-ip"
+            | "fastly-client-ip"
+            | "fly-client-ip"
+            | "x-appengine-user-ip"
+            | "x-azure-clientip"
+            | "x-envoy-external-address"
+            | "x-rewrite-url"
+    ) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Headers about how bytes travel, which a virtual request does not have.

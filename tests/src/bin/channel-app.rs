@@ -172,6 +172,12 @@ mod storm {
     async fn published() -> Json<BTreeMap<String, Vec<Option<u64>>>> {
         Json(PUBLISHED.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
+
+    /// Goes on counting where another server was.
+    #[action(put "/published")]
+    async fn go_on(Json(numbers): Json<BTreeMap<String, Vec<Option<u64>>>>) {
+        *PUBLISHED.lock().unwrap_or_else(PoisonError::into_inner) = numbers;
+    }
 }
 
 /// What a page says when connecting.
@@ -198,6 +204,8 @@ async fn connected(ctx: Ctx<Socket>, auth: Option<Json<Auth>>) -> catamaran::Res
 async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     println!("listening on http://{}", listener.local_addr()?);
-    App::new(()).mount(routes![log, storm]).on_connect(connected).serve_on(listener).await?;
+    let transports = [catamaran::TransportType::Websocket, catamaran::TransportType::Polling];
+    let app = App::new(()).transports(transports).mount(routes![log, storm]).on_connect(connected);
+    app.serve_on(listener).await?;
     Ok(())
 }

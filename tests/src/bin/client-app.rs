@@ -8,13 +8,14 @@ use std::{collections::HashSet, error::Error, sync::Arc};
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{Query, State},
-    http::{HeaderMap, Method, StatusCode, Uri, header},
-    response::{IntoResponse, Redirect},
+    extract::{Query, Request, State},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
+    middleware::{Next, from_fn},
+    response::{IntoResponse, Redirect, Response},
     routing::any,
 };
-use catamaran::TransportType;
 use catamaran::prelude::*;
+use catamaran::{Origins, TransportType};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
 use tokio::{net::TcpListener, sync::watch};
@@ -193,6 +194,19 @@ mod session {
     }
 }
 
+/// The origin of a page that `browser.test.js` makes up.
+const PAGE: &str = "http://127.0.0.1:4000";
+
+/// Stands for a session layer, on the one route by which pages of other origins ask for its cookie.
+async fn grant(request: Request, next: Next) -> Response {
+    let asked = request.uri().path() == "/__getcookie";
+    let mut response = next.run(request).await;
+    if asked {
+        response.headers_mut().insert(header::SET_COOKIE, HeaderValue::from_static("sid=granted; Path=/; HttpOnly"));
+    }
+    response
+}
+
 /// The gates that are open.
 #[derive(Clone)]
 struct Gates(Arc<watch::Sender<HashSet<String>>>);
@@ -280,7 +294,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .mount(routes![answers, users, mirror, session, gates, me])
         .on_connect(connected)
         .on_disconnect(disconnected)
-        .merge(Router::new().route("/echo", any(echo)));
+        .merge(Router::new().route("/echo", any(echo)))
+        .layer(from_fn(grant))
+        .origins(Origins::same().and(PAGE));
     let app = if transports.is_empty() { app } else { app.transports(transports) };
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     println!("listening on http://{}", listener.local_addr()?);

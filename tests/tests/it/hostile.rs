@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use axum::{Json, body::Bytes, http::HeaderMap};
+use axum::{Json, body::Bytes};
 use catamaran::{App, action, controller, routes};
 use serde_json::{Value, json};
 use socketioxide::TransportType;
@@ -38,17 +38,6 @@ mod actions {
     #[action(post "/length")]
     pub(crate) async fn length(body: Bytes) -> String {
         body.len().to_string()
-    }
-
-    #[action(get "/headers")]
-    pub(crate) async fn headers(headers: HeaderMap) -> Json<Vec<String>> {
-        let seen = headers.iter().map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())));
-        Json(seen.collect())
-    }
-
-    #[action(get "/path/{text}")]
-    pub(crate) async fn path(text: String) -> String {
-        text
     }
 }
 
@@ -215,112 +204,6 @@ async fn a_socket_that_has_left_is_not_answered() {
         assert_eq!(fate(&mut client, r#"421["get",{"url":"/hello"}]"#).await.0, Fate::Closed);
         scene.is_unharmed().await;
     }
-}
-
-#[tokio::test]
-async fn urls_that_are_no_path_are_refused() {
-    let mut scene = Scene::new().await;
-    let client = &mut scene.witness;
-    for (url, status) in [
-        ("hello", 400),
-        ("?x", 400),
-        ("#", 400),
-        ("*", 400),
-        ("http://evil.example/hello", 400),
-        ("//evil.example/hello", 400),
-        ("/\\evil.example/hello", 400),
-        ("ws:/hello", 400),
-        ("user@host:80", 400),
-        (" /hello", 400),
-        ("/hello\r\nx: y", 400),
-        ("/hello\0", 400),
-        ("/hello\u{7f}", 400),
-        ("/hello#part", 200),
-        ("/hello?#", 200),
-        ("/hello?/../x", 200),
-        ("/hello ", 404),
-        ("/%2e%2e/hello", 404),
-        ("/..;/hello", 404),
-        ("/hello%00", 404),
-        ("/%252e", 404),
-        ("/path/%252e%2", 200),
-        ("/path/%c0%ae", 400),
-        ("/path/\u{202e}é", 200),
-        ("/{text}", 404),
-        ("/socket.io/?EIO=4&transport=polling", 404),
-    ] {
-        let answer = client.ask(&get(url)).await;
-        assert_eq!(answer.status, status, "{url:?}: {answer:?}");
-        if status == 400 {
-            assert!(matches!(answer.body, Body::Json(text) if text.len() > 10), "{url:?}");
-        }
-    }
-    let twice = client.ask(&get("/path/%252e%2")).await;
-    assert_eq!(twice.body, Body::text("%2e%2"), "decoded once");
-    assert_eq!(client.ask(&get(format!("/{}", "a".repeat(70_000)))).await.status, 414);
-    scene.is_unharmed().await;
-}
-
-#[tokio::test]
-async fn a_packet_cannot_speak_for_its_handshake() {
-    let mut scene = Scene::new().await;
-    let handshake = [("origin", "http://good.example"), ("cookie", "sid=mine"), ("x-forwarded-for", "10.0.0.1")];
-    let mut client = Client::with(&scene.server, Eio::V4, &handshake).await;
-    let honest = client.ask(&get("/headers")).await;
-    let forged = [
-        "host",
-        "Host",
-        "ORIGIN",
-        "cookie",
-        "Cookie",
-        "referer",
-        "forwarded",
-        "via",
-        "x-forwarded-for",
-        "x-forwarded-host",
-        "X-Forwarded-Proto",
-        "x-real-ip",
-        "sec-fetch-site",
-        "sec-websocket-protocol",
-        "proxy-authorization",
-        "content-length",
-        "transfer-encoding",
-        "connection",
-        "upgrade",
-        "te",
-        "trailer",
-        "expect",
-        "content-encoding",
-        "accept-encoding",
-        "keep-alive",
-        "http2-settings",
-    ];
-    for name in forged {
-        let answer = client.ask(&get("/headers").header(name, "forged")).await;
-        assert_eq!(answer, honest, "{name}");
-    }
-    let all = forged.iter().fold(get("/headers"), |ask, name| ask.header(name, "forged"));
-    assert_eq!(client.ask(&all).await, honest);
-    for (name, value) in [
-        ("x y", "1"),
-        ("", "1"),
-        ("x:", "1"),
-        ("x\r\ny", "1"),
-        ("é", "1"),
-        ("x", "1\r\nset-cookie: a=b"),
-        ("x", "1\n"),
-        ("x", "\0"),
-        ("x", "é"),
-    ] {
-        let answer = client.ask(&get("/headers").header(name, value)).await;
-        assert_eq!(answer.status, 400, "{name:?}: {value:?}");
-        assert!(answer.message().contains("header"), "{}", answer.message());
-    }
-    let many = (0..65).fold(get("/headers"), |ask, nth| ask.header(&format!("x-{nth}"), "1"));
-    assert!(client.ask(&many).await.message().contains("at most 64 headers"));
-    let long = get("/headers").header("x-long", &"x".repeat(8 * 1024));
-    assert!(client.ask(&long).await.message().contains("8192 bytes"));
-    scene.is_unharmed().await;
 }
 
 #[tokio::test]

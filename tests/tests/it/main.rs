@@ -3,12 +3,18 @@
 mod app;
 mod channels;
 mod connect;
+mod csrf;
+mod gapless;
+mod guarantees;
+mod headers;
 mod hostile;
 #[cfg(target_os = "linux")]
 // It reads the memory of its process as Linux tells it.
 #[cfg(target_os = "linux")]
 mod leak;
+mod origin;
 mod parity;
+mod proxy;
 mod rate_limit;
 mod resume;
 mod sails_sockets;

@@ -10,7 +10,7 @@ use axum::{
     response::{AppendHeaders, Html, NoContent, Redirect, Response},
     routing::{any, get as on_get, post as on_post},
 };
-use catamaran::{App, Error, Params, Result, action, controller, routes};
+use catamaran::{App, Error, Origins, Params, Result, action, controller, routes};
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -197,6 +197,7 @@ fn application() -> App<()> {
         .merge(echoes())
         .merge(answers())
         .max_request_bytes(LIMIT)
+        .origins(Origins::same().and("http://page.example"))
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, Duration::from_millis(100)))
         .layer(CompressionLayer::new())
         .layer(SetResponseHeaderLayer::if_not_present(header::SERVER, HeaderValue::from_static("catamaran")))

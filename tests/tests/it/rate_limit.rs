@@ -56,6 +56,19 @@ async fn there_is_room_again_when_the_answer_said() {
     within("room for another", async { while socket.ask(&get("/hello")).await.status != 200 {} }).await;
 }
 
+#[tokio::test]
+async fn behind_a_proxy_each_client_has_a_count() {
+    let server = Server::start(app().layer(RateLimit::new(2, HOUR)).trusted_proxies(["127.0.0.1"])).await;
+    for client in ["192.0.2.1", "192.0.2.2", "2001:db8::1"] {
+        let mut socket = Client::with(&server, Eio::V4, &[("x-forwarded-for", client)]).await;
+        let ask = get("/hello").header("x-forwarded-for", client);
+        assert_eq!(server.http(&ask).await.status, 200);
+        assert_eq!(socket.ask(&get("/hello")).await.status, 200);
+        assert_limited(&server.http(&ask).await);
+        assert_limited(&socket.ask(&get("/hello")).await);
+    }
+}
+
 #[derive(Clone)]
 struct User(String);
 

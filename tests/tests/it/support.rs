@@ -78,11 +78,48 @@ impl Server {
     }
 }
 
+/// The router of an application, served by axum itself as long as this value lives.
+pub(crate) struct Embedded {
+    pub(crate) address: SocketAddr,
+    _task: JoinSet<()>,
+}
+
+impl Embedded {
+    /// Serves it without telling it its peers.
+    pub(crate) async fn start<S: Send + Sync + 'static>(app: App<S>) -> Self {
+        let router = app.into_router().expect("the application is well formed");
+        Self::run(|listener| axum::serve(listener, router).into_future()).await
+    }
+
+    /// Serves it, and tells it its peers.
+    pub(crate) async fn with_peers<S: Send + Sync + 'static>(app: App<S>) -> Self {
+        let router = app.into_router().expect("the application is well formed");
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        Self::run(|listener| axum::serve(listener, service).into_future()).await
+    }
+
+    async fn run<F>(serve: impl FnOnce(TcpListener) -> F) -> Self
+    where
+        F: Future<Output = std::io::Result<()>> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("a bound listener has an address");
+        let serving = serve(listener);
+        let mut task = JoinSet::new();
+        task.spawn(async { serving.await.expect("axum serves for ever") });
+        Self { address, _task: task }
+    }
+}
+
 /// Asks over HTTP, on a connection of its own.
 pub(crate) async fn http(address: SocketAddr, ask: &Ask) -> Answer {
     let method = ask.method.to_uppercase();
-    let mut request = Request::builder().method(&*method).uri(&ask.url).header("host", address.to_string());
-    if ask.data.is_some() && !ask.headers.iter().any(|(name, _)| name == "content-type") {
+    let mut request = Request::builder().method(&*method).uri(&ask.url);
+    let says = |name| ask.headers.iter().any(|(said, _)| said == name);
+    if !says("host") {
+        request = request.header("host", address.to_string());
+    }
+    if ask.data.is_some() && !says("content-type") {
         request = request.header("content-type", "application/json");
     }
     for (name, value) in &ask.headers {

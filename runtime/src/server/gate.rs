@@ -1,0 +1,126 @@
+//! The gate of the Socket.IO path: whose pages come in, and what they may read.
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header, request::Parts},
+    middleware::Next,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+
+use super::{
+    origin::{Origins, Page},
+    proxy::{Proxies, only},
+};
+use crate::Error;
+
+/// Where a Sails client in a page of another origin fetches the cookie that its socket will carry.
+pub(crate) const COOKIE_PATH: &str = "/__getcookie";
+/// How long a browser may keep the answer of a preflight, in seconds.
+const PREFLIGHT_AGE: HeaderValue = HeaderValue::from_static("600");
+
+/// Who may ask, and how the client of a request is told.
+#[derive(Clone, Debug)]
+pub(crate) struct Gate {
+    pub(crate) origins: Origins,
+    pub(crate) proxies: Proxies,
+}
+
+/// Guards the Socket.IO path: the handshake, each request of long-polling, and the upgrade.
+pub(crate) async fn guard(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let origin = parts.headers.get(header::ORIGIN).cloned();
+    let page = match gate.admit(&mut parts).await {
+        Ok(page) => page,
+        Err(refusal) => return readable_by(None, origin, refusal.into_response()),
+    };
+    if let Some(preflight) = answer_to_preflight(&parts) {
+        return readable_by(page, origin, preflight);
+    }
+    if !gate.proxies.is_empty() {
+        // The handshake is what a socket's client address is read from.
+        parts.extensions.insert(gate.proxies);
+    }
+    readable_by(page, origin, next.run(Request::from_parts(parts, body)).await)
+}
+
+impl Gate {
+    /// Lets a request in by its origin; `None` is for one that has none.
+    async fn admit(&self, parts: &mut Parts) -> Result<Option<Page>, Error> {
+        let site = self.proxies.site(parts).await;
+        let headers = &parts.headers;
+        let admitted = if headers.contains_key(header::ORIGIN) {
+            only(headers, header::ORIGIN.as_str())
+                .ok_or_else(|| Error::origin_refused("a request has one `Origin`, of ASCII characters"))
+                .and_then(|origin| self.origins.admit(origin, &site))
+                .map(Some)
+        } else {
+            self.origins.admit_unsaid(only(headers, "sec-fetch-site")).map(|()| None)
+        };
+        if let Err(refusal) = &admitted {
+            tracing::warn!(host = ?site.host, reason = refusal.message(), "a client was not let in to Socket.IO");
+        }
+        admitted
+    }
+}
+
+/// The answer to a browser that asks whether one of its pages may send a request to long-polling.
+fn answer_to_preflight(parts: &Parts) -> Option<Response> {
+    let asks = parts.method == Method::OPTIONS && parts.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    asks.then(|| {
+        let mut response = StatusCode::NO_CONTENT.into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
+        headers.insert(header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_AGE);
+        if let Some(wanted) = parts.headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
+        }
+        response
+    })
+}
+
+/// Lets a page of another origin read an answer, which a browser keeps from it otherwise.
+fn readable_by(page: Option<Page>, origin: Option<HeaderValue>, mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.append(header::VARY, HeaderValue::from_name(header::ORIGIN));
+    match (page, origin) {
+        (Some(Page::Known), Some(origin)) => {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        }
+        (Some(Page::Strange), _) => {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        }
+        _ => {}
+    }
+    response
+}
+
+/// Adds the script by which a page of another origin gets a cookie. It stands among the controllers, so that the
+/// application's session layer sets one.
+pub(crate) fn serve_cookie(router: Router, gate: Gate) -> Router {
+    router.route(COOKIE_PATH, get(cookie).with_state(gate))
+}
+
+/// A script tag sends no origin, but mostly says which page it stands in. There is nothing to read in the answer, so a
+/// page that does not say is no danger.
+async fn cookie(State(gate): State<Gate>, mut parts: Parts) -> Result<impl IntoResponse, Error> {
+    let site = gate.proxies.site(&mut parts).await;
+    if let Some(origin) = origin_of_page(&parts.headers) {
+        gate.origins.admit(&origin, &site)?;
+    }
+    let content_type = HeaderValue::from_static("application/javascript; charset=utf-8");
+    let headers: [(HeaderName, HeaderValue); 2] =
+        [(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+    Ok((headers, "_sailsIoJSConnect();"))
+}
+
+/// The origin of the page that asks: as it says, or that of its address.
+fn origin_of_page(headers: &HeaderMap) -> Option<String> {
+    if let Some(origin) = only(headers, header::ORIGIN.as_str()) {
+        return Some(origin.to_owned());
+    }
+    let referer: Uri = only(headers, header::REFERER.as_str())?.parse().ok()?;
+    Some(format!("{}://{}", referer.scheme_str()?, referer.authority()?))
+}
