@@ -63,7 +63,7 @@ const requestPacket = ({ method, headers, data, url }, resume) => [method, { met
 /** @param {string} client @param {number} connection @param {Dictionary} resume */
 const connectPayload = (client, connection, resume) => ({ catamaran: { client, connection, resume } });
 
-/** The server can send words alone, such as `401 Unauthorized: log in first`. @param {Dictionary} error */
+/** The server sends words alone: `401 Unauthorized: log in`. @param {Dictionary} error */
 const refusal = ({ message, data = parseInt(message) ? { status: parseInt(message) } : undefined }) =>
   Object.assign(new Error(message), { data, refused: true });
 
@@ -456,7 +456,7 @@ class Socket {
     // Unless a handler has seen to it.
     if (!over && this._state === 'reconnecting' && !this._connection) {
       const delay = Math.min(this._option('reconnectionDelay') * 2 ** this._attempts++, this._option('reconnectionDelayMax'));
-      // Else all clients of a server that restarts come at once.
+      // Else all come at once when a server restarts.
       this._retryTimer = setTimeout(() => this._retry(), atOnce ? 0 : Math.random() * delay);
     }
   }
@@ -672,8 +672,9 @@ class Subscriptions {
       position.live = false;
       this.repeat(again);
     } else {
-      this.forget(channel);
-      this.socket._emit('lost', { channels: [channel], reason });
+      const channels = channel ? [channel] : [...this.positions.keys()];
+      channels.forEach(this.forget, this);
+      this.socket._emit('lost', { channels, reason });
     }
   }
 
@@ -699,7 +700,6 @@ class Subscriptions {
     this.connected = new AbortController();
   }
 
-  /** On a new connection. */
   async restore() {
     this.repeat(this.made.values());
     await this.later(SERVER_JOINS_WITHIN);

@@ -1,6 +1,6 @@
 //! Errors that an action answers with, and the ones the framework answers with for it.
 
-use std::{error::Error as StdError, fmt, time::Duration};
+use std::{any::Any, error::Error as StdError, fmt, time::Duration};
 
 use axum::{
     Json,
@@ -9,7 +9,7 @@ use axum::{
 };
 use serde::Serialize;
 
-use crate::{Reach, Route};
+use crate::{Reach, Route, SubscribeError};
 
 /// What an action answers: a value, or an [`Error`] that becomes a response.
 ///
@@ -151,6 +151,11 @@ impl Error {
         Self::framework(StatusCode::CONFLICT, "superseded", "a newer connection of this client has taken its place")
     }
 
+    /// A socket that was closed before it was let in.
+    pub(crate) fn closed() -> Self {
+        Self::framework(StatusCode::UNAUTHORIZED, "closed", "the login that opened this socket has ended")
+    }
+
     pub(crate) fn too_many_in_flight(limit: usize) -> Self {
         let message = format!("{limit} requests of this socket wait for their answers: await some before sending more");
         let retry_after = Some(Duration::from_secs(1));
@@ -166,6 +171,9 @@ impl Error {
 
 impl<E: StdError + Send + Sync + 'static> From<E> for Error {
     fn from(source: E) -> Self {
+        if let Some(SubscribeError::TooMany(_)) = (&source as &dyn Any).downcast_ref() {
+            return Self::framework(StatusCode::CONFLICT, "too_many_subscriptions", source.to_string());
+        }
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error").with_source(source)
     }
 }

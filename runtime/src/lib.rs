@@ -30,8 +30,8 @@ pub use controller::{Controller, Table};
 pub use ctx::{Any, Ctx, Http, Socket};
 pub use error::{Error, Result, ServeError};
 pub use hub::{
-    Blast, Blasting, Channel, EncodeError, Event, History, Hub, Moving, Outcome, Publish, Published, Publishing,
-    SubscribeError, Subscribing, Untyped, UntypedEvent,
+    AuthExpiry, Blast, Blasting, Channel, Closing, EncodeError, Event, History, Hub, Moving, Outcome, Publish,
+    Published, Publishing, SubscribeError, Subscribing, TagError, Untyped, UntypedEvent,
 };
 pub use params::Params;
 #[cfg(feature = "rate-limit")]

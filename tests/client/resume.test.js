@@ -360,6 +360,25 @@ test('a request that made two subscriptions is repeated for the one that is left
   assert.deepEqual(resumes(world), [{ two: ['epoch-aa', 2] }]);
 });
 
+test('closed by the server, a socket has lost all of its channels, and stays away until the page asks', async () => {
+  const world = new World();
+  const socket = await subscribed(world);
+  world.socket.emit('$join', 'news', 'epoch-aa', 5);
+  const heard = record(socket, ...HEARD, 'disconnect');
+  world.socket.emit('$left', null, 'logged out');
+  world.socket.receive('41');
+  await world.advance(60000);
+  assert.deepEqual(heard, [
+    ['lost', { channels: ['room:7', 'news'], reason: 'logged out' }],
+    ['disconnect', 'io server disconnect'],
+  ]);
+  assert.equal(socket.state, 'disconnected');
+  socket.reconnect();
+  await settle();
+  world.socket.accept();
+  assert.deepEqual([urls(world), positions(world.socket.payload.catamaran.resume)], [[], {}]);
+});
+
 test('a subscription that expired is renewed with what the client has by then', async () => {
   const world = new World();
   let token = 0;

@@ -20,7 +20,9 @@ pub(crate) enum Frame<'a> {
     /// The server made the socket a subscriber, outside a request.
     Join { channel: &'a str, position: &'a Position },
     /// The subscription ended, outside a request.
-    Left { channel: &'a str, reason: &'static str },
+    Left { channel: &'a str, reason: &'a str },
+    /// All subscriptions ended, and the socket is about to.
+    Closed { reason: &'a str },
 }
 
 impl Frame<'_> {
@@ -32,7 +34,7 @@ impl Frame<'_> {
             Self::Replay { .. } => "$replay",
             Self::Gap { .. } => "$gap",
             Self::Join { .. } => "$join",
-            Self::Left { .. } => "$left",
+            Self::Left { .. } | Self::Closed { .. } => "$left",
         }
     }
 
@@ -73,6 +75,7 @@ impl Serialize for Frame<'_> {
             Self::Gap { channel, top, reason } => (channel, &*top.epoch, top.offset, reason).serialize(serializer),
             Self::Join { channel, position } => (channel, &*position.epoch, position.offset).serialize(serializer),
             Self::Left { channel, reason } => (channel, reason).serialize(serializer),
+            Self::Closed { reason } => (None::<&str>, reason).serialize(serializer),
         }
     }
 }

@@ -5,14 +5,17 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use axum::http::request::Parts;
 use socketioxide::{SendError, SocketError, socket::Socket};
-use tokio::sync::mpsc;
+use tokio::{
+    sync::{Notify, mpsc},
+    time::{sleep, timeout},
+};
 
 use super::{
     entry::{Copy, Entry, Id, Position},
@@ -25,6 +28,9 @@ use crate::{server::Cut, socket::Handshake};
 
 /// How long to wait before a full socket is told once more that it is disconnected.
 const DISCONNECT_RETRY: Duration = Duration::from_millis(50);
+
+/// How long the requests of a socket that is closed have to be answered, and then its client to read that it is.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The most bytes of entries in one packet of a replay.
 const REPLAY_BYTES: usize = 64 * 1024;
@@ -45,7 +51,12 @@ struct Inner {
     sent: Mutex<Option<Box<Recent>>>,
     link: Link,
     gone: AtomicBool,
+    /// How many requests are being answered; whoever closes the socket waits for the last.
+    busy: AtomicUsize,
+    idle: Notify,
     joined: Mutex<HashMap<Arc<str>, Arc<Stream>>>,
+    /// How many subscriptions are held for it that are not live yet.
+    held: AtomicUsize,
 }
 
 enum Link {
@@ -106,8 +117,8 @@ impl Peer {
     }
 
     fn new(id: String, client: Option<Arc<str>>, connection: u64, received: Resume, link: Link) -> Self {
-        let (sent, gone, joined) = (Mutex::default(), AtomicBool::new(false), Mutex::default());
-        Self(Arc::new(Inner { id, client, connection, received, sent, link, gone, joined }))
+        let (sent, gone, busy, idle, joined, held) = Default::default();
+        Self(Arc::new(Inner { id, client, connection, received, sent, link, gone, busy, idle, joined, held }))
     }
 
     pub(crate) fn client(&self) -> Option<&Arc<str>> {
@@ -122,6 +133,21 @@ impl Peer {
     /// The channels that the socket is live in. A stream's lock may be taken under this one, not the other way round.
     pub(crate) fn joined(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Stream>>> {
         self.0.joined.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many channels it is subscribed to, or will be.
+    pub(super) fn subscriptions(&self) -> usize {
+        self.joined().len() + self.0.held.load(Ordering::SeqCst)
+    }
+
+    /// A subscription is held for it.
+    pub(super) fn held(&self) {
+        self.0.held.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// It is held no longer.
+    pub(super) fn released(&self) {
+        self.0.held.fetch_sub(1, Ordering::SeqCst);
     }
 
     pub(crate) fn id(&self) -> &str {
@@ -147,11 +173,57 @@ impl Peer {
         self.0.gone.store(true, Ordering::SeqCst);
     }
 
-    /// Sends a frame, or cuts the socket off: a subscriber that missed one in silence would be worse off.
-    pub(crate) fn send(&self, frame: &Frame<'_>) {
-        if self.is_gone() {
+    /// A request is being answered, for as long as the value lives.
+    pub(crate) fn busy(&self) -> Busy {
+        self.0.busy.fetch_add(1, Ordering::SeqCst);
+        Busy(self.clone())
+    }
+
+    /// Nothing more is sent to the socket but why. False if it was gone.
+    pub(super) fn close(&self, reason: &str) -> bool {
+        if self.0.gone.swap(true, Ordering::SeqCst) {
+            return false;
+        }
+        self.transmit(&Frame::Closed { reason });
+        true
+    }
+
+    /// Ends the connection of a closed socket, once its requests are answered.
+    pub(super) fn hang_up(&self) {
+        // There is none in a test.
+        if self.socket().is_none() {
             return;
         }
+        let peer = self.clone();
+        tokio::spawn(async move {
+            let answered = async {
+                while peer.0.busy.load(Ordering::SeqCst) > 0 {
+                    peer.0.idle.notified().await;
+                }
+            };
+            let _ = timeout(LAST_WORDS, answered).await;
+            let Some(socket) = peer.socket() else { return };
+            if timeout(LAST_WORDS, disconnect(socket.clone())).await.is_err() {
+                cut_off(socket);
+            }
+        });
+    }
+
+    fn socket(&self) -> Option<Arc<Socket>> {
+        match &self.0.link {
+            Link::Socket(socket) => socket.upgrade(),
+            _ => None,
+        }
+    }
+
+    /// Sends a frame, or cuts the socket off: a subscriber that missed one in silence would be worse off.
+    pub(crate) fn send(&self, frame: &Frame<'_>) {
+        if !self.is_gone() {
+            self.transmit(frame);
+        }
+    }
+
+    fn transmit(&self, frame: &Frame<'_>) {
         match &self.0.link {
             Link::Inbox(inbox, _) => {
                 if let Some(message) = frame.plain() {
@@ -249,10 +321,19 @@ impl Peer {
     /// Ends the socket: nothing more is sent to it, and its client hears a disconnect.
     pub(crate) fn end(&self) {
         self.mark_gone();
-        if let Link::Socket(socket) = &self.0.link
-            && let Some(socket) = socket.upgrade()
-        {
+        if let Some(socket) = self.socket() {
             cut_off(socket);
+        }
+    }
+}
+
+/// A request that is being answered.
+pub(crate) struct Busy(Peer);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        if self.0.0.busy.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.0.idle.notify_one();
         }
     }
 }
@@ -269,11 +350,14 @@ fn cut_off(socket: Arc<Socket>) {
     if let Some(cut) = socket.req_parts().extensions.get::<Cut>() {
         cut.now();
     }
-    tokio::spawn(async move {
-        while let Err(SocketError::InternalChannelFull) = socket.clone().disconnect() {
-            tokio::time::sleep(DISCONNECT_RETRY).await;
-        }
-    });
+    tokio::spawn(disconnect(socket));
+}
+
+/// Tells a socket that it is disconnected, as soon as there is room.
+async fn disconnect(socket: Arc<Socket>) {
+    while let Err(SocketError::InternalChannelFull) = socket.clone().disconnect() {
+        sleep(DISCONNECT_RETRY).await;
+    }
 }
 
 #[cfg(test)]

@@ -118,6 +118,11 @@ async fn admit(dispatcher: &Arc<Dispatcher>, socket: &Arc<Socket>, payload: Conn
         connection.close();
         return Err(Answer::whole(Error::superseded()).await);
     }
+    // `Streams::close` looks for the socket after it has marked it, so one of both finds the other.
+    if peer.is_gone() {
+        connection.close();
+        return Err(Answer::whole(Error::closed()).await);
+    }
     Ok(())
 }
 

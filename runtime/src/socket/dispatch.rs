@@ -260,6 +260,10 @@ async fn work(dispatcher: Arc<Dispatcher>, mut arrivals: mpsc::UnboundedReceiver
                     break;
                 }
                 entered = true;
+                // It was closed: those under way are answered, and no more.
+                if arrival.connection.peer.is_gone() {
+                    continue;
+                }
                 if in_flight.len() >= dispatcher.max_in_flight || arrival.packet.is_none() {
                     if refusals.add(arrival, dispatcher.max_in_flight).await.is_err() {
                         break;
@@ -281,6 +285,7 @@ async fn work(dispatcher: Arc<Dispatcher>, mut arrivals: mpsc::UnboundedReceiver
 async fn answer(arrival: Arrival) {
     let Arrival { socket, connection, method, ack_id, packet, .. } = arrival;
     let dispatcher = &connection.dispatcher;
+    let _busy = connection.peer.busy();
     let subscriptions = Arc::new(Subscriptions::default());
     let answer = bounded(dispatcher.timeout, async {
         match route(&socket, &connection, &method, packet, &subscriptions).await {

@@ -2,8 +2,10 @@
 
 mod app;
 mod channels;
+mod close;
 mod connect;
 mod csrf;
+mod expiry;
 mod gapless;
 mod guarantees;
 mod headers;
