@@ -8,7 +8,7 @@ use axum::{
     handler::Handler,
     middleware::from_fn_with_state,
     response::IntoResponse,
-    routing::{Route as RouteService, any_service},
+    routing::{Route as RouteService, any, any_service},
 };
 use socketioxide::{ParserConfig, SocketIo, SocketIoBuilder, TransportType};
 use tokio::net::{TcpListener, ToSocketAddrs};
@@ -21,15 +21,18 @@ use crate::{
     endpoint::Endpoints,
     finish::Finish,
     hub::Hub,
-    route,
-    server::{self, COOKIE_PATH, Gate, Proxies},
-    socket::{self, Dispatcher, Hooks, Leaving},
+    metrics, route,
+    server::{self, COOKIE_PATH, Drain, Gate, Limits, Proxies, Server, Sessions, Slots, health},
+    socket::{self, Dispatcher, Hooks},
 };
 
 /// What a packet may have beside its body: method, URL, headers and the names of the envelope.
 const ENVELOPE_BYTES: usize = 64 * 1024;
-/// The packets that the send buffer of one socket holds; tokio allocates it as it fills.
-const SEND_BUFFER: usize = 1024;
+/// The packets that may wait for one socket; tokio allocates room for them as it is needed. It bounds what is not counted
+/// in bytes, such as what an application emits by itself.
+const MAX_PACKETS: usize = 16 * 1024;
+/// The same where bytes cannot be counted, because the connections are not ours.
+const MAX_PACKETS_UNCOUNTED: usize = 1024;
 /// How long a connection may take to ask for a namespace, beside the time of `on_connect`.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 /// The attachments that a packet may announce, as in the reference implementation.
@@ -77,12 +80,17 @@ struct Settings {
     timeout: Duration,
     max_in_flight: usize,
     max_request_bytes: usize,
+    max_backlog_bytes: usize,
+    max_connections: usize,
+    max_connections_per_address: Option<usize>,
     path: String,
     client_path: String,
     ping_interval: Duration,
     ping_timeout: Duration,
     websocket: bool,
     polling: bool,
+    drain: Duration,
+    health: bool,
     origins: Origins,
     trusted_proxies: Vec<String>,
 }
@@ -93,12 +101,17 @@ impl Default for Settings {
             timeout: Duration::from_secs(30),
             max_in_flight: 64,
             max_request_bytes: 1024 * 1024,
+            max_backlog_bytes: 4 * 1024 * 1024,
+            max_connections: 100_000,
+            max_connections_per_address: None,
             path: "/socket.io".into(),
             client_path: "/catamaran.io.js".into(),
             ping_interval: Duration::from_secs(10),
             ping_timeout: Duration::from_secs(5),
             websocket: true,
             polling: false,
+            drain: Duration::from_secs(10),
+            health: false,
             origins: Origins::same(),
             trusted_proxies: Vec::new(),
         }
@@ -337,6 +350,38 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
+    /// About how many bytes of events may wait for a socket that reads more slowly than it is sent, 4 MiB by default.
+    ///
+    /// The next event then cuts it off, since it could not be told of one that was left out. A client that comes back is
+    /// sent what it missed, or told of the gap. What the client asked for itself, answers and what it missed, is not held
+    /// against it; that waits until there is room. With [`into_router`](Self::into_router) the bytes of a websocket cannot
+    /// be counted; there the limit is 1,024 packets.
+    #[must_use]
+    pub fn max_backlog_bytes(mut self, bytes: usize) -> Self {
+        self.settings.max_backlog_bytes = bytes;
+        self
+    }
+
+    /// How many connections there may be, 100,000 by default; one more is answered with a bare 503 and closed.
+    ///
+    /// An idle socket takes some 30 KiB of memory, and a file descriptor: the process must be allowed to have that many
+    /// (`ulimit -n`). With [`into_router`](Self::into_router) connections are your server's.
+    #[must_use]
+    pub fn max_connections(mut self, connections: usize) -> Self {
+        self.settings.max_connections = connections;
+        self
+    }
+
+    /// How many connections may come from one address, or one IPv6 network of 64 bits; as many as want to by default.
+    ///
+    /// Whole offices and mobile networks share an address, so choose it generously. Connections of
+    /// [`trusted_proxies`](Self::trusted_proxies) are not counted: all their clients have the proxy's address.
+    #[must_use]
+    pub fn max_connections_per_address(mut self, connections: usize) -> Self {
+        self.settings.max_connections_per_address = Some(connections);
+        self
+    }
+
     /// Where Socket.IO is served, `/socket.io` by default, which is what clients expect.
     #[must_use]
     pub fn socket_path(mut self, path: impl Into<String>) -> Self {
@@ -407,7 +452,34 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
-    /// Serves the application until SIGTERM or Ctrl-C.
+    /// How long the server takes to stop at SIGTERM, 10 s by default.
+    ///
+    /// What is under way then is answered, if that takes no longer; what has not begun is refused with 503 and the header
+    /// `x-catamaran-not-run: 1`, so that its client may ask another server, whatever the request does. Our own client does so by
+    /// itself. A second SIGTERM, or Ctrl-C, stops the server at once.
+    ///
+    /// With [`health`](Self::health), up to 5 s and half of this time pass before anything is refused, while load balancers learn
+    /// that the server is not ready.
+    #[must_use]
+    pub fn drain(mut self, deadline: Duration) -> Self {
+        self.settings.drain = deadline;
+        self
+    }
+
+    /// Serves `GET /health/live`, which is 200 as long as the process can answer, and `GET /health/ready`, which becomes 503
+    /// as soon as the server is told to stop. No layer of the application stands before them.
+    ///
+    /// ```
+    /// # use catamaran::prelude::*;
+    /// let app = App::new(()).health();
+    /// ```
+    #[must_use]
+    pub fn health(mut self) -> Self {
+        self.settings.health = true;
+        self
+    }
+
+    /// Serves the application until SIGTERM, at which it [drains](Self::drain), or Ctrl-C.
     ///
     /// # Errors
     ///
@@ -424,39 +496,45 @@ impl<S: Send + Sync + 'static> App<S> {
     /// For one of the mistakes that [`into_router`](Self::into_router) finds.
     pub async fn serve_on(self, listener: TcpListener) -> Result<(), ServeError> {
         let stall = self.settings.ping_interval + self.settings.ping_timeout;
-        let (router, io, dispatcher) = self.build()?;
-        server::serve(listener, router, stall, server::stop_signal()).await;
-        let leaving = Leaving::of(&io);
-        server::close(&io).await;
-        leaving.finish(&dispatcher).await;
+        let proxies = Proxies::parse(&self.settings.trusted_proxies).map_err(ServeError::Setting)?;
+        let slots = Slots::new(self.settings.max_connections, self.settings.max_connections_per_address, proxies);
+        let limits = Limits::new(self.settings.drain, self.settings.health);
+        let Built { router, io, dispatcher } = self.build(MAX_PACKETS)?;
+        Server { router, io, dispatcher, stall, slots, limits }.serve(listener).await;
         Ok(())
     }
 
     /// The application as a plain axum router, for a server of your own.
     ///
-    /// Three things are yours then. **Protections**: a peer that stops reading is only ever removed by its connection
-    /// (`TCP_USER_TIMEOUT`, or a write timeout), slow headers by a header timeout. **Addresses**:
+    /// Four things are yours then. **Protections**: a peer that stops reading is only ever removed by its connection
+    /// (`TCP_USER_TIMEOUT`, or a write timeout), slow headers by a header timeout; and what waits for a websocket is bounded
+    /// in packets, not in bytes. **Addresses**:
     /// [`trusted_proxies`](Self::trusted_proxies) and [`ClientAddr`](crate::ClientAddr) need to know the peer, so serve
     /// it with `into_make_service_with_connect_info::<SocketAddr>()`. **Layers**: what is put *around* this
     /// router guards HTTP and the Socket.IO handshake, not the requests of sockets; use
-    /// [`map_router`](Self::map_router) for those.
+    /// [`map_router`](Self::map_router) for those. **The end**: nothing [drains](Self::drain).
     ///
     /// # Errors
     ///
     /// If two tables clash, a route lies under a configured path, or a setting makes no sense.
     pub fn into_router(self) -> Result<Router, ServeError> {
-        self.build().map(|(router, ..)| router)
+        self.build(MAX_PACKETS_UNCOUNTED).map(|built| built.router)
     }
 
-    fn build(self) -> Result<(Router, SocketIo, Arc<Dispatcher>), ServeError> {
+    fn build(self, max_packets: usize) -> Result<Built, ServeError> {
         let routes: Vec<Route> = self.routes().copied().collect();
         let Self { state, tables, changes, on_connect, on_disconnect, socketios, settings, hub } = self;
         settings.check()?;
         let path = settings.path.trim_end_matches('/').to_owned();
-        let reserved = [&format!("{path}/"), &*settings.client_path, COOKIE_PATH];
+        let sockets = format!("{path}/");
+        let mut reserved = vec![&*sockets, &*settings.client_path, COOKIE_PATH];
+        if settings.health {
+            reserved.extend([health::LIVE, health::READY]);
+        }
         route::check(&routes, &reserved).map_err(ServeError::Routes)?;
         let proxies = Proxies::parse(&settings.trusted_proxies).map_err(ServeError::Setting)?;
         let gate = Gate { origins: settings.origins.clone(), proxies: proxies.clone() };
+        metrics::describe();
 
         let state = Arc::new(state);
         let endpoints = Endpoints { timeout: settings.timeout };
@@ -464,21 +542,30 @@ impl<S: Send + Sync + 'static> App<S> {
         let ours =
             controllers.fold(Router::new(), |router, controller| router.merge(controller.mount(&state, endpoints)));
         let ours = server::serve_cookie(ours, gate.clone());
+        let drain = Drain::default();
         // One layer of two, since each call of `layer` boxes every request once more.
-        let outermost = (Finish { hub: hub.clone(), proxies }, DefaultBodyLimit::max(settings.max_request_bytes));
+        let outermost = |drain| {
+            let finish = Finish { hub: hub.clone(), proxies: proxies.clone(), drain };
+            (finish, DefaultBodyLimit::max(settings.max_request_bytes))
+        };
         let [on_connect, on_disconnect] = [on_connect, on_disconnect].map(|hook| {
             let layers = changes.iter().filter_map(Change::layer);
-            hook.map(|hook| layers.fold(hook, |hook, layer| layer(hook)).layer(outermost.clone()))
+            // Never refused: a socket that connects while the server drains goes on after the end of its connection, as one
+            // that was told no would not, and whoever leaves is heard of.
+            hook.map(|hook| layers.fold(hook, |hook, layer| layer(hook)).layer(outermost(Drain::default())))
         });
-        let router = changes.into_iter().fold(ours, |router, change| change.apply(router)).layer(outermost);
+        let router = changes.into_iter().fold(ours, |router, change| change.apply(router));
+        let router = router.layer(outermost(drain.clone()));
 
-        let (engine, io) = settings.engine(&path).build_svc();
+        let (engine, io) = settings.engine(&path, max_packets).build_svc();
         let dispatcher = Dispatcher {
             router: router.clone(),
             timeout: settings.timeout,
             max_in_flight: settings.max_in_flight,
             max_queued_bytes: 4 * settings.max_request_bytes,
+            max_backlog_bytes: settings.max_backlog_bytes,
             hub,
+            drain: drain.clone(),
             hooks: Hooks::new(on_connect, on_disconnect),
         };
         let dispatcher = Arc::new(dispatcher);
@@ -487,9 +574,16 @@ impl<S: Send + Sync + 'static> App<S> {
             setup(&io);
         }
         let router = client::serve_at(router, &settings.client_path);
-        let socket_io = any_service(engine).layer(from_fn_with_state(gate, server::guard));
-        let router = router.route(&format!("{path}/"), socket_io);
-        Ok((router, io, dispatcher))
+        let router = if settings.health { health::add_to(router, drain.clone()) } else { router };
+        let engine = if settings.polling {
+            let sessions = Sessions::of(engine);
+            any(move |request| sessions.clone().serve(request))
+        } else {
+            any_service(engine)
+        };
+        let engine = engine.layer(from_fn_with_state(drain, server::admit));
+        let router = router.route(&sockets, engine.layer(from_fn_with_state(gate, server::guard)));
+        Ok(Built { router, io, dispatcher })
     }
 }
 
@@ -509,6 +603,13 @@ impl Change {
     }
 }
 
+/// An application that can be served.
+struct Built {
+    router: Router,
+    io: SocketIo,
+    dispatcher: Arc<Dispatcher>,
+}
+
 impl Settings {
     fn check(&self) -> Result<(), ServeError> {
         let mistake = if !self.path.starts_with('/') || self.path.trim_matches('/').is_empty() {
@@ -517,8 +618,12 @@ impl Settings {
             "`socket_path` must be a plain path, without parameters or a query"
         } else if !self.client_path.starts_with('/') || self.client_path.contains(['{', '}', '?', '#']) {
             "`client_path` must be a plain path, such as \"/catamaran.io.js\""
-        } else if self.max_in_flight == 0 || self.max_in_flight > SEND_BUFFER / 2 {
+        } else if self.max_in_flight == 0 || self.max_in_flight > MAX_PACKETS_UNCOUNTED / 2 {
             "`max_in_flight` must be from 1 to 512"
+        } else if self.max_backlog_bytes == 0 {
+            "`max_backlog_bytes` must be more than nothing"
+        } else if self.max_connections == 0 || self.max_connections_per_address == Some(0) {
+            "`max_connections` and `max_connections_per_address` must be at least 1"
         } else if self.timeout.is_zero() || self.ping_interval.is_zero() || self.ping_timeout.is_zero() {
             "`timeout` and both times of `heartbeat` must be longer than nothing"
         } else if !self.websocket && !self.polling {
@@ -529,7 +634,7 @@ impl Settings {
         Err(ServeError::Setting(mistake.into()))
     }
 
-    fn engine(&self, path: &str) -> SocketIoBuilder {
+    fn engine(&self, path: &str, max_packets: usize) -> SocketIoBuilder {
         let packet = self.max_request_bytes + ENVELOPE_BYTES;
         let parser = ParserConfig::common().max_incoming_binaries(MAX_ATTACHMENTS).max_incoming_binary_buf_size(packet);
         let builder = SocketIo::builder()
@@ -539,7 +644,7 @@ impl Settings {
             .max_payload(packet as u64)
             .ws_max_message_size(packet)
             .ws_max_frame_size(packet)
-            .max_buffer_size(SEND_BUFFER)
+            .max_buffer_size(max_packets)
             .connect_timeout(self.timeout + CONNECT_PATIENCE)
             .with_parser(parser);
         match (self.websocket, self.polling) {
@@ -568,6 +673,9 @@ mod tests {
             App::new(()).client_path("catamaran.io.js"),
             App::new(()).max_in_flight(0),
             App::new(()).max_in_flight(1000),
+            App::new(()).max_backlog_bytes(0),
+            App::new(()).max_connections(0),
+            App::new(()).max_connections_per_address(0),
             App::new(()).timeout(Duration::ZERO),
             App::new(()).transports([]),
             App::new(()).origins(Origins::same().and("app.example.com")),

@@ -4,12 +4,16 @@ use std::{any::Any, error::Error as StdError, fmt, time::Duration};
 
 use axum::{
     Json,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
 
 use crate::{Reach, Route, SubscribeError};
+
+/// The header that says of a 503 that its request was not begun, so that it may be repeated whatever it does.
+const NOT_RUN: HeaderName = HeaderName::from_static("x-catamaran-not-run");
+const DRAINING: &str = "draining";
 
 /// What an action answers: a value, or an [`Error`] that becomes a response.
 ///
@@ -76,6 +80,12 @@ impl Error {
     /// A URL longer than HTTP's own library takes.
     pub(crate) fn url_too_long(limit: usize) -> Self {
         Self::framework(StatusCode::URI_TOO_LONG, "url_too_long", format!("a url has at most {limit} bytes"))
+    }
+
+    /// A body that keeps the server waiting.
+    pub(crate) fn slow_body() -> Self {
+        let message = "the body came too slowly: send it at once, at 1,000 bytes a second at least";
+        Self::framework(StatusCode::REQUEST_TIMEOUT, "body_too_slow", message)
     }
 
     /// An action asked over a transport that its context rules out.
@@ -146,6 +156,11 @@ impl Error {
         )
     }
 
+    /// A request that met a server which is about to stop, and was not begun.
+    pub(crate) fn draining() -> Self {
+        Self::framework(StatusCode::SERVICE_UNAVAILABLE, DRAINING, "the server stops and did not begin this: ask again")
+    }
+
     /// A client's connection that arrives after its next one.
     pub(crate) fn superseded() -> Self {
         Self::framework(StatusCode::CONFLICT, "superseded", "a newer connection of this client has taken its place")
@@ -210,6 +225,9 @@ impl IntoResponse for Error {
         }
         let body = Json(Body { code: self.code, message: &self.message });
         let mut response = (self.status, body).into_response();
+        if self.code == Some(DRAINING) {
+            response.headers_mut().insert(NOT_RUN, HeaderValue::from_static("1"));
+        }
         if self.status == StatusCode::UPGRADE_REQUIRED {
             // RFC 9110, 15.5.22: a 426 names the protocol to upgrade to.
             response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
@@ -257,6 +275,14 @@ mod tests {
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
         let body = axum::body::to_bytes(response.into_body(), 1000).await.unwrap();
         assert_eq!(body, r#"{"message":"Internal Server Error"}"#);
+    }
+
+    #[test]
+    fn only_what_was_not_begun_says_so() {
+        assert_eq!(Error::draining().into_response().headers()["x-catamaran-not-run"], "1");
+        let late = Error::timed_out(Duration::from_secs(1)).into_response();
+        assert_eq!(late.status(), Error::draining().status());
+        assert!(!late.headers().contains_key("x-catamaran-not-run"));
     }
 
     #[test]

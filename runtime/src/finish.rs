@@ -1,5 +1,6 @@
 //! The outermost layer of the application's router, the same for both transports: the hub, the proxies, the span of a
-//! request, a panic outside our actions, and the body of an answer that nobody gave.
+//! request, a panic outside our actions, the body of an answer that nobody gave, and what becomes of a request when the
+//! server stops.
 
 use std::{
     convert::Infallible,
@@ -15,18 +16,26 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use futures_util::{FutureExt, future::CatchUnwind};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, CatchUnwind, Either},
+};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 use tracing::{Span, field};
 
-use crate::{Error, Hub, RequestSocket, server::Proxies};
+use crate::{
+    Error, Hub, RequestSocket,
+    metrics::{self, Transport},
+    server::{Drain, InFlight, Proxies, refuse},
+};
 
 /// Wraps every route and the fallback, however the application combined them.
 #[derive(Clone)]
 pub(crate) struct Finish {
     pub(crate) hub: Hub,
+    pub(crate) drain: Drain,
     /// Those that may say who a request is from.
     pub(crate) proxies: Proxies,
 }
@@ -35,7 +44,8 @@ impl<S> Layer<S> for Finish {
     type Service = Finishing<S>;
 
     fn layer(&self, inner: S) -> Finishing<S> {
-        Finishing { inner, hub: self.hub.clone(), proxies: self.proxies.clone() }
+        let Self { hub, proxies, drain } = self.clone();
+        Finishing { inner, hub, proxies, drain }
     }
 }
 
@@ -43,13 +53,14 @@ impl<S> Layer<S> for Finish {
 pub(crate) struct Finishing<S> {
     inner: S,
     hub: Hub,
+    drain: Drain,
     proxies: Proxies,
 }
 
 impl<S: Service<Request, Response = Response, Error = Infallible>> Service<Request> for Finishing<S> {
     type Response = Response;
     type Error = Infallible;
-    type Future = Finished<S::Future>;
+    type Future = Finished<Either<S::Future, Refusal>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
@@ -60,21 +71,30 @@ impl<S: Service<Request, Response = Response, Error = Infallible>> Service<Reque
         if !self.proxies.is_empty() {
             request.extensions_mut().insert(self.proxies.clone());
         }
-        let span = span(&request);
-        let guarded = span.in_scope(|| AssertUnwindSafe(self.inner.call(request)).catch_unwind());
+        // A socket's request is in flight until its ack is sent, so it is counted there.
+        let over_http = request.extensions().get::<RequestSocket>().is_none();
+        let in_flight = over_http.then(|| self.drain.enter(Transport::Http));
+        let span = span(&request, over_http);
+        let answering = if self.drain.refuses() {
+            let refused: Refusal = Box::pin(async { Ok(refuse(request).await) });
+            Either::Right(refused)
+        } else {
+            Either::Left(span.in_scope(|| self.inner.call(request)))
+        };
+        let guarded = AssertUnwindSafe(answering).catch_unwind();
         // Reading the clock costs as much as routing does, so it is read only for somebody who listens.
         let started = (!span.is_disabled()).then(Instant::now);
-        Finished { guarded, span, started }
+        Finished { guarded, span, started, in_flight }
     }
 }
 
 /// The span of a request: transport, method and route now, status and latency at its end. Bodies, cookies and query
 /// values stay out of it.
-fn span(request: &Request) -> Span {
+fn span(request: &Request, over_http: bool) -> Span {
     let extensions = request.extensions();
     tracing::info_span!(
         "request",
-        transport = if extensions.get::<RequestSocket>().is_some() { "socket" } else { "http" },
+        transport = if over_http { Transport::Http } else { Transport::Socket }.as_str(),
         method = request.method().as_str(),
         route = extensions.get::<MatchedPath>().map(MatchedPath::as_str),
         status = field::Empty,
@@ -82,12 +102,15 @@ fn span(request: &Request) -> Span {
     )
 }
 
+type Refusal = BoxFuture<'static, Result<Response, Infallible>>;
+
 pin_project! {
     pub(crate) struct Finished<F> {
         #[pin]
         guarded: CatchUnwind<AssertUnwindSafe<F>>,
         span: Span,
         started: Option<Instant>,
+        in_flight: Option<InFlight>,
     }
 }
 
@@ -107,6 +130,9 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for Finished<F> {
             this.span.record("latency", field::debug(started.elapsed()));
         }
         tracing::debug!("answered");
+        if this.in_flight.take().is_some() {
+            metrics::request_answered(Transport::Http, response.status());
+        }
         drop(entered);
         Poll::Ready(Ok(response))
     }

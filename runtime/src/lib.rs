@@ -14,6 +14,7 @@ mod finish;
 #[allow(missing_docs, unreachable_pub)]
 pub mod fuzz;
 mod hub;
+pub mod metrics;
 mod params;
 mod policy;
 pub mod prelude;

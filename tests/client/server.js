@@ -5,12 +5,19 @@ const { join } = require('node:path');
 const { createInterface } = require('node:readline');
 const { within } = require('./within.js');
 
-/** Builds a binary of the workspace, and returns its path. */
+const built = new Map();
+
+/** Builds a binary of the workspace, once, and returns its path. */
 function binary(name) {
+  if (!built.has(name)) built.set(name, build(name));
+  return built.get(name);
+}
+
+function build(name) {
   const messages = execFileSync('cargo', ['build', '--quiet', '--locked', '--bin', name, '--message-format=json-render-diagnostics'],
     { cwd: join(__dirname, '../..'), stdio: ['ignore', 'pipe', 'inherit'], encoding: 'utf8', maxBuffer: Infinity });
-  const built = messages.trim().split('\n').map((line) => JSON.parse(line));
-  return built.find(({ executable, target }) => executable && target.name === name).executable;
+  const artifacts = messages.trim().split('\n').map((line) => JSON.parse(line));
+  return artifacts.find(({ executable, target }) => executable && target.name === name).executable;
 }
 
 /** Starts a binary of the workspace. */

@@ -34,7 +34,8 @@ export function startExample(name, port = 0) {
 
 /** Starts a server that prints `listening on URL`. `log` has its lines; `stop` resolves with the exit code. */
 async function run(path, options, port) {
-  const child = spawn(path, options, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, PORT: `${port}` } })
+  const env = { ...process.env, PORT: `${port}`, METRICS_PORT: '0' }
+  const child = spawn(path, options, { stdio: ['ignore', 'pipe', 'pipe'], env })
   const kill = () => child.kill('SIGKILL')
   process.on('exit', kill)
   let errors = ''

@@ -9,6 +9,8 @@ mod documents {
     mod readme {}
     #[doc = include_str!("../../docs/guide.md")]
     mod guide {}
+    #[doc = include_str!("../../docs/deployment.md")]
+    mod deployment {}
     #[doc = include_str!("../../docs/security.md")]
     mod security {}
     #[doc = include_str!("../../docs/channels.md")]

@@ -1,5 +1,7 @@
 //! What a subscriber is sent: to our own client with positions, to every other as in Sails. docs/wire.md is normative.
 
+use std::collections::BTreeMap;
+
 use serde::{Serialize, Serializer, ser::SerializeTuple};
 
 use super::{entry::Position, message::Message};
@@ -23,6 +25,8 @@ pub(crate) enum Frame<'a> {
     Left { channel: &'a str, reason: &'a str },
     /// All subscriptions ended, and the socket is about to.
     Closed { reason: &'a str },
+    /// The server stops: the client is to leave it after this time.
+    Drain { after_ms: u64 },
 }
 
 impl Frame<'_> {
@@ -35,6 +39,26 @@ impl Frame<'_> {
             Self::Gap { .. } => "$gap",
             Self::Join { .. } => "$join",
             Self::Left { .. } | Self::Closed { .. } => "$left",
+            Self::Drain { .. } => "$drain",
+        }
+    }
+
+    /// How many bytes its packet has at least: a name with characters that JSON escapes makes it longer.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Event(message) => message.packet_bytes(),
+            Self::Entry { channel, offset, message } => {
+                let digits = offset.checked_ilog10().unwrap_or(0) as usize + 1;
+                // `"$",` and `"",` around the channel, and a comma after the offset
+                message.packet_bytes() + channel.len() + digits + r#""$","","#.len() + 1
+            }
+            Self::Replay { channel, entries, .. } => channel.len() + entries.iter().map(Replayed::bytes).sum::<usize>(),
+            Self::Advance { channel, .. }
+            | Self::Gap { channel, .. }
+            | Self::Join { channel, .. }
+            | Self::Left { channel, .. } => channel.len(),
+            Self::Closed { reason } => reason.len(),
+            Self::Drain { .. } => r#"["$drain",{"after_ms":0}]"#.len(),
         }
     }
 
@@ -76,6 +100,9 @@ impl Serialize for Frame<'_> {
             Self::Join { channel, position } => (channel, &*position.epoch, position.offset).serialize(serializer),
             Self::Left { channel, reason } => (channel, reason).serialize(serializer),
             Self::Closed { reason } => (None::<&str>, reason).serialize(serializer),
+            Self::Drain { after_ms } => {
+                ([("after_ms", after_ms)].into_iter().collect::<BTreeMap<_, _>>(),).serialize(serializer)
+            }
         }
     }
 }
@@ -102,5 +129,41 @@ impl Serialize for Replayed<'_> {
         entry.serialize_element(&message.name)?;
         message.arguments.iter().try_for_each(|argument| entry.serialize_element(argument))?;
         entry.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::value::to_raw_value;
+
+    use super::*;
+
+    #[test]
+    fn a_frame_is_never_counted_as_more_than_its_packet_has() {
+        let packet = |frame: &Frame<'_>| frame.text().len() + "42".len();
+        let said = to_raw_value(&"hello").unwrap();
+        let mut messages = Vec::new();
+        for arguments in [vec![], vec![said.clone()], vec![said.clone(), said]] {
+            let message = Message { name: "said".into(), arguments };
+            for offset in [0, 9, 10, 12_345] {
+                let frame = Frame::Entry { channel: "room:7", offset, message: &message };
+                assert_eq!(frame.bytes(), packet(&frame));
+            }
+            assert_eq!(Frame::Event(&message).bytes(), packet(&Frame::Event(&message)));
+            messages.push(message);
+        }
+        let entries: Vec<_> = messages.iter().map(|message| Replayed { offset: 7, message: Some(message) }).collect();
+        let (channel, position) = ("room:7", &Position { epoch: Arc::from("k3x9ab2c"), offset: 7 });
+        for frame in [
+            Frame::Replay { channel, entries: &entries, more: true },
+            Frame::Advance { channel, offset: 7 },
+            Frame::Gap { channel, top: position, reason: "not retained" },
+            Frame::Join { channel, position },
+            Frame::Left { channel, reason: "removed" },
+        ] {
+            assert!(frame.bytes() <= packet(&frame));
+        }
     }
 }

@@ -13,9 +13,14 @@ pub struct Message {
 }
 
 impl Message {
-    /// About as many bytes as its packet has.
+    /// How many bytes the name and the arguments have.
     pub(crate) fn bytes(&self) -> usize {
         self.name.len() + self.arguments.iter().map(|argument| argument.get().len() + 1).sum::<usize>()
+    }
+
+    /// How many bytes its packet has at least: a name with characters that JSON escapes makes it longer.
+    pub(crate) fn packet_bytes(&self) -> usize {
+        self.bytes() + r#"42[""]"#.len()
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The hub of one server. What is published goes to the bus, and comes back from it to the streams, which send it on.
 
+mod backlog;
 mod channel;
 mod close;
 mod entry;
@@ -82,6 +83,12 @@ impl Hub {
         let message = event.message()?;
         let peer = self.0.sockets().get(id);
         Ok(peer.inspect(|peer| peer.send(&Frame::Event(&message))).is_some())
+    }
+
+    /// How many sockets of this server have been cut off so far because they read too slowly; see
+    /// [`App::max_backlog_bytes`](crate::App::max_backlog_bytes).
+    pub fn slow_sockets(&self) -> u64 {
+        self.0.sockets().slow()
     }
 
     pub(crate) fn streams(&self) -> &Streams {

@@ -11,6 +11,7 @@ use std::{
 };
 
 use axum::http::request::Parts;
+use serde::Serialize;
 use socketioxide::{SendError, SocketError, socket::Socket};
 use tokio::{
     sync::{Notify, mpsc},
@@ -18,13 +19,14 @@ use tokio::{
 };
 
 use super::{
+    backlog::Backlog,
     entry::{Copy, Entry, Id, Position},
     frame::{Frame, Replayed},
     log::MAX_HELD,
     message::Message,
     stream::Stream,
 };
-use crate::{server::Cut, socket::Handshake};
+use crate::{metrics, socket::Handshake};
 
 /// How long to wait before a full socket is told once more that it is disconnected.
 const DISCONNECT_RETRY: Duration = Duration::from_millis(50);
@@ -51,17 +53,25 @@ struct Inner {
     sent: Mutex<Option<Box<Recent>>>,
     link: Link,
     gone: AtomicBool,
+    /// It is told why it ends, and its requests may still be answered.
+    closing: AtomicBool,
+    /// Its client was told that it is connected, so events can be sent to it.
+    entered: AtomicBool,
     /// How many requests are being answered; whoever closes the socket waits for the last.
     busy: AtomicUsize,
     idle: Notify,
+    slow: AtomicBool,
     joined: Mutex<HashMap<Arc<str>, Arc<Stream>>>,
     /// How many subscriptions are held for it that are not live yet.
     held: AtomicUsize,
 }
 
 enum Link {
-    /// Weak, because the socket owns what owns this, through the handlers of its events.
-    Socket(Weak<Socket>),
+    Socket {
+        /// Weak, because the socket owns what owns this, through the handlers of its events.
+        socket: Weak<Socket>,
+        backlog: Backlog,
+    },
     Inbox(mpsc::UnboundedSender<Message>, Arc<Parts>),
     /// The frames as they would stand on the wire.
     #[cfg(test)]
@@ -108,8 +118,17 @@ impl Recent {
 }
 
 impl Peer {
-    pub(crate) fn of_socket(socket: &Arc<Socket>, client: Option<Arc<str>>, connection: u64, received: Resume) -> Self {
-        Self::new(socket.id.to_string(), client, connection, received, Link::Socket(Arc::downgrade(socket)))
+    /// The peer at the end of a socket, for which about `max_backlog` bytes may wait.
+    pub(crate) fn of_socket(
+        socket: &Arc<Socket>,
+        client: Option<Arc<str>>,
+        connection: u64,
+        received: Resume,
+        max_backlog: usize,
+    ) -> Self {
+        let backlog = Backlog::of(&socket.req_parts().extensions, max_backlog);
+        let link = Link::Socket { socket: Arc::downgrade(socket), backlog };
+        Self::new(socket.id.to_string(), client, connection, received, link)
     }
 
     pub(crate) fn of_inbox(id: String, inbox: mpsc::UnboundedSender<Message>, handshake: Parts) -> Self {
@@ -117,8 +136,22 @@ impl Peer {
     }
 
     fn new(id: String, client: Option<Arc<str>>, connection: u64, received: Resume, link: Link) -> Self {
-        let (sent, gone, busy, idle, joined, held) = Default::default();
-        Self(Arc::new(Inner { id, client, connection, received, sent, link, gone, busy, idle, joined, held }))
+        Self(Arc::new(Inner {
+            id,
+            client,
+            connection,
+            received,
+            sent: Mutex::default(),
+            link,
+            gone: AtomicBool::new(false),
+            slow: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            entered: AtomicBool::new(false),
+            busy: AtomicUsize::new(0),
+            idle: Notify::new(),
+            joined: Mutex::default(),
+            held: AtomicUsize::new(0),
+        }))
     }
 
     pub(crate) fn client(&self) -> Option<&Arc<str>> {
@@ -157,7 +190,7 @@ impl Peer {
     /// The request that opened the connection; none if it is gone.
     pub(crate) fn handshake(&self) -> Option<Handshake> {
         match &self.0.link {
-            Link::Socket(socket) => socket.upgrade().map(Handshake::Of),
+            Link::Socket { socket, .. } => socket.upgrade().map(Handshake::Of),
             Link::Inbox(_, handshake) => Some(Handshake::Kept(handshake.clone())),
             #[cfg(test)]
             Link::Wire(_) => None,
@@ -173,28 +206,37 @@ impl Peer {
         self.0.gone.store(true, Ordering::SeqCst);
     }
 
+    /// Its client was told that it is connected.
+    pub(crate) fn enter(&self) {
+        self.0.entered.store(true, Ordering::SeqCst);
+    }
+
     /// A request is being answered, for as long as the value lives.
     pub(crate) fn busy(&self) -> Busy {
         self.0.busy.fetch_add(1, Ordering::SeqCst);
         Busy(self.clone())
     }
 
-    /// Nothing more is sent to the socket but why. False if it was gone.
+    /// Nothing more is sent to the socket but why, and the answers of requests under way. False if it was gone.
     pub(super) fn close(&self, reason: &str) -> bool {
-        if self.0.gone.swap(true, Ordering::SeqCst) {
+        if self.is_gone() || self.0.closing.swap(true, Ordering::SeqCst) {
             return false;
         }
-        self.transmit(&Frame::Closed { reason });
+        if self.0.entered.load(Ordering::SeqCst) {
+            self.send(&Frame::Closed { reason });
+        }
+        self.mark_gone();
+        // One that enters now finds that it is gone.
+        if self.0.entered.load(Ordering::SeqCst) {
+            self.hang_up();
+        }
         true
     }
 
     /// Ends the connection of a closed socket, once its requests are answered.
-    pub(super) fn hang_up(&self) {
-        // There is none in a test.
-        if self.socket().is_none() {
-            return;
-        }
-        let peer = self.clone();
+    fn hang_up(&self) {
+        let Link::Socket { socket, .. } = &self.0.link else { return };
+        let (peer, socket) = (self.clone(), socket.clone());
         tokio::spawn(async move {
             let answered = async {
                 while peer.0.busy.load(Ordering::SeqCst) > 0 {
@@ -202,29 +244,22 @@ impl Peer {
                 }
             };
             let _ = timeout(LAST_WORDS, answered).await;
-            let Some(socket) = peer.socket() else { return };
-            if timeout(LAST_WORDS, disconnect(socket.clone())).await.is_err() {
-                cut_off(socket);
+            let Some(socket) = socket.upgrade() else { return };
+            if timeout(LAST_WORDS, disconnect(socket)).await.is_err() {
+                peer.end();
             }
         });
     }
 
-    fn socket(&self) -> Option<Arc<Socket>> {
-        match &self.0.link {
-            Link::Socket(socket) => socket.upgrade(),
-            _ => None,
-        }
+    /// Whether the socket was cut off because it read too slowly.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.0.slow.load(Ordering::SeqCst)
     }
 
     /// Sends a frame, or cuts the socket off: a subscriber that missed one in silence would be worse off.
     pub(crate) fn send(&self, frame: &Frame<'_>) {
-        if !self.is_gone() {
-            self.transmit(frame);
-        }
-    }
-
-    fn transmit(&self, frame: &Frame<'_>) {
         match &self.0.link {
+            _ if self.is_gone() => {}
             Link::Inbox(inbox, _) => {
                 if let Some(message) = frame.plain() {
                     // A test that dropped its socket reads no more.
@@ -239,23 +274,75 @@ impl Peer {
                     (None, None) => return,
                 };
             }
-            Link::Socket(socket) => {
-                let Some(socket) = socket.upgrade() else { return };
-                let sent = match (self.client(), frame.plain()) {
-                    (Some(_), _) => socket.emit(frame.name(), frame),
-                    (None, Some(message)) => socket.emit(&message.name, message),
-                    (None, None) => return,
-                };
-                match sent {
-                    Ok(()) => {}
-                    Err(SendError::Socket(SocketError::InternalChannelFull)) => {
-                        tracing::warn!("a socket reads too slowly and was cut off");
-                        self.end();
-                    }
-                    Err(error) => tracing::debug!(%error, "an event was not sent"),
+            Link::Socket { backlog, .. } if self.client().is_some() => match frame {
+                // The client asked for it, and the subscription waited until there was room.
+                Frame::Replay { .. } => {
+                    backlog.add_asked(frame.bytes());
+                    self.queue(frame.name(), frame, frame.bytes());
+                }
+                _ => self.emit(frame.name(), frame, frame.bytes()),
+            },
+            Link::Socket { .. } => {
+                if let Some(message) = frame.plain() {
+                    self.emit(&message.name, message, message.packet_bytes());
                 }
             }
         }
+    }
+
+    /// Sends an event of at least so many bytes, or cuts the socket off.
+    pub(crate) fn emit(&self, name: &str, data: &impl Serialize, bytes: usize) {
+        let Link::Socket { backlog, .. } = &self.0.link else { return };
+        if self.is_gone() {
+            return;
+        }
+        match backlog.add(bytes) {
+            Ok(()) => self.queue(name, data, bytes),
+            Err(waiting) => self.end_slow(waiting),
+        }
+    }
+
+    /// Queues an event that is counted already.
+    fn queue(&self, name: &str, data: &impl Serialize, bytes: usize) {
+        let Link::Socket { socket, backlog } = &self.0.link else { return };
+        let Some(socket) = socket.upgrade().filter(|_| !self.is_gone()) else { return };
+        let Err(error) = socket.emit(name, data) else { return };
+        backlog.take_back(bytes);
+        match error {
+            SendError::Socket(SocketError::InternalChannelFull) => self.end_slow(backlog.waiting()),
+            // Its client hears of the end of the connection.
+            SendError::Socket(SocketError::Closed) => {}
+            SendError::Serialize(error) => {
+                tracing::error!(socket = self.id(), %error, "an event could not be written; its socket was cut off");
+                self.end();
+            }
+        }
+    }
+
+    /// Whether so little waits for the socket that it may be sent what its client asked for.
+    pub(crate) fn has_room(&self) -> bool {
+        match &self.0.link {
+            Link::Socket { backlog, .. } => backlog.has_room(),
+            _ => true,
+        }
+    }
+
+    /// Sends an ack of at least so many bytes; false if there is no room for it now.
+    pub(crate) fn try_ack(&self, bytes: usize, send: impl FnOnce() -> Result<(), SendError>) -> bool {
+        let Link::Socket { backlog, .. } = &self.0.link else { return true };
+        if self.is_gone() && !self.0.closing.load(Ordering::SeqCst) {
+            return true;
+        }
+        if !backlog.has_room() {
+            return false;
+        }
+        backlog.add_asked(bytes);
+        let Err(error) = send() else { return true };
+        backlog.take_back(bytes);
+        if let SendError::Serialize(error) = &error {
+            tracing::error!(socket = self.id(), %error, "an ack could not be written");
+        }
+        !matches!(error, SendError::Socket(SocketError::InternalChannelFull))
     }
 
     /// Sends a copy of an entry; after another copy of it no more than that the client is past this one.
@@ -318,11 +405,32 @@ impl Peer {
         self.0.sent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The server stops: tells our own client to leave it after a while.
+    pub(crate) fn send_away(&self, after: Duration) {
+        let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        self.send(&Frame::Drain { after_ms });
+    }
+
+    /// Ends a socket that reads too slowly.
+    pub(crate) fn end_slow(&self, waiting: u64) {
+        if !self.0.slow.swap(true, Ordering::SeqCst) {
+            tracing::warn!(socket = self.id(), bytes = waiting, "a socket reads too slowly and was cut off");
+            metrics::slow_connection_closed();
+        }
+        self.end();
+    }
+
     /// Ends the socket: nothing more is sent to it, and its client hears a disconnect.
+    ///
+    /// No packet fits down a full pipe, so its connection is cut; where the connection is not ours to cut, it is told as
+    /// soon as there is room.
     pub(crate) fn end(&self) {
         self.mark_gone();
-        if let Some(socket) = self.socket() {
-            cut_off(socket);
+        if let Link::Socket { socket, backlog } = &self.0.link
+            && !backlog.cut()
+            && let Some(socket) = socket.upgrade()
+        {
+            tokio::spawn(disconnect(socket));
         }
     }
 }
@@ -342,15 +450,6 @@ impl fmt::Debug for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Peer").field(&self.0.id).finish()
     }
-}
-
-/// Ends a socket. No packet fits down a full pipe, so its connection is cut; where the connection is not ours to cut, it
-/// is told as soon as there is room.
-fn cut_off(socket: Arc<Socket>) {
-    if let Some(cut) = socket.req_parts().extensions.get::<Cut>() {
-        cut.now();
-    }
-    tokio::spawn(disconnect(socket));
 }
 
 /// Tells a socket that it is disconnected, as soon as there is room.

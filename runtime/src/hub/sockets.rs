@@ -23,6 +23,8 @@ struct Connected {
     by_tag: HashMap<Arc<str>, HashMap<String, Peer>>,
     /// The tags of each socket that has any.
     tags: HashMap<String, Vec<Arc<str>>>,
+    /// How many there were that read too slowly.
+    slow: u64,
 }
 
 /// The client of a socket has made a newer connection.
@@ -63,7 +65,9 @@ impl Sockets {
 
     pub(super) fn disconnect(&self, peer: &Peer) {
         let mut connected = self.lock();
-        connected.by_id.remove(peer.id());
+        if connected.by_id.remove(peer.id()).is_some() && peer.is_slow() {
+            connected.slow += 1;
+        }
         connected.forget_tags(peer.id());
         if let Some(client) = peer.client()
             && connected.by_client.get(client).is_some_and(|current| current.id() == peer.id())
@@ -101,6 +105,16 @@ impl Sockets {
 
     pub(crate) fn all(&self) -> Vec<Peer> {
         self.lock().by_id.values().cloned().collect()
+    }
+
+    /// How many sockets that read too slowly have been cut off.
+    pub(super) fn slow(&self) -> u64 {
+        self.lock().slow
+    }
+
+    /// Those of our own client.
+    pub(crate) fn clients(&self) -> Vec<Peer> {
+        self.lock().by_client.values().cloned().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Connected> {

@@ -19,6 +19,7 @@ use super::{
     peer::Peer,
     readers::Readers,
 };
+use crate::metrics;
 
 /// A stream, as this node has it.
 ///
@@ -275,6 +276,9 @@ impl State {
         for (channel, all) in &mut self.live {
             for live in all.values_mut() {
                 live.outcome = Outcome::Gap;
+                if live.peer.client().is_some() {
+                    metrics::gap();
+                }
                 live.peer.send(&Frame::Gap { channel, top: &top, reason: "missed" });
                 if let Some(client) = live.peer.client().filter(|_| live.since_subscribe) {
                     self.readers.begin(channel, client, top.offset);
@@ -368,6 +372,7 @@ impl State {
         }
         let expiry = end.map(|end| held.stream.alarms.end(end, &held.stream, channel, peer));
         self.forget_renewal(&held.key);
+        metrics::subscribed(outcome);
         let live = Live { peer: peer.clone(), outcome, since_subscribe: held.since_subscribe, expiry };
         self.live.entry(channel.clone()).or_default().insert(peer.id().to_owned(), live);
     }

@@ -183,10 +183,6 @@ impl Streams {
         if !peer.close(reason) {
             return false;
         }
-        // One that is about to be let in is refused instead, since it is gone.
-        if self.sockets.get(peer.id()).is_some() {
-            peer.hang_up();
-        }
         self.leave_all(peer);
         true
     }

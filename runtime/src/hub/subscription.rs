@@ -144,6 +144,11 @@ impl State {
 }
 
 impl Settled {
+    /// Whether there is anything to make live.
+    pub(crate) fn is_held(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// The ack is on its way: what was published since follows it.
     pub(crate) fn live(self, peer: &Peer) {
         for held in &self.held {

@@ -13,7 +13,7 @@ use super::{
     origin::{Origins, Page},
     proxy::{Proxies, only},
 };
-use crate::Error;
+use crate::{Error, metrics};
 
 /// Where a Sails client in a page of another origin fetches the cookie that its socket will carry.
 pub(crate) const COOKIE_PATH: &str = "/__getcookie";
@@ -59,6 +59,7 @@ impl Gate {
             self.origins.admit_unsaid(only(headers, "sec-fetch-site")).map(|()| None)
         };
         if let Err(refusal) = &admitted {
+            metrics::origin_refused();
             tracing::warn!(host = ?site.host, reason = refusal.message(), "a client was not let in to Socket.IO");
         }
         admitted

@@ -1,23 +1,43 @@
 //! The listener: connections, and how they end.
 
+mod drain;
 mod gate;
+pub(crate) mod health;
 mod origin;
+mod pace;
 mod proxy;
+mod session;
+mod signals;
+mod slots;
 mod stall;
 
-use std::{future::Future, io, net::SocketAddr, pin::pin, time::Duration};
+use std::{convert::Infallible, future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-use axum::{Router, body::Body, extract::ConnectInfo, http::Request};
+use axum::{
+    Router,
+    extract::ConnectInfo,
+    http::{HeaderValue, Request, StatusCode, header},
+    response::Response,
+};
+pub(crate) use drain::{Drain, InFlight, Limits, admit, refuse};
+use futures_util::FutureExt;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 pub use origin::Origins;
+use pace::Pace;
 pub use proxy::ClientAddr;
+pub(crate) use session::{Session, Sessions};
+use signals::{Signal, Signals};
+pub(crate) use slots::Slots;
+use slots::turn_away;
 use socketioxide::SocketIo;
-pub(crate) use stall::Cut;
 use stall::StallGuard;
+pub(crate) use stall::Wire;
 use tokio::{
     net::{TcpListener, TcpStream},
+    sync::watch,
     task::JoinSet,
+    time::{Instant, timeout_at},
 };
 use tower_service::Service;
 pub(crate) use {
@@ -25,29 +45,134 @@ pub(crate) use {
     proxy::Proxies,
 };
 
+use crate::socket::{Dispatcher, Leaving};
+
 /// How long a client may take to send the head of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait before the next accept, when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long sockets may take to close when the server stops.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long connections may take to close when there is no more time for answers.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Accepts connections until `stop`, then drops those that are left.
-///
-/// A peer that takes none of the bytes it is sent for as long as `stall` is cut off.
-pub(crate) async fn serve(listener: TcpListener, router: Router, stall: Duration, stop: impl Future<Output = ()>) {
-    let mut stop = pin!(stop);
-    let mut connections = JoinSet::new();
-    loop {
+/// An application, and how it is served.
+pub(crate) struct Server {
+    pub(crate) router: Router,
+    pub(crate) io: SocketIo,
+    pub(crate) dispatcher: Arc<Dispatcher>,
+    /// A peer that takes none of the bytes it is sent for as long is cut off.
+    pub(crate) stall: Duration,
+    /// A connection for which there is no place is closed.
+    pub(crate) slots: Slots,
+    pub(crate) limits: Limits,
+}
+
+impl Server {
+    /// Serves until the process is told to stop, and ends what is left then.
+    pub(crate) async fn serve(self, listener: TcpListener) {
+        let mut signals = Signals::listen();
+        let mut connections = Connections::new(&self);
+        let deadline = connections.accept_until(&listener, self.stop(&mut signals)).await;
+        connections.accept_waiting(&listener);
+        drop(listener);
+        let Some(deadline) = deadline else {
+            drop(connections);
+            return self.close_sockets(Instant::now() + CLOSE_TIMEOUT).await;
+        };
+        // Long-polls wait for what their sockets are sent, so both end together.
+        let close = async {
+            let deadline = deadline + CLOSE_TIMEOUT;
+            tokio::join!(self.close_sockets(deadline), connections.finish(deadline));
+        };
         tokio::select! {
-            () = &mut stop => break,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => {
-                    connections.spawn(connection(stream, peer, router.clone(), stall));
-                }
-                Err(error) => after_failed_accept(&error).await,
-            },
-            Some(_) = connections.join_next() => {}
+            () = close => {}
+            _ = signals.next() => {}
+        }
+    }
+
+    /// Waits for a signal, and drains. Returns the time at which the last answer must be out, or `None` if the server is to
+    /// stop at once.
+    async fn stop(&self, signals: &mut Signals) -> Option<Instant> {
+        if signals.next().await == Signal::Interrupt {
+            return None;
+        }
+        let deadline = Instant::now() + self.limits.deadline;
+        let Dispatcher { drain, hub, .. } = &*self.dispatcher;
+        tokio::select! {
+            () = drain.run(hub, self.limits.grace, deadline) => Some(deadline),
+            _ = signals.next() => None,
+        }
+    }
+
+    /// Closes all sockets, and waits until the application has handled that. One whose peer does not read can hold that
+    /// up, so it has an end.
+    async fn close_sockets(&self, deadline: Instant) {
+        let leaving = Leaving::of(&self.io);
+        let close = async {
+            if timeout_at(deadline, self.io.close()).await.is_err() {
+                tracing::debug!("sockets were left open: their peers do not read");
+            }
+        };
+        tokio::join!(close, leaving.finish(&self.dispatcher, deadline));
+    }
+}
+
+/// The connections of a server that have not become sockets.
+struct Connections {
+    tasks: JoinSet<()>,
+    router: Router,
+    drain: Drain,
+    stall: Duration,
+    slots: Slots,
+    /// Tells each of them to end, as soon as it is dropped.
+    open: watch::Sender<()>,
+}
+
+impl Connections {
+    fn new(server: &Server) -> Self {
+        let (router, drain) = (server.router.clone(), server.dispatcher.drain.clone());
+        let (stall, slots) = (server.stall, server.slots.clone());
+        Self { tasks: JoinSet::new(), router, drain, stall, slots, open: watch::Sender::new(()) }
+    }
+
+    async fn accept_until<T>(&mut self, listener: &TcpListener, stop: impl Future<Output = T>) -> T {
+        let mut stop = pin!(stop);
+        loop {
+            tokio::select! {
+                output = &mut stop => return output,
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, peer)) => self.add(stream, peer),
+                    Err(error) => after_failed_accept(&error).await,
+                },
+                Some(_) = self.tasks.join_next() => {}
+            }
+        }
+    }
+
+    /// Accepts what has connected already, which the end of the listener would reset.
+    fn accept_waiting(&mut self, listener: &TcpListener) {
+        while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
+            self.add(stream, peer);
+        }
+    }
+
+    fn add(&mut self, stream: TcpStream, peer: SocketAddr) {
+        // Small frames wait up to 40 ms for an acknowledgement otherwise.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection ended before it began");
+            return;
+        }
+        let Some(slot) = self.slots.take(peer.ip()) else { return turn_away(&stream) };
+        let stream = StallGuard::new(stream, self.stall, slot);
+        self.tasks.spawn(connection(stream, peer, self.router.clone(), self.drain.clone(), self.open.subscribe()));
+    }
+
+    /// Ends those that are idle, and the others after the answer that they wait for.
+    async fn finish(self, deadline: Instant) {
+        let Self { mut tasks, open, .. } = self;
+        drop(open);
+        let all = async { while tasks.join_next().await.is_some() {} };
+        if timeout_at(deadline, all).await.is_err() {
+            tracing::debug!("connections were cut: their answers had no end in time");
         }
     }
 }
@@ -62,58 +187,46 @@ async fn after_failed_accept(error: &io::Error) {
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, stall: Duration) {
-    // Small frames wait up to 40 ms for an acknowledgement otherwise.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection ended before it began");
-        return;
-    }
-    let stream = StallGuard::new(stream, stall);
-    let cut = stream.cut();
+async fn connection(
+    stream: StallGuard,
+    peer: SocketAddr,
+    router: Router,
+    drain: Drain,
+    mut closing: watch::Receiver<()>,
+) {
+    let wire = stream.wire();
     let service = service_fn(move |request: Request<Incoming>| {
-        let mut request = request.map(Body::new);
+        let (mut request, pace) = Pace::of(request);
         request.extensions_mut().insert(ConnectInfo(peer));
-        request.extensions_mut().insert(cut.clone());
-        router.clone().call(request)
+        request.extensions_mut().insert(wire.clone());
+        let (response, drain) = (router.clone().call(request), drain.clone());
+        async move {
+            let response = response.await?;
+            let response = if let Some(pace) = pace { pace.answer(response) } else { response };
+            Ok::<_, Infallible>(last_if(drain.has_begun(), response))
+        }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).with_upgrades().await {
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
+    let outcome = tokio::select! {
+        // A request that has arrived is answered, and then the connection ends.
+        biased;
+        outcome = &mut connection => outcome,
+        _ = closing.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = outcome {
         tracing::debug!(%error, "a connection ended with an error");
     }
 }
 
-/// Resolves at the first SIGTERM or Ctrl-C.
-pub(crate) async fn stop_signal() {
-    let ctrl_c = async {
-        if let Err(error) = tokio::signal::ctrl_c().await {
-            tracing::error!(%error, "cannot listen for Ctrl-C");
-            std::future::pending::<()>().await;
-        }
-    };
-    #[cfg(unix)]
-    let terminate = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            Err(error) => {
-                tracing::error!(%error, "cannot listen for SIGTERM");
-                std::future::pending::<()>().await;
-            }
-        }
-    };
-    #[cfg(not(unix))]
-    let terminate = std::future::pending::<()>();
-    tokio::select! {
-        () = ctrl_c => {}
-        () = terminate => {}
+/// Asks the client for another connection for its next request, if the server stops.
+fn last_if(stops: bool, mut response: Response) -> Response {
+    if stops && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-}
-
-/// Closes all sockets. A socket whose peer does not read can hold that up, so it has an end.
-pub(crate) async fn close(io: &SocketIo) {
-    if tokio::time::timeout(CLOSE_TIMEOUT, io.close()).await.is_err() {
-        tracing::debug!("sockets were left open: their peers do not read");
-    }
+    response
 }

@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
     time::Duration,
@@ -17,6 +17,8 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
+use super::slots::Slot;
+
 /// A stream that is dead for good once a write has made no progress for as long as `limit`, or once it is cut.
 ///
 /// engineioxide holds a socket until its writer returns, and its writer goes on to the next packet after a failed
@@ -26,18 +28,29 @@ pub(crate) struct StallGuard {
     limit: Duration,
     /// Runs while a write waits.
     stalling: Option<Pin<Box<Sleep>>>,
-    cut: Cut,
+    wire: Wire,
+    /// The connection has its place for as long as this, also when it has become a websocket.
+    _slot: Slot,
 }
 
-/// Ends a connection from outside, as it lies in the extensions of every request that came over it.
+/// A connection from outside, as it lies in the extensions of every request that came over it: how much was written to
+/// it, and a way to end it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Cut(Arc<CutState>);
+pub(crate) struct Wire(Arc<State>);
 
 #[derive(Debug, Default)]
-struct CutState {
+struct State {
     dead: AtomicBool,
+    /// Whether a write waits for the kernel.
+    blocked: AtomicBool,
+    written: AtomicU64,
     waiting: Mutex<Waiting>,
 }
+
+/// How many bytes the kernel takes for a connection beyond those on their way to the peer. Without a limit it takes
+/// megabytes for a peer that reads nothing.
+#[cfg(any(target_os = "android", target_os = "linux"))]
+const UNSENT: u32 = 128 * 1024;
 
 /// The tasks that wait for the connection.
 #[derive(Debug, Default)]
@@ -46,15 +59,36 @@ struct Waiting {
     writer: Option<Waker>,
 }
 
-impl Cut {
+impl Wire {
+    /// How many bytes the kernel has taken so far, whatever they belong to.
+    pub(crate) fn written(&self) -> u64 {
+        self.0.written.load(Ordering::Acquire)
+    }
+
+    /// The kernel has taken so many bytes more.
+    pub(crate) fn count(&self, bytes: usize) {
+        self.0.written.fetch_add(bytes as u64, Ordering::Release);
+    }
+
+    /// The kernel takes no more, or takes more again.
+    pub(crate) fn block(&self, blocked: bool) {
+        self.0.blocked.store(blocked, Ordering::Relaxed);
+    }
+
     /// Ends the connection, for its reader and its writer.
-    pub(crate) fn now(&self) {
+    pub(crate) fn cut(&self) {
         self.0.dead.store(true, Ordering::SeqCst);
         let waiting = std::mem::take(&mut *self.waiting());
         waiting.reader.into_iter().chain(waiting.writer).for_each(Waker::wake);
     }
 
-    fn is_dead(&self) -> bool {
+    /// Whether the kernel takes no more for now, because the peer has not read what it took.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.0.blocked.load(Ordering::Relaxed)
+    }
+
+    /// Whether the connection was cut, or has ended by itself.
+    pub(crate) fn is_dead(&self) -> bool {
         self.0.dead.load(Ordering::SeqCst)
     }
 
@@ -64,43 +98,53 @@ impl Cut {
 }
 
 impl StallGuard {
-    pub(crate) fn new(stream: TcpStream, limit: Duration) -> Self {
-        Self { stream, limit, stalling: None, cut: Cut::default() }
+    pub(crate) fn new(stream: TcpStream, limit: Duration, slot: Slot) -> Self {
+        #[cfg(any(target_os = "android", target_os = "linux"))]
+        if let Err(error) = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT) {
+            tracing::debug!(%error, "the kernel's buffer of a connection has no limit");
+        }
+        Self { stream, limit, stalling: None, wire: Wire::default(), _slot: slot }
     }
 
-    pub(crate) fn cut(&self) -> Cut {
-        self.cut.clone()
+    pub(crate) fn wire(&self) -> Wire {
+        self.wire.clone()
     }
 
     /// Watches the outcome of a write.
-    fn watch<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if outcome.is_ready() {
+    fn watch(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.wire.block(outcome.is_pending());
+        if let Poll::Ready(written) = &outcome {
+            if let Ok(bytes) = written {
+                self.wire.count(*bytes);
+            }
             self.stalling = None;
             return outcome;
         }
-        self.cut.waiting().writer = Some(cx.waker().clone());
+        self.wire.waiting().writer = Some(cx.waker().clone());
         let limit = self.limit;
         if self.stalling.get_or_insert_with(|| Box::pin(sleep(limit))).as_mut().poll(cx).is_ready() {
             tracing::debug!("a peer stopped reading; its connection is closed");
-            self.cut.now();
+            crate::metrics::slow_connection_closed();
+            self.wire.cut();
         }
         self.unless_cut()
     }
 
     /// Pending, unless the connection was cut, perhaps before there was anybody to wake.
     fn unless_cut<T>(&self) -> Poll<io::Result<T>> {
-        if self.cut.is_dead() { Poll::Ready(Err(stalled())) } else { Poll::Pending }
+        if self.wire.is_dead() { Poll::Ready(Err(stalled())) } else { Poll::Pending }
     }
 }
 
 impl Drop for StallGuard {
     fn drop(&mut self) {
         // What a peer has not read by now is of no use to it: a reset gives the kernel's memory back.
-        if self.cut.is_dead()
+        if self.wire.is_dead()
             && let Err(error) = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))
         {
             tracing::debug!(%error, "a connection cannot be reset");
         }
+        self.wire.0.dead.store(true, Ordering::SeqCst);
     }
 }
 
@@ -110,21 +154,21 @@ fn stalled() -> io::Error {
 
 impl AsyncRead for StallGuard {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.cut.is_dead() {
+        if self.wire.is_dead() {
             return Poll::Ready(Err(stalled()));
         }
         let outcome = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if outcome.is_ready() {
             return outcome;
         }
-        self.cut.waiting().reader = Some(cx.waker().clone());
+        self.wire.waiting().reader = Some(cx.waker().clone());
         self.unless_cut()
     }
 }
 
 impl AsyncWrite for StallGuard {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if self.cut.is_dead() {
+        if self.wire.is_dead() {
             return Poll::Ready(Err(stalled()));
         }
         let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
@@ -136,7 +180,7 @@ impl AsyncWrite for StallGuard {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.cut.is_dead() {
+        if self.wire.is_dead() {
             return Poll::Ready(Err(stalled()));
         }
         let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
@@ -148,14 +192,14 @@ impl AsyncWrite for StallGuard {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.cut.is_dead() {
+        if self.wire.is_dead() {
             return Poll::Ready(Err(stalled()));
         }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.cut.is_dead() {
+        if self.wire.is_dead() {
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.stream).poll_shutdown(cx)

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use axum::{
     body::{Body, Bytes},
-    http::{HeaderMap, Method, header, response::Parts},
+    http::{HeaderMap, Method, StatusCode, header, response::Parts},
     response::{IntoResponse, Response},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -55,6 +55,10 @@ impl Answer {
 
     pub(crate) fn succeeded(&self) -> bool {
         self.head.status.as_u16() < 400
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.head.status
     }
 
     pub(crate) fn headers(&self) -> &HeaderMap {

@@ -13,7 +13,11 @@ use socketioxide::{
     handler::{ConnectHandler, DisconnectHandler, Value},
     socket::{DisconnectReason, Socket},
 };
-use tokio::{runtime::Handle, sync::watch, time::timeout};
+use tokio::{
+    runtime::Handle,
+    sync::watch,
+    time::{Instant, timeout_at},
+};
 use tower_service::Service;
 
 use super::{
@@ -43,8 +47,8 @@ impl Hooks {
     }
 
     /// Waits for the `disconnect`s that are under way.
-    pub(crate) async fn finish(&self, limit: Duration) {
-        if timeout(limit, self.running.closed()).await.is_err() {
+    pub(crate) async fn finish(&self, deadline: Instant) {
+        if timeout_at(deadline, self.running.closed()).await.is_err() {
             tracing::warn!("the server stops before all disconnects have been handled");
         }
     }
@@ -93,7 +97,7 @@ async fn admit(dispatcher: &Arc<Dispatcher>, socket: &Arc<Socket>, payload: Conn
         Some(Client { name, connection, resume }) => (Some(name), connection, resume),
         None => (None, 0, Resume::new()),
     };
-    let peer = Peer::of_socket(socket, name, number, resume.clone());
+    let peer = Peer::of_socket(socket, name, number, resume.clone(), dispatcher.max_backlog_bytes);
     let streams = dispatcher.hub.streams();
     // A proxy may deliver it when the client has long been on its next connection.
     if streams.sockets().has_newer(&peer) {
@@ -118,7 +122,7 @@ async fn admit(dispatcher: &Arc<Dispatcher>, socket: &Arc<Socket>, payload: Conn
         connection.close();
         return Err(Answer::whole(Error::superseded()).await);
     }
-    // `Streams::close` looks for the socket after it has marked it, so one of both finds the other.
+    // It was closed while it asked to be let in.
     if peer.is_gone() {
         connection.close();
         return Err(Answer::whole(Error::closed()).await);

@@ -15,7 +15,7 @@ use std::{
 use axum::{
     Router,
     body::Bytes,
-    http::{HeaderMap, Method},
+    http::{HeaderMap, Method, StatusCode},
 };
 use futures_util::{
     FutureExt, StreamExt,
@@ -23,7 +23,7 @@ use futures_util::{
     stream::FuturesUnordered,
 };
 use socketioxide::{
-    ProtocolVersion, SendError, SocketError, TransportType,
+    ProtocolVersion, TransportType,
     adapter::LocalAdapter,
     extract::AckSender,
     handler::{FromMessageParts, MessageHandler, Value},
@@ -47,6 +47,8 @@ use super::{
 use crate::{
     Error,
     hub::{Hub, Peer, Settled, Subscriptions},
+    metrics::{self, OpenSocket, Transport},
+    server::Drain,
 };
 
 /// What all sockets of an application share.
@@ -60,8 +62,12 @@ pub(crate) struct Dispatcher {
     pub(crate) max_in_flight: usize,
     /// How many bytes of packets one socket may have waiting before they are looked at.
     pub(crate) max_queued_bytes: usize,
+    /// About how many bytes may wait for one socket before it is cut off.
+    pub(crate) max_backlog_bytes: usize,
     /// The channels that sockets subscribe to.
     pub(crate) hub: Hub,
+    /// What waits for requests to be answered when the server stops.
+    pub(crate) drain: Drain,
     /// What the application does when sockets come and go.
     pub(crate) hooks: Hooks,
 }
@@ -97,6 +103,7 @@ pub(crate) struct Connection {
     /// What the hook is told that hears of the socket's end.
     visit: Mutex<Option<Box<Visit>>>,
     closed: AtomicBool,
+    _open: OpenSocket,
 }
 
 #[derive(Debug)]
@@ -179,6 +186,7 @@ impl Connection {
             entered: Notify::new(),
             visit: Mutex::default(),
             closed: AtomicBool::new(false),
+            _open: OpenSocket::count(),
         }
     }
 
@@ -203,6 +211,7 @@ impl Connection {
     /// The client has been told that it is connected: first come its channels, then its requests. False if the socket is
     /// gone already.
     pub(crate) fn enter(&self) -> bool {
+        self.peer.enter();
         if let Some(subscriptions) = lock(&self.subscribed).take() {
             subscriptions.settle(&self.peer, true).live_aloud(&self.peer);
         }
@@ -285,30 +294,38 @@ async fn work(dispatcher: Arc<Dispatcher>, mut arrivals: mpsc::UnboundedReceiver
 async fn answer(arrival: Arrival) {
     let Arrival { socket, connection, method, ack_id, packet, .. } = arrival;
     let dispatcher = &connection.dispatcher;
+    let _in_flight = dispatcher.drain.enter(Transport::Socket);
     let _busy = connection.peer.busy();
     let subscriptions = Arc::new(Subscriptions::default());
     let answer = bounded(dispatcher.timeout, async {
         match route(&socket, &connection, &method, packet, &subscriptions).await {
             Ok(answer) => answer,
-            Err(refusal) => refuse(&socket, &method, ack_id, refusal).await,
+            Err(refusal) => refuse(&connection.peer, &method, ack_id, refusal).await,
         }
     })
     .await;
     connection.cookies().keep(answer.headers());
+    metrics::request_answered(Transport::Socket, answer.status());
     let settled = subscriptions.settle(&connection.peer, answer.succeeded());
     if let Some(ack_id) = ack_id {
-        deliver(&socket, ack_id, &answer.ack(takes_binary(&socket), &settled)).await;
+        deliver(&socket, &connection.peer, ack_id, &answer.ack(takes_binary(&socket), &settled)).await;
+    }
+    if settled.is_held() {
+        // What is published meanwhile is kept for it.
+        room(&connection.peer).await;
     }
     settled.live(&connection.peer);
 }
 
 /// Answers a request that could not be read.
-async fn refuse(socket: &Socket, method: &Method, ack_id: Option<i64>, refusal: Error) -> Answer {
+async fn refuse(peer: &Peer, method: &Method, ack_id: Option<i64>, refusal: Error) -> Answer {
     tracing::debug!(transport = "socket", method = method.as_str(), status = refusal.status().as_u16(), "refused");
     let answer = Answer::whole(refusal).await;
     if ack_id.is_none() {
         // Without an ack the Sails client still hears of it, as an event.
-        let _ = socket.emit("sails:parseError", &answer.ack(false, &Settled::default()));
+        let settled = Settled::default();
+        let error = answer.ack(false, &settled);
+        peer.emit("sails:parseError", &error, error.bytes());
     }
     answer
 }
@@ -366,26 +383,40 @@ fn takes_binary(socket: &Socket) -> bool {
     socket.protocol() != ProtocolVersion::V4 || socket.transport_type() == TransportType::Websocket
 }
 
-/// Sends an ack, however long the send buffer stays full: it takes no waiting send, and an ack is never dropped.
-async fn deliver(socket: &Arc<Socket>, ack_id: i64, ack: &Ack<'_>) {
-    let mut pause = FIRST_RETRY;
-    while !try_deliver(socket, ack_id, ack) {
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LAST_RETRY);
+/// Sends an ack, however long the client has no room for it: the library takes no waiting send, and an ack is never
+/// dropped.
+async fn deliver(socket: &Arc<Socket>, peer: &Peer, ack_id: i64, ack: &Ack<'_>) {
+    let mut pause = Pause::default();
+    while !try_deliver(socket, peer, ack_id, ack) {
+        pause.next().await;
     }
 }
 
 /// Sends an ack; false if there is no room for it now.
-fn try_deliver(socket: &Arc<Socket>, ack_id: i64, ack: &Ack<'_>) -> bool {
-    // A failed send consumes its sender, so each try makes one.
-    let Ok(sender) = AckSender::from_message_parts(socket, &mut Value::Bytes(Bytes::new()), &Some(ack_id));
-    match sender.send(ack) {
-        Err(SendError::Socket(SocketError::InternalChannelFull)) => false,
-        Ok(()) | Err(SendError::Socket(SocketError::Closed)) => true,
-        Err(error) => {
-            tracing::error!(%error, "an ack could not be written");
-            true
-        }
+fn try_deliver(socket: &Arc<Socket>, peer: &Peer, ack_id: i64, ack: &Ack<'_>) -> bool {
+    peer.try_ack(ack.bytes(), || {
+        // A failed send consumes its sender, so each try makes one.
+        let Ok(sender) = AckSender::from_message_parts(socket, &mut Value::Bytes(Bytes::new()), &Some(ack_id));
+        sender.send(ack)
+    })
+}
+
+/// Waits until the client has read most of what it was sent, or is gone.
+async fn room(peer: &Peer) {
+    let mut pause = Pause::default();
+    while !peer.has_room() && !peer.is_gone() {
+        pause.next().await;
+    }
+}
+
+/// The pauses before a client that had no room is tried again, each longer than the one before.
+#[derive(Default)]
+struct Pause(Duration);
+
+impl Pause {
+    async fn next(&mut self) {
+        self.0 = (self.0 * 2).clamp(FIRST_RETRY, LAST_RETRY);
+        tokio::time::sleep(self.0).await;
     }
 }
 
@@ -393,7 +424,7 @@ fn try_deliver(socket: &Arc<Socket>, ack_id: i64, ack: &Ack<'_>) -> bool {
 #[derive(Default)]
 struct Refusals {
     answer: Option<Answer>,
-    waiting: VecDeque<(Arc<Socket>, i64)>,
+    waiting: VecDeque<(Arc<Socket>, Peer, i64)>,
 }
 
 impl Refusals {
@@ -403,20 +434,23 @@ impl Refusals {
 
     /// Refuses a request. Fails when the client has been refused so often, and has read so little, that it is cut off.
     async fn add(&mut self, arrival: Arrival, limit: usize) -> Result<(), ()> {
-        let Arrival { socket, ack_id: Some(ack_id), .. } = arrival else {
+        let Arrival { socket, connection, ack_id: Some(ack_id), .. } = arrival else {
             tracing::warn!("a request without an ack was dropped: too many in flight on its socket");
+            metrics::request_dropped();
             return Ok(());
         };
+        let peer = connection.peer.clone();
         if self.answer.is_none() {
             self.answer = Some(Answer::whole(Error::too_many_in_flight(limit)).await);
         }
         if self.waiting.len() >= MAX_REFUSALS {
-            tracing::warn!("a socket was closed: it sends without end and reads nothing");
+            tracing::warn!(socket = peer.id(), "a socket was cut off: it sends without end and reads nothing");
             self.waiting.clear();
-            let _ = socket.disconnect();
+            peer.end();
             return Err(());
         }
-        self.waiting.push_back((socket, ack_id));
+        metrics::request_answered(Transport::Socket, StatusCode::TOO_MANY_REQUESTS);
+        self.waiting.push_back((socket, peer, ack_id));
         self.flush();
         Ok(())
     }
@@ -428,8 +462,8 @@ impl Refusals {
 
     fn flush(&mut self) {
         let Some(answer) = &self.answer else { return };
-        while let Some((socket, ack_id)) = self.waiting.front() {
-            if !try_deliver(socket, *ack_id, &answer.ack(false, &Settled::default())) {
+        while let Some((socket, peer, ack_id)) = self.waiting.front() {
+            if !try_deliver(socket, peer, *ack_id, &answer.ack(false, &Settled::default())) {
                 break;
             }
             self.waiting.pop_front();

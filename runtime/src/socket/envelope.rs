@@ -300,6 +300,19 @@ pub(crate) struct AckHeaders<'a> {
     pub(crate) base64: bool,
 }
 
+impl Ack<'_> {
+    /// How many bytes its packet has at least.
+    pub(crate) fn bytes(&self) -> usize {
+        let body = match &self.body {
+            AckBody::None => 0,
+            AckBody::Json(json) => json.get().len(),
+            AckBody::Text(text) => text.len(),
+            AckBody::Binary(bytes) => bytes.len(),
+        };
+        body + r#"430[{"headers":{},"statusCode":200}]"#.len()
+    }
+}
+
 impl Serialize for Ack<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut ack = serializer.serialize_struct("Ack", 3)?;

@@ -20,6 +20,7 @@ pub(crate) use dispatch::Dispatcher;
 pub(crate) use request_socket::Handshake;
 pub use request_socket::RequestSocket;
 use socketioxide::SocketIo;
+use tokio::time::Instant;
 #[cfg(any(test, fuzzing))]
 pub(crate) use {
     envelope::ConnectPayload,
@@ -52,8 +53,8 @@ impl Leaving {
     }
 
     /// Ends those sockets, and waits until the application has handled that.
-    pub(crate) async fn finish(self, dispatcher: &Dispatcher) {
+    pub(crate) async fn finish(self, dispatcher: &Dispatcher, deadline: Instant) {
         self.0.iter().for_each(|connection| connection.close());
-        dispatcher.hooks.finish(dispatcher.timeout).await;
+        dispatcher.hooks.finish(deadline).await;
     }
 }

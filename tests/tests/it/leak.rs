@@ -70,7 +70,7 @@ mod actions {
 }
 
 /// The memory of this process in KiB, as the kernel counts it.
-fn memory() -> usize {
+pub(crate) fn memory() -> usize {
     let pages = std::fs::read_to_string("/proc/self/statm").expect("Linux");
     pages.split(' ').nth(1).expect("the resident pages").parse::<usize>().expect("a number") * 4
 }

@@ -5,15 +5,20 @@ mod channels;
 mod close;
 mod connect;
 mod csrf;
+#[cfg(unix)]
+mod drain;
 mod expiry;
 mod gapless;
 mod guarantees;
 mod headers;
+mod health;
 mod hostile;
 #[cfg(target_os = "linux")]
 // It reads the memory of its process as Linux tells it.
 #[cfg(target_os = "linux")]
 mod leak;
+mod limits;
+mod metrics;
 mod origin;
 mod parity;
 mod proxy;
@@ -21,5 +26,6 @@ mod rate_limit;
 mod resume;
 mod sails_sockets;
 mod sessions;
+mod slow;
 mod support;
 mod traps;

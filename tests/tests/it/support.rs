@@ -313,7 +313,12 @@ impl Client {
 
     /// Our own client, which says where it stood before.
     pub(crate) async fn returning(server: &Server, client: &str, positions: &str) -> Self {
-        let mut socket = Self::open(server.address, "/socket.io", Eio::V4, &[]).await;
+        Self::returning_at(server.address, client, positions).await
+    }
+
+    /// As [`returning`](Self::returning), on another way to the server.
+    pub(crate) async fn returning_at(address: SocketAddr, client: &str, positions: &str) -> Self {
+        let mut socket = Self::open(address, "/socket.io", Eio::V4, &[]).await;
         socket.send(format!(r#"40{{"catamaran":{{"client":"{client}","resume":{positions}}}}}"#)).await;
         assert!(matches!(socket.receive().await, Packet::Other(connected) if connected.starts_with("40")));
         socket
@@ -348,12 +353,27 @@ impl Client {
             let name: hyper::header::HeaderName = name.parse().expect("a name");
             request.headers_mut().append(name, value.parse().expect("a value"));
         }
+        let mut client = Self::shake_hands(request, eio).await;
+        assert!(matches!(client.receive().await, Packet::Other(open) if open.starts_with("0{")));
+        client
+    }
+
+    /// Goes on over WebSocket with a session that began by long-polling.
+    pub(crate) async fn upgrade(address: SocketAddr, session: &str) -> Self {
+        let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket&sid={session}");
+        let mut client = Self::shake_hands(url.into_client_request().expect("a url"), Eio::V4).await;
+        client.send("2probe").await;
+        assert_eq!(client.receive().await, Packet::Other("3probe".into()));
+        client.send("5").await;
+        client
+    }
+
+    async fn shake_hands(request: Request<()>, eio: Eio) -> Self {
+        let address = request.uri().authority().expect("an address").as_str();
         let stream = within("the connection", TcpStream::connect(address)).await.expect("the server accepts");
         stream.set_nodelay(true).expect("a connection that is there");
         let (stream, _) = within("the handshake", client_async(request, stream)).await.expect("the handshake");
-        let mut client = Self { stream, eio, last_id: 0, acks: HashMap::new(), others: VecDeque::new() };
-        assert!(matches!(client.receive().await, Packet::Other(open) if open.starts_with("0{")));
-        client
+        Self { stream, eio, last_id: 0, acks: HashMap::new(), others: VecDeque::new() }
     }
 
     /// Waits for the namespace `/`, which Engine.IO 4 asks for and 3 is given.

@@ -256,17 +256,13 @@ async fn a_peer_that_stops_reading_is_gone_in_time() {
     assert!(since.elapsed() < in_time, "{:?}", since.elapsed());
 }
 
-/// The only client of the server, which reads nothing while its send buffer is full.
+/// The only client of the server, which reads nothing of more than any buffer on the way holds.
 async fn stuck(server: &Server, eio: Eio) -> Client {
     let client = Client::with(server, eio, &[]).await;
     let [socket] = &server.io.sockets()[..] else { panic!("one socket is connected") };
     let event = "x".repeat(64 * 1024);
-    within("a full buffer", async {
-        while socket.emit("event", &event).is_ok() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    // On a busy machine it may be gone before all are sent.
+    let _ = (0..128).take_while(|_| socket.emit("event", &event).is_ok()).count();
     client
 }
 
