@@ -1,6 +1,8 @@
-//! The application: controllers, settings, and the router that both transports share.
+//! The application: its controllers, what it adds to them, and the router that both transports share.
 
-use std::{fmt, sync::Arc, time::Duration};
+mod settings;
+
+use std::{fmt, sync::Arc};
 
 use axum::{
     Router,
@@ -10,13 +12,14 @@ use axum::{
     response::IntoResponse,
     routing::{Route as RouteService, any, any_service},
 };
-use socketioxide::{ParserConfig, SocketIo, SocketIoBuilder, TransportType};
+use settings::{MAX_PACKETS, MAX_PACKETS_UNCOUNTED, Settings};
+use socketioxide::SocketIo;
 use tokio::net::{TcpListener, ToSocketAddrs};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
-    Origins, Route, ServeError, client,
+    Route, ServeError, client,
     controller::Table,
     endpoint::Endpoints,
     finish::Finish,
@@ -25,18 +28,6 @@ use crate::{
     server::{self, COOKIE_PATH, Drain, Gate, Limits, Proxies, Server, Sessions, Slots, health},
     socket::{self, Dispatcher, Hooks},
 };
-
-/// What a packet may have beside its body: method, URL, headers and the names of the envelope.
-const ENVELOPE_BYTES: usize = 64 * 1024;
-/// The packets that may wait for one socket; tokio allocates room for them as it is needed. It bounds what is not counted
-/// in bytes, such as what an application emits by itself.
-const MAX_PACKETS: usize = 16 * 1024;
-/// The same where bytes cannot be counted, because the connections are not ours.
-const MAX_PACKETS_UNCOUNTED: usize = 1024;
-/// How long a connection may take to ask for a namespace, beside the time of `on_connect`.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
-/// The attachments that a packet may announce, as in the reference implementation.
-const MAX_ATTACHMENTS: usize = 10;
 
 /// An application: the controllers it mounts, and how they are served over both transports.
 ///
@@ -75,48 +66,6 @@ enum Change {
 }
 
 type Setup = Box<dyn FnOnce(&SocketIo) + Send>;
-
-struct Settings {
-    timeout: Duration,
-    max_in_flight: usize,
-    max_request_bytes: usize,
-    max_backlog_bytes: usize,
-    max_connections: usize,
-    max_connections_per_address: Option<usize>,
-    path: String,
-    client_path: String,
-    ping_interval: Duration,
-    ping_timeout: Duration,
-    websocket: bool,
-    polling: bool,
-    drain: Duration,
-    health: bool,
-    origins: Origins,
-    trusted_proxies: Vec<String>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            timeout: Duration::from_secs(30),
-            max_in_flight: 64,
-            max_request_bytes: 1024 * 1024,
-            max_backlog_bytes: 4 * 1024 * 1024,
-            max_connections: 100_000,
-            max_connections_per_address: None,
-            path: "/socket.io".into(),
-            client_path: "/catamaran.io.js".into(),
-            ping_interval: Duration::from_secs(10),
-            ping_timeout: Duration::from_secs(5),
-            websocket: true,
-            polling: false,
-            drain: Duration::from_secs(10),
-            health: false,
-            origins: Origins::same(),
-            trusted_proxies: Vec::new(),
-        }
-    }
-}
 
 impl<S> fmt::Debug for App<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -319,166 +268,6 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
-    /// How long an action may take, 30 s by default; after that the answer is 503, over both transports.
-    #[must_use]
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.settings.timeout = timeout;
-        self
-    }
-
-    /// How many requests of one socket may wait for their answers, 64 by default and 512 at most; the next one is
-    /// answered with 429.
-    #[must_use]
-    pub fn max_in_flight(mut self, requests: usize) -> Self {
-        self.settings.max_in_flight = requests;
-        self
-    }
-
-    /// How many channels a socket may subscribe to, 256 by default; the next subscription is an error that answers 409.
-    #[must_use]
-    pub fn max_subscriptions(self, subscriptions: usize) -> Self {
-        self.hub.streams().set_max_subscriptions(subscriptions);
-        self
-    }
-
-    /// The largest body of a request in bytes, 1 MiB by default, over every way in; a larger one is answered with 413.
-    ///
-    /// A packet that is larger even without its envelope closes its connection.
-    #[must_use]
-    pub fn max_request_bytes(mut self, bytes: usize) -> Self {
-        self.settings.max_request_bytes = bytes;
-        self
-    }
-
-    /// About how many bytes of events may wait for a socket that reads more slowly than it is sent, 4 MiB by default.
-    ///
-    /// The next event then cuts it off, since it could not be told of one that was left out. A client that comes back is
-    /// sent what it missed, or told of the gap. What the client asked for itself, answers and what it missed, is not held
-    /// against it; that waits until there is room. With [`into_router`](Self::into_router) the bytes of a websocket cannot
-    /// be counted; there the limit is 1,024 packets.
-    #[must_use]
-    pub fn max_backlog_bytes(mut self, bytes: usize) -> Self {
-        self.settings.max_backlog_bytes = bytes;
-        self
-    }
-
-    /// How many connections there may be, 100,000 by default; one more is answered with a bare 503 and closed.
-    ///
-    /// An idle socket takes some 30 KiB of memory, and a file descriptor: the process must be allowed to have that many
-    /// (`ulimit -n`). With [`into_router`](Self::into_router) connections are your server's.
-    #[must_use]
-    pub fn max_connections(mut self, connections: usize) -> Self {
-        self.settings.max_connections = connections;
-        self
-    }
-
-    /// How many connections may come from one address, or one IPv6 network of 64 bits; as many as want to by default.
-    ///
-    /// Whole offices and mobile networks share an address, so choose it generously. Connections of
-    /// [`trusted_proxies`](Self::trusted_proxies) are not counted: all their clients have the proxy's address.
-    #[must_use]
-    pub fn max_connections_per_address(mut self, connections: usize) -> Self {
-        self.settings.max_connections_per_address = Some(connections);
-        self
-    }
-
-    /// Where Socket.IO is served, `/socket.io` by default, which is what clients expect.
-    #[must_use]
-    pub fn socket_path(mut self, path: impl Into<String>) -> Self {
-        self.settings.path = path.into();
-        self
-    }
-
-    /// Where our client for browsers is served, `/catamaran.io.js` by default.
-    ///
-    /// It takes the place of `sails.io.js`, so an application with Sails pages may serve it at
-    /// `/js/dependencies/sails.io.js`.
-    #[must_use]
-    pub fn client_path(mut self, path: impl Into<String>) -> Self {
-        self.settings.client_path = path.into();
-        self
-    }
-
-    /// How often a connection is probed, 10 s by default, and how long the answer may take, 5 s by default.
-    ///
-    /// A dead connection is found after the sum of both.
-    #[must_use]
-    pub fn heartbeat(mut self, interval: Duration, timeout: Duration) -> Self {
-        (self.settings.ping_interval, self.settings.ping_timeout) = (interval, timeout);
-        self
-    }
-
-    /// The Engine.IO transports, websocket alone by default, as in Sails.
-    ///
-    /// Long-polling sends the requests of one socket over several connections, so behind a load balancer it needs
-    /// sticky sessions.
-    #[must_use]
-    pub fn transports(mut self, transports: impl IntoIterator<Item = TransportType>) -> Self {
-        (self.settings.websocket, self.settings.polling) = (false, false);
-        for transport in transports {
-            match transport {
-                TransportType::Websocket => self.settings.websocket = true,
-                TransportType::Polling => self.settings.polling = true,
-            }
-        }
-        self
-    }
-
-    /// Whose pages may open sockets: those of the server's own origin by default; see [`Origins`].
-    ///
-    /// ```
-    /// # use catamaran::{Origins, prelude::*};
-    /// let app = App::new(()).origins(Origins::same().and("https://app.example.com"));
-    /// ```
-    #[must_use]
-    pub fn origins(mut self, origins: Origins) -> Self {
-        self.settings.origins = origins;
-        self
-    }
-
-    /// The proxies in front of the server, as addresses or networks; none by default.
-    ///
-    /// What they say counts, over both transports: `x-forwarded-for` or `forwarded` for
-    /// [`ClientAddr`](crate::ClientAddr), read from the right up to the first address that is no proxy; the host and the
-    /// scheme in them for [`origins`](Self::origins). From any other peer these headers are nothing but a claim.
-    ///
-    /// ```
-    /// # use catamaran::prelude::*;
-    /// let app = App::new(()).trusted_proxies(["127.0.0.1", "10.0.0.0/8"]);
-    /// ```
-    #[must_use]
-    pub fn trusted_proxies(mut self, proxies: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.settings.trusted_proxies = proxies.into_iter().map(Into::into).collect();
-        self
-    }
-
-    /// How long the server takes to stop at SIGTERM, 10 s by default.
-    ///
-    /// What is under way then is answered, if that takes no longer; what has not begun is refused with 503 and the header
-    /// `x-catamaran-not-run: 1`, so that its client may ask another server, whatever the request does. Our own client does so by
-    /// itself. A second SIGTERM, or Ctrl-C, stops the server at once.
-    ///
-    /// With [`health`](Self::health), up to 5 s and half of this time pass before anything is refused, while load balancers learn
-    /// that the server is not ready.
-    #[must_use]
-    pub fn drain(mut self, deadline: Duration) -> Self {
-        self.settings.drain = deadline;
-        self
-    }
-
-    /// Serves `GET /health/live`, which is 200 as long as the process can answer, and `GET /health/ready`, which becomes 503
-    /// as soon as the server is told to stop. No layer of the application stands before them.
-    ///
-    /// ```
-    /// # use catamaran::prelude::*;
-    /// let app = App::new(()).health();
-    /// ```
-    #[must_use]
-    pub fn health(mut self) -> Self {
-        self.settings.health = true;
-        self
-    }
-
     /// Serves the application until SIGTERM, at which it [drains](Self::drain), or Ctrl-C.
     ///
     /// # Errors
@@ -610,51 +399,6 @@ struct Built {
     dispatcher: Arc<Dispatcher>,
 }
 
-impl Settings {
-    fn check(&self) -> Result<(), ServeError> {
-        let mistake = if !self.path.starts_with('/') || self.path.trim_matches('/').is_empty() {
-            "`socket_path` must be a path below the root, such as \"/socket.io\""
-        } else if self.path.contains(['{', '}', '?', '#']) {
-            "`socket_path` must be a plain path, without parameters or a query"
-        } else if !self.client_path.starts_with('/') || self.client_path.contains(['{', '}', '?', '#']) {
-            "`client_path` must be a plain path, such as \"/catamaran.io.js\""
-        } else if self.max_in_flight == 0 || self.max_in_flight > MAX_PACKETS_UNCOUNTED / 2 {
-            "`max_in_flight` must be from 1 to 512"
-        } else if self.max_backlog_bytes == 0 {
-            "`max_backlog_bytes` must be more than nothing"
-        } else if self.max_connections == 0 || self.max_connections_per_address == Some(0) {
-            "`max_connections` and `max_connections_per_address` must be at least 1"
-        } else if self.timeout.is_zero() || self.ping_interval.is_zero() || self.ping_timeout.is_zero() {
-            "`timeout` and both times of `heartbeat` must be longer than nothing"
-        } else if !self.websocket && !self.polling {
-            "`transports` must name at least one"
-        } else {
-            return self.origins.check().map_err(ServeError::Setting);
-        };
-        Err(ServeError::Setting(mistake.into()))
-    }
-
-    fn engine(&self, path: &str, max_packets: usize) -> SocketIoBuilder {
-        let packet = self.max_request_bytes + ENVELOPE_BYTES;
-        let parser = ParserConfig::common().max_incoming_binaries(MAX_ATTACHMENTS).max_incoming_binary_buf_size(packet);
-        let builder = SocketIo::builder()
-            .req_path(path.to_owned())
-            .ping_interval(self.ping_interval)
-            .ping_timeout(self.ping_timeout)
-            .max_payload(packet as u64)
-            .ws_max_message_size(packet)
-            .ws_max_frame_size(packet)
-            .max_buffer_size(max_packets)
-            .connect_timeout(self.timeout + CONNECT_PATIENCE)
-            .with_parser(parser);
-        match (self.websocket, self.polling) {
-            (true, true) => builder.transports([TransportType::Websocket, TransportType::Polling]),
-            (false, true) => builder.transports([TransportType::Polling]),
-            _ => builder.transports([TransportType::Websocket]),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -662,27 +406,6 @@ mod tests {
 
     fn mistake(app: App<()>) -> String {
         app.into_router().unwrap_err().to_string()
-    }
-
-    #[test]
-    fn a_setting_that_makes_no_sense_is_refused_at_start() {
-        for app in [
-            App::new(()).socket_path("socket.io"),
-            App::new(()).socket_path("/"),
-            App::new(()).socket_path("/{tenant}/socket.io"),
-            App::new(()).client_path("catamaran.io.js"),
-            App::new(()).max_in_flight(0),
-            App::new(()).max_in_flight(1000),
-            App::new(()).max_backlog_bytes(0),
-            App::new(()).max_connections(0),
-            App::new(()).max_connections_per_address(0),
-            App::new(()).timeout(Duration::ZERO),
-            App::new(()).transports([]),
-            App::new(()).origins(Origins::same().and("app.example.com")),
-            App::new(()).trusted_proxies(["localhost"]),
-        ] {
-            assert!(mistake(app).contains("must"));
-        }
     }
 
     const fn route(path: &'static str, action: &'static str) -> Route {
