@@ -43,7 +43,7 @@ const SERVER_JOINS_WITHIN = 2000;
 
 const ENGINE = { open: '0', close: '1', ping: '2', pong: '3', message: '4' };
 const PACKET = { connect: '0', disconnect: '1', event: '2', ack: '3', refused: '4', binaryEvent: '5' };
-/** Nobody serves it, and every Socket.IO server says so. */
+/** Nobody serves it, and every server says so. */
 const PROBE_NAMESPACE = '/catamaran-probe';
 const PARSE_ERROR = 'sails:parseError';
 const DELIVERY = { entry: '$', replay: '$replay', gap: '$gap', join: '$join', left: '$left', drain: '$drain' };
@@ -63,7 +63,7 @@ const requestPacket = ({ method, headers, data, url }, resume) => [method, { met
 /** @param {string} client @param {number} connection @param {Dictionary} resume */
 const connectPayload = (client, connection, resume) => ({ catamaran: { client, connection, resume } });
 
-/** The server can send words alone, such as `401 Unauthorized: log in first`. @param {Dictionary} error */
+/** The server sends words alone: `401 Unauthorized: log in`. @param {Dictionary} error */
 const refusal = ({ message, data = parseInt(message) ? { status: parseInt(message) } : undefined }) =>
   Object.assign(new Error(message), { data, refused: true });
 
@@ -282,7 +282,7 @@ class Socket {
     request.cleanups.push(() => this._pump());
   }
 
-  /** Sends from the head of the queue for as long as that is possible. */
+  /** Sends what it can, from the head of the queue. */
   _pump() {
     while (this._queue[0] && this.isConnected() && !this._draining) {
       const [request] = this._queue;
@@ -456,7 +456,7 @@ class Socket {
     // Unless a handler has seen to it.
     if (!over && this._state === 'reconnecting' && !this._connection) {
       const delay = Math.min(this._option('reconnectionDelay') * 2 ** this._attempts++, this._option('reconnectionDelayMax'));
-      // Else all clients of a server that restarts come at once.
+      // Else all come at once when a server restarts.
       this._retryTimer = setTimeout(() => this._retry(), atOnce ? 0 : Math.random() * delay);
     }
   }
@@ -589,7 +589,7 @@ class Subscriptions {
     return held;
   }
 
-  /** By what a request is known that subscribed. @param {PendingRequest} request */
+  /** What a request is known by. @param {PendingRequest} request */
   key({ method, options, url, data }) {
     return method === 'get' && options.resume !== false ? JSON.stringify([url, data]) : '';
   }
@@ -672,8 +672,9 @@ class Subscriptions {
       position.live = false;
       this.repeat(again);
     } else {
-      this.forget(channel);
-      this.socket._emit('lost', { channels: [channel], reason });
+      const channels = channel ? [channel] : [...this.positions.keys()];
+      channels.forEach(this.forget, this);
+      this.socket._emit('lost', { channels, reason });
     }
   }
 
@@ -699,7 +700,6 @@ class Subscriptions {
     this.connected = new AbortController();
   }
 
-  /** On a new connection. */
   async restore() {
     this.repeat(this.made.values());
     await this.later(SERVER_JOINS_WITHIN);
@@ -720,8 +720,8 @@ class Subscriptions {
     const { socket } = this;
     const { key, options, channels } = subscription;
     const { signal } = this.connected;
-    for (let backoff = 100, tried; ; backoff = Math.min(Math.max(backoff * 2, 1000), 30000)) {
-      await this.later(Math.random() * backoff);
+    for (let backoff = 100, wait = 0, tried; ; backoff = Math.min(Math.max(backoff * 2, 1000), 30000)) {
+      await this.later(wait + Math.random() * backoff);
       const { asked } = subscription;
       if (asked && !asked.done) continue;
       // The page may have done it.
@@ -731,6 +731,7 @@ class Subscriptions {
       socket._submit(request, Infinity);
       const jwr = await /** @type {Promise<JWR>} */ (request.promise).catch(() => undefined);
       if (signal.aborted) return;
+      wait = jwr && jwr.headers['retry-after'] * 1000 || 0;
       if (!jwr || jwr.statusCode === 429 || jwr.statusCode >= 500) continue;
       if (jwr.statusCode < 400) {
         socket._emit('resubscribed', { url: options.url, recovered: request.recovered, body: jwr.body, jwr });

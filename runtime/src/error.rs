@@ -1,6 +1,6 @@
 //! Errors that an action answers with, and the ones the framework answers with for it.
 
-use std::{error::Error as StdError, fmt, time::Duration};
+use std::{any::Any, error::Error as StdError, fmt, time::Duration};
 
 use axum::{
     Json,
@@ -9,7 +9,7 @@ use axum::{
 };
 use serde::Serialize;
 
-use crate::{Reach, Route};
+use crate::{Reach, Route, SubscribeError};
 
 /// The header that says of a 503 that its request was not begun, so that it may be repeated whatever it does.
 const NOT_RUN: HeaderName = HeaderName::from_static("x-catamaran-not-run");
@@ -41,13 +41,15 @@ pub struct Error {
     status: StatusCode,
     code: Option<&'static str>,
     message: String,
+    /// When to ask again.
+    retry_after: Option<Duration>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
     /// A failure with this status, and a message that the client will read.
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, code: None, message: message.into(), source: None }
+        Self { status, code: None, message: message.into(), retry_after: None, source: None }
     }
 
     /// The same failure with its cause, for the log.
@@ -67,7 +69,7 @@ impl Error {
     }
 
     fn framework(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code: Some(code), message: message.into(), source: None }
+        Self { code: Some(code), ..Self::new(status, message) }
     }
 
     /// A packet, or a part of one, that is not a request.
@@ -164,17 +166,29 @@ impl Error {
         Self::framework(StatusCode::CONFLICT, "superseded", "a newer connection of this client has taken its place")
     }
 
+    /// A socket that was closed before it was let in.
+    pub(crate) fn closed() -> Self {
+        Self::framework(StatusCode::UNAUTHORIZED, "closed", "the login that opened this socket has ended")
+    }
+
     pub(crate) fn too_many_in_flight(limit: usize) -> Self {
-        Self::framework(
-            StatusCode::TOO_MANY_REQUESTS,
-            "too_many_in_flight",
-            format!("{limit} requests of this socket wait for their answers: await some before sending more"),
-        )
+        let message = format!("{limit} requests of this socket wait for their answers: await some before sending more");
+        let retry_after = Some(Duration::from_secs(1));
+        Self { retry_after, ..Self::framework(StatusCode::TOO_MANY_REQUESTS, "too_many_in_flight", message) }
+    }
+
+    #[cfg(feature = "rate-limit")]
+    pub(crate) fn rate_limited(free_in: Duration) -> Self {
+        let message = "too many requests: ask again later";
+        Self { retry_after: Some(free_in), ..Self::framework(StatusCode::TOO_MANY_REQUESTS, "rate_limited", message) }
     }
 }
 
 impl<E: StdError + Send + Sync + 'static> From<E> for Error {
     fn from(source: E) -> Self {
+        if let Some(SubscribeError::TooMany(_)) = (&source as &dyn Any).downcast_ref() {
+            return Self::framework(StatusCode::CONFLICT, "too_many_subscriptions", source.to_string());
+        }
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error").with_source(source)
     }
 }
@@ -217,6 +231,10 @@ impl IntoResponse for Error {
         if self.status == StatusCode::UPGRADE_REQUIRED {
             // RFC 9110, 15.5.22: a 426 names the protocol to upgrade to.
             response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        }
+        if let Some(time) = self.retry_after {
+            let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

@@ -18,6 +18,8 @@ pub mod metrics;
 mod params;
 mod policy;
 pub mod prelude;
+#[cfg(feature = "rate-limit")]
+mod rate_limit;
 mod route;
 mod server;
 mod socket;
@@ -29,10 +31,12 @@ pub use controller::{Controller, Table};
 pub use ctx::{Any, Ctx, Http, Socket};
 pub use error::{Error, Result, ServeError};
 pub use hub::{
-    Blast, Blasting, Channel, EncodeError, Event, History, Hub, Moving, Outcome, Publish, Published, Publishing,
-    SubscribeError, Subscribing, Untyped, UntypedEvent,
+    AuthExpiry, Blast, Blasting, Channel, Closing, EncodeError, Event, History, Hub, Moving, Outcome, Publish,
+    Published, Publishing, SubscribeError, Subscribing, TagError, Untyped, UntypedEvent,
 };
 pub use params::Params;
+#[cfg(feature = "rate-limit")]
+pub use rate_limit::{RateLimit, RateLimited};
 pub use route::{Method, Reach, Route};
 pub use server::{ClientAddr, Origins};
 pub use socket::RequestSocket;

@@ -360,6 +360,25 @@ test('a request that made two subscriptions is repeated for the one that is left
   assert.deepEqual(resumes(world), [{ two: ['epoch-aa', 2] }]);
 });
 
+test('closed by the server, a socket has lost all of its channels, and stays away until the page asks', async () => {
+  const world = new World();
+  const socket = await subscribed(world);
+  world.socket.emit('$join', 'news', 'epoch-aa', 5);
+  const heard = record(socket, ...HEARD, 'disconnect');
+  world.socket.emit('$left', null, 'logged out');
+  world.socket.receive('41');
+  await world.advance(60000);
+  assert.deepEqual(heard, [
+    ['lost', { channels: ['room:7', 'news'], reason: 'logged out' }],
+    ['disconnect', 'io server disconnect'],
+  ]);
+  assert.equal(socket.state, 'disconnected');
+  socket.reconnect();
+  await settle();
+  world.socket.accept();
+  assert.deepEqual([urls(world), positions(world.socket.payload.catamaran.resume)], [[], {}]);
+});
+
 test('a subscription that expired is renewed with what the client has by then', async () => {
   const world = new World();
   let token = 0;
@@ -411,6 +430,21 @@ test('refused for now, or not at all answered, it is asked again, and the positi
   world.socket.answer(answer({ 'room:7': ['epoch-aa', 10, 'recovered'] }));
   await settle();
   assert.deepEqual(heard.map(([event]) => event), ['resubscribed']);
+});
+
+test('refused with a time to wait, it is not asked again before that', async () => {
+  const world = new World();
+  await subscribed(world);
+  await reconnect(world);
+  const sent = world.socket.requests.length;
+  world.socket.answer({ headers: { 'retry-after': '7' }, statusCode: 429 });
+  for (let waited = 0; waited < 6900; waited += 100) {
+    if (waited % 5000 === 0) world.socket.receive('2');
+    await world.advance(100);
+  }
+  assert.equal(world.socket.requests.length, sent);
+  await world.advance(1200);
+  assert.equal(world.socket.requests.length, sent + 1);
 });
 
 test('an answer that comes too late for the page still says where the channels are', async () => {

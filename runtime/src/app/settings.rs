@@ -78,6 +78,13 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
+    /// How many channels a socket may subscribe to, 256 by default; the next subscription is an error that answers 409.
+    #[must_use]
+    pub fn max_subscriptions(self, subscriptions: usize) -> Self {
+        self.hub.streams().set_max_subscriptions(subscriptions);
+        self
+    }
+
     /// The largest body of a request in bytes, 1 MiB by default, over every way in; a larger one is answered with 413.
     ///
     /// A packet that is larger even without its envelope closes its connection.

@@ -22,7 +22,9 @@ pub(crate) enum Frame<'a> {
     /// The server made the socket a subscriber, outside a request.
     Join { channel: &'a str, position: &'a Position },
     /// The subscription ended, outside a request.
-    Left { channel: &'a str, reason: &'static str },
+    Left { channel: &'a str, reason: &'a str },
+    /// All subscriptions ended, and the socket is about to.
+    Closed { reason: &'a str },
     /// The server stops: the client is to leave it after this time.
     Drain { after_ms: u64 },
 }
@@ -36,7 +38,7 @@ impl Frame<'_> {
             Self::Replay { .. } => "$replay",
             Self::Gap { .. } => "$gap",
             Self::Join { .. } => "$join",
-            Self::Left { .. } => "$left",
+            Self::Left { .. } | Self::Closed { .. } => "$left",
             Self::Drain { .. } => "$drain",
         }
     }
@@ -55,6 +57,7 @@ impl Frame<'_> {
             | Self::Gap { channel, .. }
             | Self::Join { channel, .. }
             | Self::Left { channel, .. } => channel.len(),
+            Self::Closed { reason } => reason.len(),
             Self::Drain { .. } => r#"["$drain",{"after_ms":0}]"#.len(),
         }
     }
@@ -96,6 +99,7 @@ impl Serialize for Frame<'_> {
             Self::Gap { channel, top, reason } => (channel, &*top.epoch, top.offset, reason).serialize(serializer),
             Self::Join { channel, position } => (channel, &*position.epoch, position.offset).serialize(serializer),
             Self::Left { channel, reason } => (channel, reason).serialize(serializer),
+            Self::Closed { reason } => (None::<&str>, reason).serialize(serializer),
             Self::Drain { after_ms } => {
                 ([("after_ms", after_ms)].into_iter().collect::<BTreeMap<_, _>>(),).serialize(serializer)
             }

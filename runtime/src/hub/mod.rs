@@ -4,8 +4,10 @@
 
 mod backlog;
 mod channel;
+mod close;
 mod entry;
 mod event;
+mod expiry;
 mod flow;
 mod frame;
 mod history;
@@ -28,9 +30,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 pub use channel::{Channel, Untyped, UntypedEvent, escape};
+pub use close::{Closing, TagError};
 use entry::Target;
 pub(crate) use entry::{Copy, Entry, Position};
 pub use event::{EncodeError, Event, message};
+pub use expiry::AuthExpiry;
 pub(crate) use flow::Flow;
 use frame::Frame;
 pub use history::History;
@@ -113,10 +117,18 @@ impl IntoResponse for EncodeError {
     }
 }
 
-/// The socket went away before it could be subscribed.
+/// Why a socket could not be subscribed.
 #[derive(Debug, thiserror::Error)]
-#[error("the socket is gone")]
-pub struct SubscribeError;
+#[non_exhaustive]
+pub enum SubscribeError {
+    /// The socket is gone.
+    #[error("the socket is gone")]
+    Gone,
+    /// It has as many subscriptions as [`App::max_subscriptions`](crate::App::max_subscriptions) allows. As a response,
+    /// also by `?` in an action, it is a 409 that says so.
+    #[error("a socket has at most {0} subscriptions")]
+    TooMany(usize),
+}
 
 impl IntoResponse for SubscribeError {
     fn into_response(self) -> Response {
@@ -138,13 +150,10 @@ impl RequestSocket {
     ///
     /// # Errors
     ///
-    /// If the socket is gone.
+    /// If the socket is gone, or has too many subscriptions.
     pub fn subscribe<C: Channel + ?Sized>(&self, channel: &C) -> Subscribing<'_> {
         let target = Target::of(channel);
-        Box::pin(async move {
-            let outcome = self.subscriptions().add(self.hub().streams(), self.peer(), target).await;
-            outcome.ok_or(SubscribeError)
-        })
+        Box::pin(self.subscriptions().add(self.hub().streams(), self.peer(), target))
     }
 
     /// Ends this socket's subscription to a channel, if there is one.
@@ -169,7 +178,7 @@ impl<T: Via> Ctx<T> {
     ///
     /// # Errors
     ///
-    /// If the socket is gone.
+    /// If the socket is gone, or has too many subscriptions.
     pub fn subscribe<C: Channel + ?Sized>(&self, channel: &C) -> Subscribing<'_>
     where
         Self: HasSocket,

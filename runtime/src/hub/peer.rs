@@ -5,7 +5,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -13,7 +13,10 @@ use std::{
 use axum::http::request::Parts;
 use serde::Serialize;
 use socketioxide::{SendError, SocketError, socket::Socket};
-use tokio::sync::mpsc;
+use tokio::{
+    sync::{Notify, mpsc},
+    time::{sleep, timeout},
+};
 
 use super::{
     backlog::Backlog,
@@ -27,6 +30,9 @@ use crate::{metrics, socket::Handshake};
 
 /// How long to wait before a full socket is told once more that it is disconnected.
 const DISCONNECT_RETRY: Duration = Duration::from_millis(50);
+
+/// How long the requests of a socket that is closed have to be answered, and then its client to read that it is.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The most bytes of entries in one packet of a replay.
 const REPLAY_BYTES: usize = 64 * 1024;
@@ -47,8 +53,17 @@ struct Inner {
     sent: Mutex<Option<Box<Recent>>>,
     link: Link,
     gone: AtomicBool,
+    /// It is told why it ends, and its requests may still be answered.
+    closing: AtomicBool,
+    /// Its client was told that it is connected, so events can be sent to it.
+    entered: AtomicBool,
+    /// How many requests are being answered; whoever closes the socket waits for the last.
+    busy: AtomicUsize,
+    idle: Notify,
     slow: AtomicBool,
     joined: Mutex<HashMap<Arc<str>, Arc<Stream>>>,
+    /// How many subscriptions are held for it that are not live yet.
+    held: AtomicUsize,
 }
 
 enum Link {
@@ -121,8 +136,22 @@ impl Peer {
     }
 
     fn new(id: String, client: Option<Arc<str>>, connection: u64, received: Resume, link: Link) -> Self {
-        let (sent, gone, slow, joined) = Default::default();
-        Self(Arc::new(Inner { id, client, connection, received, sent, link, gone, slow, joined }))
+        Self(Arc::new(Inner {
+            id,
+            client,
+            connection,
+            received,
+            sent: Mutex::default(),
+            link,
+            gone: AtomicBool::new(false),
+            slow: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            entered: AtomicBool::new(false),
+            busy: AtomicUsize::new(0),
+            idle: Notify::new(),
+            joined: Mutex::default(),
+            held: AtomicUsize::new(0),
+        }))
     }
 
     pub(crate) fn client(&self) -> Option<&Arc<str>> {
@@ -137,6 +166,21 @@ impl Peer {
     /// The channels that the socket is live in. A stream's lock may be taken under this one, not the other way round.
     pub(crate) fn joined(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Stream>>> {
         self.0.joined.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many channels it is subscribed to, or will be.
+    pub(super) fn subscriptions(&self) -> usize {
+        self.joined().len() + self.0.held.load(Ordering::SeqCst)
+    }
+
+    /// A subscription is held for it.
+    pub(super) fn held(&self) {
+        self.0.held.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// It is held no longer.
+    pub(super) fn released(&self) {
+        self.0.held.fetch_sub(1, Ordering::SeqCst);
     }
 
     pub(crate) fn id(&self) -> &str {
@@ -160,6 +204,51 @@ impl Peer {
     /// The socket is closed, and receives nothing more.
     pub(crate) fn mark_gone(&self) {
         self.0.gone.store(true, Ordering::SeqCst);
+    }
+
+    /// Its client was told that it is connected.
+    pub(crate) fn enter(&self) {
+        self.0.entered.store(true, Ordering::SeqCst);
+    }
+
+    /// A request is being answered, for as long as the value lives.
+    pub(crate) fn busy(&self) -> Busy {
+        self.0.busy.fetch_add(1, Ordering::SeqCst);
+        Busy(self.clone())
+    }
+
+    /// Nothing more is sent to the socket but why, and the answers of requests under way. False if it was gone.
+    pub(super) fn close(&self, reason: &str) -> bool {
+        if self.is_gone() || self.0.closing.swap(true, Ordering::SeqCst) {
+            return false;
+        }
+        if self.0.entered.load(Ordering::SeqCst) {
+            self.send(&Frame::Closed { reason });
+        }
+        self.mark_gone();
+        // One that enters now finds that it is gone.
+        if self.0.entered.load(Ordering::SeqCst) {
+            self.hang_up();
+        }
+        true
+    }
+
+    /// Ends the connection of a closed socket, once its requests are answered.
+    fn hang_up(&self) {
+        let Link::Socket { socket, .. } = &self.0.link else { return };
+        let (peer, socket) = (self.clone(), socket.clone());
+        tokio::spawn(async move {
+            let answered = async {
+                while peer.0.busy.load(Ordering::SeqCst) > 0 {
+                    peer.0.idle.notified().await;
+                }
+            };
+            let _ = timeout(LAST_WORDS, answered).await;
+            let Some(socket) = socket.upgrade() else { return };
+            if timeout(LAST_WORDS, disconnect(socket)).await.is_err() {
+                peer.end();
+            }
+        });
     }
 
     /// Whether the socket was cut off because it read too slowly.
@@ -241,7 +330,7 @@ impl Peer {
     /// Sends an ack of at least so many bytes; false if there is no room for it now.
     pub(crate) fn try_ack(&self, bytes: usize, send: impl FnOnce() -> Result<(), SendError>) -> bool {
         let Link::Socket { backlog, .. } = &self.0.link else { return true };
-        if self.is_gone() {
+        if self.is_gone() && !self.0.closing.load(Ordering::SeqCst) {
             return true;
         }
         if !backlog.has_room() {
@@ -341,11 +430,18 @@ impl Peer {
             && !backlog.cut()
             && let Some(socket) = socket.upgrade()
         {
-            tokio::spawn(async move {
-                while let Err(SocketError::InternalChannelFull) = socket.clone().disconnect() {
-                    tokio::time::sleep(DISCONNECT_RETRY).await;
-                }
-            });
+            tokio::spawn(disconnect(socket));
+        }
+    }
+}
+
+/// A request that is being answered.
+pub(crate) struct Busy(Peer);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        if self.0.0.busy.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.0.idle.notify_one();
         }
     }
 }
@@ -353,6 +449,13 @@ impl Peer {
 impl fmt::Debug for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Peer").field(&self.0.id).finish()
+    }
+}
+
+/// Tells a socket that it is disconnected, as soon as there is room.
+async fn disconnect(socket: Arc<Socket>) {
+    while let Err(SocketError::InternalChannelFull) = socket.clone().disconnect() {
+        sleep(DISCONNECT_RETRY).await;
     }
 }
 

@@ -5,7 +5,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::peer::Peer;
+use super::{close::TagError, peer::Peer};
+
+/// How many tags a socket may have.
+const MAX_TAGS: usize = 16;
 
 /// Who is connected.
 #[derive(Debug, Default)]
@@ -16,6 +19,10 @@ struct Connected {
     by_id: HashMap<String, Peer>,
     /// The socket of each client that said who it is.
     by_client: HashMap<Arc<str>, Peer>,
+    /// By tag and id, those too that are about to be let in.
+    by_tag: HashMap<Arc<str>, HashMap<String, Peer>>,
+    /// The tags of each socket that has any.
+    tags: HashMap<String, Vec<Arc<str>>>,
     /// How many there were that read too slowly.
     slow: u64,
 }
@@ -26,6 +33,17 @@ pub(super) struct Outdated;
 impl Connected {
     fn has_newer(&self, peer: &Peer) -> bool {
         peer.client().and_then(|client| self.by_client.get(client)).is_some_and(|other| other.is_newer_than(peer))
+    }
+
+    fn forget_tags(&mut self, id: &str) {
+        for tag in self.tags.remove(id).into_iter().flatten() {
+            if let Some(sockets) = self.by_tag.get_mut(&tag) {
+                sockets.remove(id);
+                if sockets.is_empty() {
+                    self.by_tag.remove(&tag);
+                }
+            }
+        }
     }
 }
 
@@ -50,11 +68,35 @@ impl Sockets {
         if connected.by_id.remove(peer.id()).is_some() && peer.is_slow() {
             connected.slow += 1;
         }
+        connected.forget_tags(peer.id());
         if let Some(client) = peer.client()
             && connected.by_client.get(client).is_some_and(|current| current.id() == peer.id())
         {
             connected.by_client.remove(client);
         }
+    }
+
+    /// Marks a socket until it is gone.
+    pub(super) fn tag(&self, peer: &Peer, tag: Arc<str>) -> Result<(), TagError> {
+        let mut connected = self.lock();
+        // `disconnect` runs after the socket was marked as gone, so it finds what was added before.
+        if peer.is_gone() {
+            return Err(TagError::Gone);
+        }
+        let tags = connected.tags.entry(peer.id().to_owned()).or_default();
+        if tags.contains(&tag) {
+            return Ok(());
+        }
+        if tags.len() >= MAX_TAGS {
+            return Err(TagError::TooMany(MAX_TAGS));
+        }
+        tags.push(tag.clone());
+        connected.by_tag.entry(tag).or_default().insert(peer.id().to_owned(), peer.clone());
+        Ok(())
+    }
+
+    pub(super) fn tagged(&self, tag: &str) -> Vec<Peer> {
+        self.lock().by_tag.get(tag).into_iter().flat_map(HashMap::values).cloned().collect()
     }
 
     pub(crate) fn get(&self, id: &str) -> Option<Peer> {
@@ -77,5 +119,32 @@ impl Sockets {
 
     fn lock(&self) -> MutexGuard<'_, Connected> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Hub, test::TestSocket};
+
+    #[tokio::test]
+    async fn tags_are_forgotten_with_their_sockets() {
+        let hub = Hub::default();
+        let (ada, bob) = (TestSocket::new(&hub), TestSocket::new(&hub));
+        for tag in ["user:7", "session:a", "user:7"] {
+            ada.socket().tag(tag).unwrap();
+        }
+        bob.socket().tag("user:7").unwrap();
+        let known = || {
+            let connected = hub.streams().sockets().lock();
+            (connected.by_tag.len(), connected.tags.len())
+        };
+        assert_eq!((hub.streams().sockets().tagged("user:7").len(), known()), (2, (2, 2)));
+        drop(ada);
+        assert_eq!(known(), (1, 1));
+        assert_eq!(hub.close_tagged("user:7", "").await, 1);
+        assert_eq!(known(), (0, 0));
+        assert!(matches!(bob.socket().tag("user:7"), Err(TagError::Gone)));
+        assert_eq!(known(), (0, 0));
     }
 }

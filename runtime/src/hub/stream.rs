@@ -6,10 +6,14 @@ use std::{
     time::SystemTime,
 };
 
-use tokio::sync::{Notify, OnceCell};
+use tokio::{
+    sync::{Notify, OnceCell},
+    time::Instant,
+};
 
 use super::{
     entry::{Copy, Entry, Position, Target},
+    expiry::{Alarms, Expiry},
     frame::Frame,
     log::{Log, MAX_HELD, Outcome},
     peer::Peer,
@@ -28,6 +32,7 @@ pub(crate) struct Stream {
     pub(super) attached: OnceCell<()>,
     /// Tells publishers that an entry was applied.
     pub(super) applied: Notify,
+    alarms: Arc<Alarms>,
     state: Mutex<State>,
 }
 
@@ -44,6 +49,10 @@ pub(super) struct State {
     ///
     /// Whichever of them is live first brings what the other must not miss, so all start where the first did.
     holds: HashMap<Key, Hold>,
+    /// Up to where those were live whose authorization has just ended, and the number of that [`Renewal`].
+    renewals: HashMap<Key, (Position, u64)>,
+    /// How many subscriptions have expired.
+    expired: u64,
     readers: Readers,
     /// When it was last published or subscribed to.
     pub(super) used: SystemTime,
@@ -63,11 +72,13 @@ pub(super) struct Link {
 }
 
 /// A live subscription.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Live {
     peer: Peer,
     outcome: Outcome,
     since_subscribe: bool,
+    /// When it ends.
+    expiry: Option<Expiry>,
 }
 
 /// A channel, and the id of a socket.
@@ -75,6 +86,7 @@ type Key = (Arc<str>, String);
 
 #[derive(Clone, Debug)]
 struct Hold {
+    peer: Peer,
     start: Position,
     outcome: Outcome,
     requests: usize,
@@ -91,7 +103,7 @@ pub(super) enum Next {
 }
 
 impl Stream {
-    pub(super) fn new(name: Arc<str>, kept: Arc<AtomicUsize>) -> Self {
+    pub(super) fn new(name: Arc<str>, kept: Arc<AtomicUsize>, alarms: Arc<Alarms>) -> Self {
         let state = State {
             log: Log::new(kept),
             link: Link::default(),
@@ -99,10 +111,12 @@ impl Stream {
             filling: false,
             live: HashMap::new(),
             holds: HashMap::new(),
+            renewals: HashMap::new(),
+            expired: 0,
             readers: Readers::default(),
             used: SystemTime::now(),
         };
-        Self { name, attached: OnceCell::new(), applied: Notify::new(), state: Mutex::new(state) }
+        Self { name, attached: OnceCell::new(), applied: Notify::new(), alarms, state: Mutex::new(state) }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -121,7 +135,36 @@ impl Stream {
         let since_subscribe = to.history.since_subscribe;
         let key = (to.channel, peer.id().to_owned());
         let Hold { start, outcome, .. } = self.lock().hold(&key, peer, resume, since_subscribe);
-        Held { stream: self.clone(), key, start, outcome, since_subscribe }
+        peer.held();
+        Held { stream: self.clone(), key, peer: peer.clone(), start, outcome, since_subscribe }
+    }
+
+    /// Takes a socket out of a channel whose authorization has ended, and tells it. For a client that can renew it, what is
+    /// published from now on is kept as long as the answer lives.
+    pub(super) fn expire(self: &Arc<Self>, channel: &Arc<str>, peer: &Peer) -> Option<Renewal> {
+        let mut joined = peer.joined();
+        let mut state = self.lock();
+        let live = state.live.get(channel)?.get(peer.id())?;
+        // It may have been renewed since the alarm rang.
+        if live.expiry.as_ref().is_none_or(|expiry| expiry.time() > Instant::now()) {
+            return None;
+        }
+        state.remove(channel, peer.id());
+        joined.remove(channel);
+        peer.send(&Frame::Left { channel, reason: "expired" });
+        peer.client()?;
+        let key = (channel.clone(), peer.id().to_owned());
+        let number = state.keep_for_renewal(key.clone());
+        Some(Renewal { stream: self.clone(), key, number })
+    }
+
+    /// Another request subscribed to a channel that a socket is live in: the later of both ends is the end.
+    pub(super) fn extend(self: &Arc<Self>, channel: &Arc<str>, peer: &Peer, end: Option<Instant>) {
+        let mut state = self.lock();
+        let Some(live) = state.live.get_mut(channel).and_then(|all| all.get_mut(peer.id())) else { return };
+        if live.expiry.as_ref().is_some_and(|expiry| end.is_none_or(|end| end > expiry.time())) {
+            live.expiry = end.map(|end| self.alarms.end(end, self, channel, peer));
+        }
     }
 
     /// Where a socket is live: the top, and how it came into the channel.
@@ -137,16 +180,18 @@ impl Stream {
         if let Some(client) = peer.client().filter(|_| ended) {
             state.readers.end(channel, client);
         }
-        let Some(all) = state.live.get_mut(channel) else { return };
-        all.remove(peer.id());
-        if all.is_empty() {
-            state.live.remove(channel);
-        }
+        state.remove(channel, peer.id());
     }
 
     pub(super) fn members(&self, channel: &str) -> Vec<Peer> {
         let state = self.lock();
         state.live.get(channel).into_iter().flat_map(HashMap::values).map(|live| live.peer.clone()).collect()
+    }
+
+    /// Those whose requests have subscribed to a channel, and are not answered yet.
+    pub(super) fn holders(&self, channel: &str) -> Vec<Peer> {
+        let state = self.lock();
+        state.holds.iter().filter(|((held, _), _)| **held == *channel).map(|(_, hold)| hold.peer.clone()).collect()
     }
 }
 
@@ -246,7 +291,15 @@ impl State {
 
     #[cfg(test)]
     pub(super) fn is_free(&self) -> bool {
-        self.holds.is_empty()
+        self.holds.is_empty() && self.renewals.is_empty()
+    }
+
+    fn remove(&mut self, channel: &str, id: &str) {
+        let Some(all) = self.live.get_mut(channel) else { return };
+        all.remove(id);
+        if all.is_empty() {
+            self.live.remove(channel);
+        }
     }
 
     fn hold(&mut self, key: &Key, peer: &Peer, resume: Option<&Position>, since_subscribe: bool) -> Hold {
@@ -261,11 +314,33 @@ impl State {
             client.is_none_or(|client| self.readers.may_read(&key.0, client, had.offset))
         };
         let nowhere = nowhere();
+        // The last that was for the client may be older than the last that it can have missed.
+        let missed_nothing_until = |had: &Position| {
+            let (until, _) = self.renewals.get(key)?;
+            (until.epoch == had.epoch && until.offset > had.offset).then_some(until)
+        };
         let resume = resume.map(|had| Some(had).filter(may_read).unwrap_or(&nowhere));
-        let (start, outcome) = self.log.hold(resume);
-        let hold = Hold { start, outcome, requests: 1 };
+        let resume = resume.map(|had| missed_nothing_until(had).unwrap_or(had)).cloned();
+        let (start, outcome) = self.log.hold(resume.as_ref());
+        let hold = Hold { peer: peer.clone(), start, outcome, requests: 1 };
         self.holds.insert(key.clone(), hold.clone());
         hold
+    }
+
+    /// Keeps what follows, for a subscription that has just ended. The number tells this time from the next.
+    fn keep_for_renewal(&mut self, key: Key) -> u64 {
+        let top = self.log.top().clone();
+        self.log.pin(&top);
+        self.forget_renewal(&key);
+        self.expired += 1;
+        self.renewals.insert(key, (top, self.expired));
+        self.expired
+    }
+
+    fn forget_renewal(&mut self, key: &Key) {
+        if let Some((until, _)) = self.renewals.remove(key) {
+            self.log.release(&until);
+        }
     }
 
     fn release(&mut self, key: &Key, start: &Position) {
@@ -278,7 +353,8 @@ impl State {
         }
     }
 
-    fn join(&mut self, peer: &Peer, held: &Held) {
+    fn join(&mut self, held: &Held, end: Option<Instant>) {
+        let peer = &held.peer;
         let channel = held.channel();
         let (mut start, mut outcome) = (held.start.offset, held.outcome);
         if let Some(missed) = self.log.after(&held.start) {
@@ -294,8 +370,10 @@ impl State {
         if let Some(client) = peer.client().filter(|_| held.since_subscribe && outcome != Outcome::Recovered) {
             self.readers.begin(channel, client, start);
         }
+        let expiry = end.map(|end| held.stream.alarms.end(end, &held.stream, channel, peer));
+        self.forget_renewal(&held.key);
         metrics::subscribed(outcome);
-        let live = Live { peer: peer.clone(), outcome, since_subscribe: held.since_subscribe };
+        let live = Live { peer: peer.clone(), outcome, since_subscribe: held.since_subscribe, expiry };
         self.live.entry(channel.clone()).or_default().insert(peer.id().to_owned(), live);
     }
 }
@@ -310,6 +388,7 @@ fn nowhere() -> Position {
 pub(crate) struct Held {
     stream: Arc<Stream>,
     key: Key,
+    peer: Peer,
     start: Position,
     outcome: Outcome,
     since_subscribe: bool,
@@ -341,34 +420,54 @@ impl Held {
         }
     }
 
-    /// Sends what was published since the start, and lets the rest follow. False if the socket is gone.
-    pub(super) fn join(&self, peer: &Peer) -> bool {
-        let mut joined = peer.joined();
+    /// Sends what was published since the start, and lets the rest follow until the end. False if the socket is gone.
+    pub(super) fn join(&self, end: Option<Instant>) -> bool {
+        let mut joined = self.peer.joined();
         // `leave_all` runs after the socket was marked as gone, so it finds what was added before.
-        if peer.is_gone() {
+        if self.peer.is_gone() {
             return false;
         }
         if joined.insert(self.channel().clone(), self.stream.clone()).is_none() {
-            self.stream.lock().join(peer, self);
+            self.stream.lock().join(self, end);
+        } else {
+            self.stream.extend(self.channel(), &self.peer, end);
         }
         true
     }
 
     /// Goes live where no ack tells of it. None if the socket is gone.
-    pub(crate) fn announce(mut self, peer: &Peer) -> Option<Outcome> {
+    pub(crate) fn announce(mut self, end: Option<Instant>) -> Option<Outcome> {
         self.settle();
         let channel = self.channel();
         // What was missed follows, so a client that recovers is where it was.
-        peer.send(&match self.outcome {
+        self.peer.send(&match self.outcome {
             Outcome::Fresh | Outcome::Recovered => Frame::Join { channel, position: &self.start },
             Outcome::Gap => Frame::Gap { channel, top: &self.start, reason: "not retained" },
         });
-        self.join(peer).then_some(self.outcome)
+        self.join(end).then_some(self.outcome)
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
         self.stream.lock().release(&self.key, &self.start);
+        self.peer.released();
+    }
+}
+
+/// What is published to a channel is kept, as long as this value lives or until the subscription is renewed.
+#[derive(Debug)]
+pub(super) struct Renewal {
+    stream: Arc<Stream>,
+    key: Key,
+    number: u64,
+}
+
+impl Drop for Renewal {
+    fn drop(&mut self) {
+        let mut state = self.stream.lock();
+        if state.renewals.get(&self.key).is_some_and(|(_, number)| *number == self.number) {
+            state.forget_renewal(&self.key);
+        }
     }
 }

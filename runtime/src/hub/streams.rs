@@ -14,6 +14,7 @@ use socketioxide::socket::Sid;
 
 use super::{
     entry::{Entry, Excluded, Id, Place, Position, Target},
+    expiry::Alarms,
     flow::Flow,
     frame::Frame,
     log::Outcome,
@@ -32,6 +33,9 @@ const LOOKS: usize = 4;
 /// The most bytes of history that all streams keep together.
 const MAX_KEPT: usize = 64 * 1024 * 1024;
 
+/// How many subscriptions a socket may have unless the application says otherwise.
+const MAX_SUBSCRIPTIONS: usize = 256;
+
 /// The streams, and the sockets.
 #[derive(Debug)]
 pub(crate) struct Streams {
@@ -44,6 +48,10 @@ pub(crate) struct Streams {
     next: AtomicU64,
     /// The bytes of history that all streams keep.
     kept: Arc<AtomicUsize>,
+    /// How many subscriptions a socket may have.
+    max_subscriptions: AtomicUsize,
+    /// The ends of subscriptions.
+    alarms: Arc<Alarms>,
     known: Mutex<Known>,
     sockets: Sockets,
 }
@@ -65,6 +73,8 @@ impl Streams {
             node: RandomState::new().hash_one(0),
             next: AtomicU64::new(0),
             kept: Arc::default(),
+            max_subscriptions: AtomicUsize::new(MAX_SUBSCRIPTIONS),
+            alarms: Arc::default(),
             known: Mutex::default(),
             sockets: Sockets::default(),
         })
@@ -123,7 +133,7 @@ impl Streams {
         if let Some((_, outcome)) = self.joined(peer, &to.channel) {
             return Some(outcome);
         }
-        self.hold(peer, to, resume).await.announce(peer)
+        self.hold(peer, to, resume).await.announce(None)
     }
 
     /// Takes a socket out of a channel, outside any request of its.
@@ -136,6 +146,21 @@ impl Streams {
     /// The sockets that are live in a channel.
     pub(crate) fn members(&self, of: &Target) -> Vec<Peer> {
         self.find(&of.stream).map(|stream| stream.members(&of.channel)).unwrap_or_default()
+    }
+
+    /// The sockets that are live in a channel, and those whose requests are subscribing to it.
+    pub(crate) fn members_and_holders(&self, of: &Target) -> Vec<Peer> {
+        let stream = self.find(&of.stream);
+        let peers = stream.map(|stream| [stream.members(&of.channel), stream.holders(&of.channel)].concat());
+        peers.unwrap_or_default()
+    }
+
+    pub(super) fn max_subscriptions(&self) -> usize {
+        self.max_subscriptions.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_max_subscriptions(&self, subscriptions: usize) {
+        self.max_subscriptions.store(subscriptions, Ordering::Relaxed);
     }
 
     pub(crate) fn sockets(&self) -> &Sockets {
@@ -153,12 +178,26 @@ impl Streams {
         true
     }
 
+    /// Ends a socket for a reason, which its client is told. False if it was gone.
+    pub(crate) fn close(&self, peer: &Peer, reason: &str) -> bool {
+        if !peer.close(reason) {
+            return false;
+        }
+        self.leave_all(peer);
+        true
+    }
+
     /// Takes a socket that is gone out of everything.
     pub(crate) fn leave_all(&self, peer: &Peer) {
         for (channel, stream) in std::mem::take(&mut *peer.joined()) {
             stream.leave(&channel, peer, false);
         }
         self.sockets.disconnect(peer);
+    }
+
+    #[cfg(test)]
+    pub(super) fn alarms(&self) -> &Alarms {
+        &self.alarms
     }
 
     pub(super) fn bus(&self) -> &Arc<dyn Bus> {
@@ -214,7 +253,7 @@ impl Known {
             }
             self.look_at_next(&*streams.bus);
         }
-        let stream = Arc::new(Stream::new(name.clone(), streams.kept.clone()));
+        let stream = Arc::new(Stream::new(name.clone(), streams.kept.clone(), streams.alarms.clone()));
         self.streams.insert(name.clone(), stream.clone());
         self.order.push_back(name.clone());
         if let Some(linger) = streams.bus.linger() {
@@ -307,9 +346,9 @@ mod tests {
         let first = hub.streams().hold(&peer, target(), None).await;
         publish(&hub, target(), "one").await;
         let second = hub.streams().hold(&peer, target(), None).await;
-        second.join(&peer);
+        second.join(None);
         publish(&hub, target(), "two").await;
-        first.join(&peer);
+        first.join(None);
         publish(&hub, target(), "three").await;
         drop((first, second));
         let received: Vec<_> = std::iter::from_fn(|| wire.try_recv().ok()).collect();

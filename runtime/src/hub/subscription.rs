@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::time::Instant;
+
 use super::{
+    SubscribeError,
     entry::{Position, Target},
     log::Outcome,
     peer::{Peer, Resume},
@@ -25,6 +28,8 @@ struct State {
     /// Channels that the socket had before.
     had: Vec<(Arc<str>, Position, Outcome)>,
     left: Vec<String>,
+    /// When the request's authorization ends.
+    end: Option<Instant>,
 }
 
 /// What an ack says of its request's subscriptions.
@@ -33,6 +38,9 @@ pub(crate) struct Settled {
     pub(crate) channels: Vec<(Arc<str>, Position, Outcome)>,
     pub(crate) left: Vec<String>,
     held: Vec<Held>,
+    /// Channels that the socket had before, which may stay until this request's authorization ends.
+    had: Vec<Arc<str>>,
+    end: Option<Instant>,
 }
 
 impl Subscriptions {
@@ -41,20 +49,26 @@ impl Subscriptions {
         self.lock().resume = resume;
     }
 
+    /// The request's authorization ends then, if not before.
+    pub(crate) fn expire_at(&self, time: Instant) {
+        let mut state = self.lock();
+        state.end = Some(state.end.map_or(time, |end| end.min(time)));
+    }
+
     /// Those outside any request: each is live at once.
     pub(crate) fn at_once() -> Self {
         Self { state: Mutex::new(State { settled: true, ..State::default() }) }
     }
 
-    /// Subscribes; `None` if the socket is gone.
-    pub(crate) async fn add(&self, streams: &Streams, peer: &Peer, target: Target) -> Option<Outcome> {
+    /// Subscribes.
+    pub(crate) async fn add(&self, streams: &Streams, peer: &Peer, target: Target) -> Result<Outcome, SubscribeError> {
         if peer.is_gone() {
-            return None;
+            return Err(SubscribeError::Gone);
         }
         let resume = {
             let mut state = self.lock();
             if let Some(outcome) = state.has(streams, peer, &target.channel) {
-                return Some(outcome);
+                return Ok(outcome);
             }
             state.resume.get(&*target.channel).map(|had| had.upto.clone())
         };
@@ -62,14 +76,18 @@ impl Subscriptions {
         let mut state = self.lock();
         // The request may have asked for the channel twice at once.
         if let Some(outcome) = state.has(streams, peer, held.channel()) {
-            return Some(outcome);
+            return Ok(outcome);
+        }
+        let limit = streams.max_subscriptions();
+        if peer.subscriptions() > limit {
+            return Err(SubscribeError::TooMany(limit));
         }
         if state.settled {
-            return held.announce(peer);
+            return held.announce(state.end).ok_or(SubscribeError::Gone);
         }
         let outcome = held.outcome();
         state.held.push(held);
-        Some(outcome)
+        Ok(outcome)
     }
 
     /// Ends a subscription, held or live.
@@ -84,21 +102,26 @@ impl Subscriptions {
         }
     }
 
-    /// The request is answered. What it subscribed to counts only if it succeeded.
+    /// The request is answered. What it subscribed to counts only if it succeeded, and is still authorized.
     pub(crate) fn settle(&self, peer: &Peer, succeeded: bool) -> Settled {
-        let mut state = std::mem::replace(&mut *self.lock(), State { settled: true, ..State::default() });
-        if !succeeded {
+        let mut state = {
+            let mut state = self.lock();
+            let after = State { settled: true, end: state.end, ..State::default() };
+            std::mem::replace(&mut *state, after)
+        };
+        if !succeeded || peer.is_gone() || state.end.is_some_and(|end| end <= Instant::now()) {
             state.held.clear();
+            state.had.clear();
         }
-        if peer.client().is_none() {
-            return Settled { held: state.held, ..Settled::default() };
+        let had = state.had.iter().map(|(channel, ..)| channel.clone()).collect();
+        let mut settled = Settled { held: state.held, had, end: state.end, ..Settled::default() };
+        if peer.client().is_some() {
+            let held = settled.held.iter_mut();
+            let held = held.map(|held| (held.channel().clone(), held.settle(), held.outcome()));
+            settled.channels = state.had.into_iter().chain(held).collect();
+            settled.left = state.left;
         }
-        let mut channels = if succeeded { state.had } else { Vec::new() };
-        for held in &mut state.held {
-            let position = held.settle();
-            channels.push((held.channel().clone(), position, held.outcome()));
-        }
-        Settled { channels, left: state.left, held: state.held }
+        settled
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -129,14 +152,25 @@ impl Settled {
     /// The ack is on its way: what was published since follows it.
     pub(crate) fn live(self, peer: &Peer) {
         for held in &self.held {
-            held.join(peer);
+            held.join(self.end);
         }
+        self.extend(peer);
     }
 
     /// As [`live`](Self::live), where no ack tells of the channels.
-    pub(crate) fn live_aloud(self, peer: &Peer) {
-        for held in self.held {
-            held.announce(peer);
+    pub(crate) fn live_aloud(mut self, peer: &Peer) {
+        for held in self.held.drain(..) {
+            held.announce(self.end);
+        }
+        self.extend(peer);
+    }
+
+    fn extend(&self, peer: &Peer) {
+        for channel in &self.had {
+            let stream = peer.joined().get(channel).cloned();
+            if let Some(stream) = stream {
+                stream.extend(channel, peer, self.end);
+            }
         }
     }
 }
@@ -154,14 +188,14 @@ mod tests {
     async fn a_channel_stands_once_in_an_ack_however_often_it_was_asked_for() {
         let (hub, (peer, _wire)) = (Hub::default(), Peer::of_test("ada", None));
         let first = Subscriptions::default();
-        assert_eq!(first.add(hub.streams(), &peer, target()).await, Some(Outcome::Fresh));
-        assert_eq!(first.add(hub.streams(), &peer, target()).await, Some(Outcome::Fresh));
+        assert_eq!(first.add(hub.streams(), &peer, target()).await.unwrap(), Outcome::Fresh);
+        assert_eq!(first.add(hub.streams(), &peer, target()).await.unwrap(), Outcome::Fresh);
         assert_eq!(first.lock().held.len(), 1);
         first.settle(&peer, true).live(&peer);
 
         let second = Subscriptions::default();
-        second.add(hub.streams(), &peer, target()).await;
-        second.add(hub.streams(), &peer, target()).await;
+        second.add(hub.streams(), &peer, target()).await.unwrap();
+        second.add(hub.streams(), &peer, target()).await.unwrap();
         assert_eq!(second.lock().had.len(), 1);
         assert!(second.lock().held.is_empty());
     }
@@ -170,9 +204,9 @@ mod tests {
     async fn a_socket_that_is_gone_cannot_subscribe() {
         let (hub, (peer, _wire)) = (Hub::default(), Peer::of_test("ada", None));
         let subscriptions = Subscriptions::default();
-        subscriptions.add(hub.streams(), &peer, target()).await;
+        subscriptions.add(hub.streams(), &peer, target()).await.unwrap();
         peer.mark_gone();
-        assert_eq!(subscriptions.add(hub.streams(), &peer, target()).await, None);
+        assert!(matches!(subscriptions.add(hub.streams(), &peer, target()).await, Err(SubscribeError::Gone)));
         subscriptions.settle(&peer, true).live(&peer);
         assert!(peer.joined().is_empty());
     }

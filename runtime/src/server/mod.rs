@@ -26,6 +26,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 pub use origin::Origins;
 use pace::Pace;
 pub use proxy::ClientAddr;
+#[cfg(feature = "rate-limit")]
+pub(crate) use proxy::network;
 pub(crate) use session::{Session, Sessions};
 use signals::{Signal, Signals};
 pub(crate) use slots::Slots;

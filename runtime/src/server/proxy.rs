@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::Arc,
 };
 
@@ -54,6 +54,14 @@ impl<S: Send + Sync> FromRequestParts<S> for ClientAddr {
 async fn peer(parts: &mut Parts) -> Option<IpAddr> {
     let peer = ConnectInfo::<SocketAddr>::from_request_parts(parts, &()).await.ok();
     peer.map(|ConnectInfo(peer)| peer.ip().to_canonical())
+}
+
+/// What one client has of addresses, for whoever counts clients: one of IPv4, or a whole network of 64 bits in IPv6.
+pub(crate) fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+    }
 }
 
 /// The networks of the proxies whose `forwarded` headers count.
@@ -179,6 +187,14 @@ mod tests {
     use axum::http::Request;
 
     use super::*;
+
+    #[test]
+    fn a_network_of_ipv6_is_one_client() {
+        let at = |text: &str| network(text.parse().unwrap());
+        assert_eq!(at("2001:db8:1:2::1"), at("2001:db8:1:2:ffff::9"));
+        assert_ne!(at("2001:db8:1:2::1"), at("2001:db8:1:3::1"));
+        assert_ne!(at("192.0.2.1"), at("192.0.2.2"));
+    }
 
     fn headers(lines: &[(&'static str, &str)]) -> Parts {
         let request = lines.iter().fold(Request::builder(), |request, (name, value)| request.header(*name, *value));

@@ -2,13 +2,13 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::net::TcpStream;
 
-use super::Proxies;
+use super::{Proxies, proxy::network};
 
 /// What a client is told whose connection is one too many.
 const REFUSAL: &[u8] =
@@ -68,14 +68,11 @@ impl Slots {
     }
 
     /// What a connection is counted as, beside the count of all: nothing, as behind a proxy there are many clients, or the
-    /// address of its client. One client has a whole network of 64 bits in IPv6.
+    /// network of its client.
     fn counted_as(&self, peer: IpAddr) -> Option<IpAddr> {
         self.0.limit_per_address?;
         let peer = peer.to_canonical();
-        (!self.0.proxies.trusts(peer)).then(|| match peer {
-            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-            address @ IpAddr::V4(_) => address,
-        })
+        (!self.0.proxies.trusts(peer)).then(|| network(peer))
     }
 
     fn lock(&self) -> MutexGuard<'_, Taken> {

@@ -122,6 +122,11 @@ async fn admit(dispatcher: &Arc<Dispatcher>, socket: &Arc<Socket>, payload: Conn
         connection.close();
         return Err(Answer::whole(Error::superseded()).await);
     }
+    // It was closed while it asked to be let in.
+    if peer.is_gone() {
+        connection.close();
+        return Err(Answer::whole(Error::closed()).await);
+    }
     Ok(())
 }
 

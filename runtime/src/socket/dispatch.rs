@@ -211,6 +211,7 @@ impl Connection {
     /// The client has been told that it is connected: first come its channels, then its requests. False if the socket is
     /// gone already.
     pub(crate) fn enter(&self) -> bool {
+        self.peer.enter();
         if let Some(subscriptions) = lock(&self.subscribed).take() {
             subscriptions.settle(&self.peer, true).live_aloud(&self.peer);
         }
@@ -268,6 +269,10 @@ async fn work(dispatcher: Arc<Dispatcher>, mut arrivals: mpsc::UnboundedReceiver
                     break;
                 }
                 entered = true;
+                // It was closed: those under way are answered, and no more.
+                if arrival.connection.peer.is_gone() {
+                    continue;
+                }
                 if in_flight.len() >= dispatcher.max_in_flight || arrival.packet.is_none() {
                     if refusals.add(arrival, dispatcher.max_in_flight).await.is_err() {
                         break;
@@ -290,6 +295,7 @@ async fn answer(arrival: Arrival) {
     let Arrival { socket, connection, method, ack_id, packet, .. } = arrival;
     let dispatcher = &connection.dispatcher;
     let _in_flight = dispatcher.drain.enter(Transport::Socket);
+    let _busy = connection.peer.busy();
     let subscriptions = Arc::new(Subscriptions::default());
     let answer = bounded(dispatcher.timeout, async {
         match route(&socket, &connection, &method, packet, &subscriptions).await {

@@ -2,10 +2,12 @@
 
 mod app;
 mod channels;
+mod close;
 mod connect;
 mod csrf;
 #[cfg(unix)]
 mod drain;
+mod expiry;
 mod gapless;
 mod guarantees;
 mod headers;
@@ -20,8 +22,10 @@ mod metrics;
 mod origin;
 mod parity;
 mod proxy;
+mod rate_limit;
 mod resume;
 mod sails_sockets;
+mod sessions;
 mod slow;
 mod support;
 mod traps;

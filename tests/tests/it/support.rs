@@ -10,7 +10,7 @@ use std::{
 
 use axum::{
     body::Body as HttpBody,
-    http::{HeaderMap, Request, Response},
+    http::{HeaderMap, HeaderValue, Request, Response},
 };
 use catamaran::{App, ServeError};
 use futures_util::{SinkExt, StreamExt};
@@ -189,6 +189,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: Body,
+    /// Each `set-cookie`, which may hold commas; an ack has none.
+    pub(crate) set_cookies: Vec<String>,
     /// What an ack says of channels to a client that asked for positions; else null.
     pub(crate) channels: serde_json::Value,
 }
@@ -209,6 +211,7 @@ impl Answer {
             status: head.status.as_u16(),
             body: Body::of_http(&head.headers, &bytes),
             headers: joined(&head.headers),
+            set_cookies: head.headers.get_all("set-cookie").iter().map(text).collect(),
             channels: serde_json::Value::Null,
         }
     }
@@ -246,15 +249,19 @@ impl Body {
     }
 }
 
+fn text(value: &HeaderValue) -> String {
+    value.to_str().expect("a header of text").to_owned()
+}
+
 fn joined(headers: &HeaderMap) -> BTreeMap<String, String> {
     let mut all = BTreeMap::<String, String>::new();
     for (name, value) in headers {
-        let value = value.to_str().expect("a header of text");
+        let value = text(value);
         let entry = all.entry(name.as_str().into()).or_default();
         if !entry.is_empty() {
             entry.push_str(", ");
         }
-        entry.push_str(value);
+        entry.push_str(&value);
     }
     all
 }
@@ -522,5 +529,5 @@ pub(crate) fn ack(text: &str, attachment: Option<Vec<u8>>) -> Packet {
         (_, Some(json)) => Body::Json(json.get().to_owned()),
         (_, None) => Body::None,
     };
-    Packet::Ack(id, Answer { status, headers, body, channels })
+    Packet::Ack(id, Answer { status, headers, body, set_cookies: Vec::new(), channels })
 }

@@ -342,6 +342,7 @@ async fn the_request_above_the_limit_is_refused() {
     for _ in 0..3 {
         let refused = client.ask(&get("/hello")).await;
         assert_eq!((refused.status, refused.json()["code"].as_str()), (429, Some("too_many_in_flight")));
+        assert_eq!(refused.headers["retry-after"], "1");
         assert!(refused.message().contains("4 requests"));
     }
     // Another socket has a limit of its own.

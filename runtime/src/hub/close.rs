@@ -1,0 +1,90 @@
+//! Closing the sockets that a login opened: found by a tag or through a channel, taken out of everything, and told why.
+
+use std::pin::Pin;
+
+use axum::response::{IntoResponse, Response};
+
+use super::{Hub, channel::Channel, entry::Target, peer::Peer};
+use crate::{Error, RequestSocket};
+
+/// Sockets that are being closed; how many there were.
+pub type Closing<'a> = Pin<Box<dyn Future<Output = usize> + Send + 'a>>;
+
+/// Why a socket could not be tagged.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TagError {
+    /// The socket is gone, or was closed meanwhile.
+    #[error("the socket is gone")]
+    Gone,
+    /// It has so many tags already.
+    #[error("a socket has at most {0} tags")]
+    TooMany(usize),
+}
+
+impl IntoResponse for TagError {
+    fn into_response(self) -> Response {
+        Error::from(self).into_response()
+    }
+}
+
+impl Hub {
+    /// Closes every socket that has this [`tag`](RequestSocket::tag), for a reason that its client is told, and says how
+    /// many there were.
+    ///
+    /// They leave all of their channels: nothing that is published afterwards reaches them, and what their requests are
+    /// subscribing to does not count. New requests of theirs do not start; those under way have a second to be answered,
+    /// such as the one that logs out. Our client raises `lost` with the reason, and like other clients does not come back
+    /// by itself; whoever does comes through [`App::on_connect`](crate::App::on_connect).
+    ///
+    /// Revoke the login first, so that none of them can come back by it.
+    ///
+    /// ```
+    /// use catamaran::{Hub, prelude::*};
+    ///
+    /// /// In `on_connect`, once the user is known.
+    /// async fn connected(ctx: Ctx<Socket>) -> catamaran::Result {
+    ///     ctx.socket().tag("user:7")?;
+    ///     Ok(())
+    /// }
+    ///
+    /// #[action(post "/logout")]
+    /// async fn log_out(hub: Hub) {
+    ///     hub.close_tagged("user:7", "logged out").await;
+    /// }
+    /// ```
+    pub fn close_tagged(&self, tag: &str, reason: &str) -> Closing<'_> {
+        let peers = self.streams().sockets().tagged(tag);
+        self.close_all(peers, reason)
+    }
+
+    /// As [`close_tagged`](Self::close_tagged), for every socket that is subscribed to a channel or about to be.
+    pub fn close_members<C: Channel + ?Sized>(&self, channel: &C, reason: &str) -> Closing<'_> {
+        let peers = self.streams().members_and_holders(&Target::of(channel));
+        self.close_all(peers, reason)
+    }
+
+    fn close_all(&self, peers: Vec<Peer>, reason: &str) -> Closing<'_> {
+        let reason = reason.to_owned();
+        Box::pin(async move { peers.iter().filter(|peer| self.streams().close(peer, &reason)).count() })
+    }
+}
+
+impl RequestSocket {
+    /// Marks this socket for [`Hub::close_tagged`], until it is gone: with the user, say, or with the session. At most 16
+    /// tags are kept.
+    ///
+    /// It counts at once, in [`App::on_connect`](crate::App::on_connect) too, and whatever the request answers.
+    ///
+    /// # Errors
+    ///
+    /// If the socket is gone, or has 16 tags. Then it will not be closed with the others, so it must not be used as theirs.
+    pub fn tag(&self, tag: impl Into<String>) -> Result<(), TagError> {
+        self.hub().streams().sockets().tag(self.peer(), tag.into().into())
+    }
+
+    /// Closes this socket, as [`Hub::close_tagged`] does; false if it was gone.
+    pub fn close(&self, reason: &str) -> bool {
+        self.hub().streams().close(self.peer(), reason)
+    }
+}
