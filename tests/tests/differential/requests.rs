@@ -4,6 +4,9 @@ use fastrand::Rng;
 
 use crate::world::{Item, Memory, Session};
 
+/// Stands in cookies, tokens, bodies, queries and paths, and must never stand in a log.
+pub(crate) const SECRET: &str = "hunter2";
+
 /// One thing that happens.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
@@ -90,6 +93,7 @@ const NEXT: &[&str] = &[
     "404",
     "599",
     "42",
+    "hunter2",
     "a b",
     "é",
     "😀",
@@ -129,7 +133,7 @@ const NEXT: &[&str] = &[
 
 const QUERY: &[&str] = &[
     "page=1",
-    "page=x",
+    "token=hunter2",
     "page=",
     "page",
     "size=2",
@@ -166,6 +170,7 @@ const SCALARS: &[&str] = &[
     "1E-7",
     "\"\"",
     "\"a\"",
+    "\"hunter2\"",
     "\"\\u0000\"",
     "\"\\ud800\"",
     "\"\\ud83d\\ude00\"",
@@ -186,16 +191,16 @@ const NAMES: &[&str] =
 /// What a packet may set, and what it may try to.
 const HEADERS: &[(&str, &[&str])] = &[
     ("x-own", &["1", "", "é", " padded ", "a,b"]),
-    ("X-Own", &["2"]),
-    ("authorization", &["Bearer t"]),
+    ("X-Own", &["hunter2"]),
+    ("authorization", &["Bearer hunter2"]),
     ("accept", &["text/html", "*/*"]),
     (
         "content-type",
         &["application/json", "application/x-www-form-urlencoded", "text/plain", "application/x+json", ""],
     ),
     ("x-http-method-override", &["DELETE"]),
-    ("cookie", &["sid=good", "sid=other"]),
-    ("Cookie", &["sid=good"]),
+    ("cookie", &["sid=good-hunter2", "sid=other-hunter2"]),
+    ("Cookie", &["sid=good-hunter2"]),
     ("host", &["evil.example"]),
     ("origin", &["http://evil.example"]),
     ("referer", &["http://evil.example/"]),
@@ -225,11 +230,17 @@ impl Requests {
             let count = self.0.bool().then(|| self.0.u8(..));
             memory.items.insert(id, Item { name: format!("item {id}"), count });
         }
-        for (id, expired) in [("good", false), ("other", false), ("old", true)] {
+        for (id, expired) in [("good-hunter2", false), ("other-hunter2", false), ("old-hunter2", true)] {
             memory.sessions.insert(id.into(), Session { user: format!("user of {id}"), visits: 0, expired });
         }
-        let cookies =
-            [None, Some("sid=good"), Some("sid=good"), Some("a=b; sid=good"), Some("sid=old"), Some("sid=forged")];
+        let cookies = [
+            None,
+            Some("sid=good-hunter2"),
+            Some("sid=good-hunter2"),
+            Some("a=b; sid=good-hunter2"),
+            Some("sid=old-hunter2"),
+            Some("sid=forged-hunter2"),
+        ];
         let cookie = self.one(&cookies);
         let steps = (0..self.0.usize(1..=20)).map(|_| self.step()).collect();
         Sequence { memory, cookie, steps }
@@ -288,7 +299,7 @@ impl Requests {
             ("get", "/me"),
             ("delete", "/admin/items"),
             ("get", "/feed"),
-            ("post", "/feed/hello"),
+            ("post", "/feed/hunter2"),
             ("post", "/feed/hi%20"),
             ("post", "/params/ID?a=1&a=2"),
             ("get", "/echo/ID?a=1&a=2"),
@@ -296,7 +307,7 @@ impl Requests {
             ("get", "/sum/ID/-3"),
             ("get", "/fails/418"),
             ("get", "/late"),
-            ("get", "/panic/x"),
+            ("get", "/panic/hunter2"),
             ("get", "/Items/ID"),
             ("get", "/items/ID/"),
             ("head", "/items/ID"),

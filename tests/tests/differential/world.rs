@@ -18,7 +18,10 @@ use catamaran::{App, Error, Result, prelude::*};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::bugs::{Bug, PACKET_COOKIE};
+use crate::{
+    bugs::{Bug, PACKET_COOKIE},
+    requests::SECRET,
+};
 
 /// What the application knows. Two copies that were asked the same are equal.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -161,7 +164,7 @@ mod login {
         State(world): State<World>,
         Json(Who { user }): Json<Who>,
     ) -> Response {
-        let id = format!("made-{}", world.next());
+        let id = format!("made-{SECRET}-{}", world.next());
         let mut memory = world.lock();
         old.and_then(|old| memory.sessions.remove(&old));
         memory.sessions.insert(id.clone(), Session { user, visits: 0, expired: false });
