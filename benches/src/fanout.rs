@@ -21,9 +21,9 @@ use crate::{
 const BATCH: u64 = 8;
 
 pub(crate) async fn run(plan: Plan) {
-    for subscribers in [100, 1_000] {
-        let mut ours = Audience::gather("catamaran", Side::Catamaran, subscribers).await;
-        let mut twin = Audience::gather("socketioxide", Side::Twin, subscribers).await;
+    for (subscribers, bytes) in [(100, 60), (100, 1024), (1_000, 60), (1_000, 1024)] {
+        let mut ours = Audience::gather("catamaran", Side::Catamaran, subscribers, bytes).await;
+        let mut twin = Audience::gather("socketioxide", Side::Twin, subscribers, bytes).await;
         let (mut our_rate, mut twin_rate) = (Vec::new(), Vec::new());
         let rounds = Rounds::measure(plan, async |side| {
             let (audience, rates) = match side {
@@ -34,9 +34,10 @@ pub(crate) async fn run(plan: Plan) {
             rates.push(rate);
             cpu
         });
-        rounds.await.print_ratio(&format!("{subscribers} subscribers, per delivery"), "µs");
+        let what = format!("{subscribers} subscribers, {bytes} B");
+        rounds.await.print_ratio(&format!("{what}, per delivery"), "µs");
         let rates = Rounds::of(our_rate, twin_rate);
-        rates.print_ratio(&format!("{subscribers} subscribers, deliveries/s"), "  ");
+        rates.print_ratio(&format!("{what}, deliveries/s"), "  ");
         // The subscribers first, since they take the end of their server for a failure.
         ours.reading.shutdown().await;
         twin.reading.shutdown().await;
@@ -49,6 +50,8 @@ struct Audience {
     publisher: Socket<TcpStream>,
     side: Side,
     subscribers: u64,
+    /// How long an event is.
+    bytes: usize,
     published: u64,
     deliveries: Arc<Deliveries>,
     reading: JoinSet<()>,
@@ -61,7 +64,7 @@ struct Deliveries {
 }
 
 impl Audience {
-    async fn gather(role: &str, side: Side, subscribers: u64) -> Self {
+    async fn gather(role: &str, side: Side, subscribers: u64, bytes: usize) -> Self {
         let server = Server::start(role);
         let deliveries = Arc::new(Deliveries::default());
         let mut reading = JoinSet::new();
@@ -72,10 +75,10 @@ impl Audience {
         for _ in 0..subscribers {
             let mut socket = Socket::connect(server.address).await;
             socket.ask(1, watch, GREETING).await;
-            reading.spawn(read(socket, deliveries.clone(), subscribers * BATCH));
+            reading.spawn(read(socket, bytes, deliveries.clone(), subscribers * BATCH));
         }
         let publisher = Socket::connect(server.address).await;
-        Self { server, publisher, side, subscribers, published: 0, deliveries, reading }
+        Self { server, publisher, side, subscribers, bytes, published: 0, deliveries, reading }
     }
 
     /// Publishes batch after batch, each when all of the one before was received; gives the server's microseconds of CPU
@@ -84,7 +87,7 @@ impl Audience {
         let (before, start, first) = (self.server.cpu(), Instant::now(), self.published);
         while start.elapsed() < plan.time {
             for _ in 0..BATCH {
-                let note = event_note(self.published).json();
+                let note = note(self.published, self.bytes).json();
                 let event = match self.side {
                     Side::Catamaran => format!(r#"["post",{{"data":{note},"url":"/publish"}}]"#),
                     Side::Twin => format!(r#"["publish",{{"data":{note},"url":"/publish"}}]"#),
@@ -107,15 +110,15 @@ impl Audience {
 
 const GREETING: &str = r#"[{"body":{"message":"hello"},"headers":{},"statusCode":200}]"#;
 
-/// The event of this number, about 100 bytes.
-fn event_note(number: u64) -> Note {
-    Note { id: number, ..Note::of(100) }
+/// What the event of this number carries: a few digits more than these bytes of JSON.
+fn note(number: u64, bytes: usize) -> Note {
+    Note { id: number, ..Note::of(bytes) }
 }
 
 /// Counts what one subscriber receives, and checks that nothing is missing and nothing out of order.
-async fn read(mut socket: Socket<TcpStream>, deliveries: Arc<Deliveries>, batch: u64) {
+async fn read(mut socket: Socket<TcpStream>, bytes: usize, deliveries: Arc<Deliveries>, batch: u64) {
     for number in 0.. {
-        let expected = format!(r#"42["said",{}]"#, event_note(number).json());
+        let expected = format!(r#"42["said",{}]"#, note(number, bytes).json());
         assert_eq!(socket.next().await, expected);
         if (deliveries.count.fetch_add(1, Ordering::SeqCst) + 1).is_multiple_of(batch) {
             deliveries.batch.notify_one();

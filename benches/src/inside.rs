@@ -77,7 +77,7 @@ async fn oneshot(router: &Router, note: &str) {
 }
 
 /// This thread's CPU time per request, of which each call makes so many.
-pub(crate) async fn nanoseconds(plan: Plan, requests: u64, mut ask: impl AsyncFnMut()) -> f64 {
+async fn nanoseconds(plan: Plan, requests: u64, mut ask: impl AsyncFnMut()) -> f64 {
     let (mut asked, before) = (0, own_cpu());
     let mut used = Duration::ZERO;
     while used < plan.time {

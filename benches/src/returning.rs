@@ -5,10 +5,18 @@ use std::{fs, sync::Arc, time::Instant};
 use futures_util::{StreamExt, stream};
 use tokio::net::TcpStream;
 
-use crate::{client::Socket, rounds::Plan, server::Server};
+use crate::{
+    client::Socket,
+    rounds::{Plan, Rounds, Side},
+    server::Server,
+};
 
 /// How many of them are in the middle of connecting; more would only wait for the kernel's queue of connections.
 const AT_ONCE: usize = 256;
+/// A client is two files of the server's for a moment, until the end of its old connection is noticed.
+const FILES_EACH: usize = 2;
+/// What else is open.
+const OTHER_FILES: usize = 200;
 
 /// How a client comes back.
 #[derive(Clone, Copy)]
@@ -23,33 +31,43 @@ enum Return {
 
 pub(crate) async fn run(plan: Plan) {
     let wanted = if plan.smoke { 50 } else { 5_000 };
-    // Each client is a file of this process, and a file of the server's.
-    let clients = wanted.min(open_files().saturating_sub(200));
+    let clients = wanted.min(open_files().saturating_sub(OTHER_FILES) / FILES_EACH);
     if clients < wanted {
-        println!("  only {clients} clients: `ulimit -n` allows no more");
+        let needed = wanted * FILES_EACH + OTHER_FILES;
+        println!("  only {clients} clients, since {wanted} need `ulimit -n {needed}`");
     }
-    for (how, what) in [(Return::Recovered, "recovered"), (Return::Gap, "gap"), (Return::Twin, "by hand")] {
-        let mut figures = Vec::new();
-        for _ in 0..plan.rounds.min(3) {
-            figures.push(storm(how, clients).await);
-        }
-        figures.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
-        let Figures { seconds, cpu, memory } = figures[figures.len() / 2];
-        println!(
-            "  {clients} clients, {what:<12} all back in {seconds:.2} s, server {cpu:>6.1} µs each, {memory:>6.1} MiB"
-        );
+    // Each storm starts a new process, since an allocator keeps what it once had.
+    let plan = Plan { rounds: plan.rounds.min(5), ..plan };
+    for (how, what) in [(Return::Recovered, "recovered"), (Return::Gap, "gap")] {
+        let (mut ours, mut twin) = (Vec::new(), Vec::new());
+        let rounds = Rounds::measure(plan, async |side| {
+            let figures = match side {
+                Side::Catamaran => &mut ours,
+                Side::Twin => &mut twin,
+            };
+            let storm = storm(if let Side::Twin = side { Return::Twin } else { how }, clients).await;
+            let cpu = storm.cpu;
+            figures.push(storm);
+            cpu
+        });
+        rounds.await.print_ratio(&format!("{clients} clients, {what}, each"), "µs");
+        let both = |of: fn(&Storm) -> f64| Rounds::of(ours.iter().map(of).collect(), twin.iter().map(of).collect());
+        both(|storm| storm.time).print_ratio(&format!("{clients} clients, {what}, all"), "ms");
+        both(|storm| storm.peak).print_ratio(&format!("{clients} clients, {what}, peak"), "MiB");
     }
 }
 
-struct Figures {
-    seconds: f64,
-    /// Microseconds of the server per client.
+/// What it cost that all came back.
+struct Storm {
+    /// Milliseconds until the last one had its answer.
+    time: f64,
+    /// Microseconds of the server's CPU per client.
     cpu: f64,
-    /// The server's memory when all are back.
-    memory: f64,
+    /// The most memory that the server had meanwhile, in MiB.
+    peak: f64,
 }
 
-async fn storm(how: Return, clients: usize) -> Figures {
+async fn storm(how: Return, clients: usize) -> Storm {
     let server = Server::start(match how {
         Return::Twin => "socketioxide",
         Return::Recovered | Return::Gap => "catamaran",
@@ -62,15 +80,18 @@ async fn storm(how: Return, clients: usize) -> Figures {
     };
     drop(first);
 
+    server.forget_peak();
     let (cpu, start) = (server.cpu(), Instant::now());
     let again = stream::iter(0..clients).map(|number| arrive(&server, how, number, Some(&position)));
     let again: Vec<_> = again.buffer_unordered(AT_ONCE).collect().await;
-    let seconds = start.elapsed().as_secs_f64();
-    let cpu = (server.cpu() - cpu).as_secs_f64() * 1e6 / clients as f64;
-    let memory = server.memory() / 1024.0 / 1024.0;
+    let storm = Storm {
+        time: start.elapsed().as_secs_f64() * 1e3,
+        cpu: (server.cpu() - cpu).as_secs_f64() * 1e6 / clients as f64,
+        peak: server.peak() / 1024.0 / 1024.0,
+    };
     // The sockets first, since they take the end of their server for a failure.
     drop(again);
-    Figures { seconds, cpu, memory }
+    storm
 }
 
 /// Connects and subscribes; gives the position that the ack tells.
@@ -97,6 +118,7 @@ async fn arrive(
     let channels = ack.split_once(r#""channels":{"log":["#).expect("what became of the subscription").1;
     let said: Vec<&str> = channels.split([',', ']']).take(3).collect();
     assert_eq!(said[2], format!("\"{outcome}\""));
+    assert_eq!(ack.starts_with(r#"[{"body":["#), outcome != "recovered", "who missed nothing is spared the lines");
     (socket, Some(format!("[{},{}]", said[0], said[1])))
 }
 

@@ -60,7 +60,7 @@ impl Rounds {
         let (ours, twin) = self.medians();
         let ratio = median(ratios());
         println!(
-            "  {what:<34} {ours:>9.2} {unit}   by hand {twin:>9.2} {unit}   ratio {ratio:.2} ({least:.2} to {greatest:.2})"
+            "  {what:<38} {ours:>9.2} {unit}   by hand {twin:>9.2} {unit}   ratio {ratio:.2} ({least:.2} to {greatest:.2})"
         );
     }
 
@@ -71,7 +71,7 @@ impl Rounds {
         let (ours, twin) = self.medians();
         let difference = self.difference();
         println!(
-            "  {what:<34} {ours:>9.2} {unit}   by hand {twin:>9.2} {unit}   difference {difference:.2} ({least:.2} to {greatest:.2})"
+            "  {what:<38} {ours:>9.2} {unit}   by hand {twin:>9.2} {unit}   difference {difference:.2} ({least:.2} to {greatest:.2})"
         );
     }
 

@@ -38,8 +38,22 @@ impl Server {
 
     /// The resident memory of the server, in bytes.
     pub(crate) fn memory(&self) -> f64 {
+        self.status("VmRSS:")
+    }
+
+    /// The most that `memory` was since `forget_peak`.
+    pub(crate) fn peak(&self) -> f64 {
+        self.status("VmHWM:")
+    }
+
+    pub(crate) fn forget_peak(&self) {
+        fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").expect("Linux's /proc");
+    }
+
+    /// A line of the kernel's about memory, in bytes.
+    fn status(&self, name: &str) -> f64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("Linux's /proc");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a resident size");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a size");
         let kibibytes: f64 = line.trim().trim_end_matches(" kB").parse().expect("a number of kB");
         kibibytes * 1024.0
     }
