@@ -297,6 +297,7 @@ async fn answer(arrival: Arrival) {
     let _in_flight = dispatcher.drain.enter(Transport::Socket);
     let _busy = connection.peer.busy();
     let subscriptions = Arc::new(Subscriptions::default());
+    // Pinned here, since a guard that takes a future by value keeps room for it twice.
     let answer = pin!(async {
         match route(&socket, &connection, &method, packet, &subscriptions).await {
             Ok(answer) => answer,
