@@ -297,13 +297,13 @@ async fn answer(arrival: Arrival) {
     let _in_flight = dispatcher.drain.enter(Transport::Socket);
     let _busy = connection.peer.busy();
     let subscriptions = Arc::new(Subscriptions::default());
-    let answer = bounded(dispatcher.timeout, async {
+    let answer = pin!(async {
         match route(&socket, &connection, &method, packet, &subscriptions).await {
             Ok(answer) => answer,
             Err(refusal) => refuse(&connection.peer, &method, ack_id, refusal).await,
         }
-    })
-    .await;
+    });
+    let answer = bounded(dispatcher.timeout, answer).await;
     connection.cookies().keep(answer.headers());
     metrics::request_answered(Transport::Socket, answer.status());
     let settled = subscriptions.settle(&connection.peer, answer.succeeded());

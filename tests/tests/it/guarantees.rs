@@ -1,4 +1,4 @@
-//! The tests that docs/guarantees.md names are there.
+//! The tests that docs/guarantees.md and docs/security.md name are there.
 
 use std::{fs, path::Path};
 
@@ -23,15 +23,20 @@ fn tests_of(document: &str) -> Vec<(&str, Vec<&str>)> {
 #[test]
 fn each_promise_names_tests_that_exist() {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
-    let document = fs::read_to_string(docs.join("guarantees.md")).expect("the document");
-    let mut tests = 0;
-    for (path, names) in tests_of(&document) {
-        let source = fs::read_to_string(docs.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
-        for name in names {
-            let title = if path.ends_with(".rs") { format!("fn {name}(") } else { name.to_owned() };
-            assert!(source.contains(&title), "{path} has no test `{name}`");
-            tests += 1;
+    for (document, least) in [("guarantees.md", 20), ("security.md", 30)] {
+        let text = fs::read_to_string(docs.join(document)).expect("the document");
+        let mut tests = 0;
+        for (path, names) in tests_of(&text) {
+            if !path.starts_with("../tests/") && !path.starts_with("../runtime/") {
+                continue;
+            }
+            let source = fs::read_to_string(docs.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+            for name in names {
+                let title = if path.ends_with(".rs") { format!("fn {name}(") } else { name.to_owned() };
+                assert!(source.contains(&title), "{document}: {path} has no test `{name}`");
+                tests += 1;
+            }
         }
+        assert!(tests > least, "only {tests} tests were found in {document}");
     }
-    assert!(tests > 20, "only {tests} tests were found");
 }

@@ -258,6 +258,13 @@ async fn a_body_above_the_limit_is_refused_and_a_packet_above_it_closes() {
     scene.is_unharmed().await;
 }
 
+#[tokio::test]
+async fn a_body_that_says_it_is_compressed_is_taken_as_it_came() {
+    let scene = Scene::new().await;
+    let gzip = post("/length", "\"1234\"").header("content-encoding", "gzip");
+    assert_eq!(scene.server.http(&gzip).await.body, Body::text("6"));
+}
+
 /// Sends a request as a message of many fragments.
 async fn fragmented(server: &Server, ask: &Ask, size: usize) -> Answer {
     let mut client = Client::connect(server).await;
