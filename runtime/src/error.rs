@@ -1,6 +1,6 @@
 //! Errors that an action answers with, and the ones the framework answers with for it.
 
-use std::{any::Any, error::Error as StdError, fmt, time::Duration};
+use std::{any::Any, error::Error as StdError, fmt, fmt::Write, iter, time::Duration};
 
 use axum::{
     Json,
@@ -56,6 +56,12 @@ impl Error {
     #[must_use]
     pub fn with_source(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self { source: Some(source.into()), ..self }
+    }
+
+    /// Its source, the source of that, and so on.
+    fn causes(&self) -> impl Iterator<Item = &dyn StdError> {
+        let source = self.source.as_deref().map(|source| source as &dyn StdError);
+        iter::successors(source, |&cause| cause.source())
     }
 
     /// The status of the answer.
@@ -202,10 +208,19 @@ impl fmt::Display for Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")?;
-        let mut source = self.source.as_deref().map(|source| source as &dyn StdError);
-        while let Some(cause) = source {
-            write!(f, "\n  caused by: {cause}")?;
-            source = cause.source();
+        self.causes().try_for_each(|cause| write!(f, "\n  caused by: {cause}"))
+    }
+}
+
+/// An error for a log: one line, whatever it quotes of a client.
+struct OneLine<'a>(&'a Error);
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut said = self.0.to_string();
+        said.extend(self.0.causes().map(|cause| format!(", caused by: {cause}")));
+        for c in said.chars() {
+            if c.is_control() { write!(f, "{}", c.escape_default())? } else { f.write_char(c)? }
         }
         Ok(())
     }
@@ -221,7 +236,7 @@ struct Body<'a> {
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         if self.source.is_some() {
-            tracing::error!(error = ?self, "an action failed");
+            tracing::error!(error = %OneLine(&self), "an action failed");
         }
         let body = Json(Body { code: self.code, message: &self.message });
         let mut response = (self.status, body).into_response();

@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer, ser::SerializeTuple};
 use serde_json::value::RawValue;
 
 /// What a subscriber receives: encoded once, however many there are.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Message {
     pub(crate) name: String,
     pub(crate) arguments: Vec<Box<RawValue>>,
@@ -21,6 +21,13 @@ impl Message {
     /// How many bytes its packet has at least: a name with characters that JSON escapes makes it longer.
     pub(crate) fn packet_bytes(&self) -> usize {
         self.bytes() + r#"42[""]"#.len()
+    }
+}
+
+/// Without the arguments, which are for subscribers and not for a log.
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message").field("name", &self.name).finish_non_exhaustive()
     }
 }
 

@@ -22,7 +22,7 @@ mod stream;
 mod streams;
 mod subscription;
 
-use std::{convert::Infallible, pin::Pin, sync::Arc};
+use std::{convert::Infallible, fmt, pin::Pin, sync::Arc};
 
 use axum::{
     extract::FromRequestParts,
@@ -64,7 +64,7 @@ use crate::{
 ///     Ok(())
 /// }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Hub(Arc<Streams>);
 
 impl Hub {
@@ -93,6 +93,13 @@ impl Hub {
 
     pub(crate) fn streams(&self) -> &Streams {
         &self.0
+    }
+}
+
+/// Without what it holds: all sockets, the names of their clients, and the events that are kept.
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub").finish_non_exhaustive()
     }
 }
 

@@ -199,7 +199,8 @@ impl Visit {
         runtime.spawn(async move {
             let answer = run(hook, request, limit).await;
             if !answer.succeeded() {
-                tracing::error!(answer = answer.refusal(), "a disconnect was not handled");
+                // Not its words: a rejection quotes what the client said as it connected.
+                tracing::error!(status = answer.status().as_u16(), "a disconnect was not handled");
             }
             drop(running);
         });
