@@ -27,6 +27,7 @@ pub mod test;
 
 pub use action::{Action, NoState};
 pub use app::App;
+pub use bus::Backend;
 pub use controller::{Controller, Table};
 pub use ctx::{Any, Ctx, Http, Socket};
 pub use error::{Error, Result, ServeError};

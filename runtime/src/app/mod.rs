@@ -353,7 +353,7 @@ impl<S: Send + Sync + 'static> App<S> {
             max_in_flight: settings.max_in_flight,
             max_queued_bytes: 4 * settings.max_request_bytes,
             max_backlog_bytes: settings.max_backlog_bytes,
-            hub,
+            hub: hub.clone(),
             drain: drain.clone(),
             hooks: Hooks::new(on_connect, on_disconnect),
         };
@@ -363,7 +363,7 @@ impl<S: Send + Sync + 'static> App<S> {
             setup(&io);
         }
         let router = client::serve_at(router, &settings.client_path);
-        let router = if settings.health { health::add_to(router, drain.clone()) } else { router };
+        let router = if settings.health { health::add_to(router, drain.clone(), hub) } else { router };
         let engine = if settings.polling {
             let sessions = Sessions::of(engine);
             any(move |request| sessions.clone().serve(request))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use socketioxide::{ParserConfig, SocketIo, SocketIoBuilder, TransportType};
 
 use super::App;
-use crate::{Origins, ServeError};
+use crate::{Backend, Origins, ServeError};
 
 /// What a packet may have beside its body: method, URL, headers and the names of the envelope.
 const ENVELOPE_BYTES: usize = 64 * 1024;
@@ -37,6 +37,8 @@ pub(super) struct Settings {
     pub(super) health: bool,
     pub(super) origins: Origins,
     pub(super) trusted_proxies: Vec<String>,
+    /// What is wrong with the bus.
+    pub(super) bus: Result<(), String>,
 }
 
 impl Default for Settings {
@@ -58,6 +60,7 @@ impl Default for Settings {
             health: false,
             origins: Origins::same(),
             trusted_proxies: Vec::new(),
+            bus: Ok(()),
         }
     }
 }
@@ -123,6 +126,22 @@ impl<S: Send + Sync + 'static> App<S> {
     #[must_use]
     pub fn max_connections_per_address(mut self, connections: usize) -> Self {
         self.settings.max_connections_per_address = Some(connections);
+        self
+    }
+
+    /// Joins the servers of the application by a backend they share, so that what is published on one reaches the sockets of
+    /// all; see [`Backend`]. By default a server is alone.
+    ///
+    /// As long as the backend cannot be reached, also at the start, events go to this server's own sockets, and
+    /// [`health`](Self::health) says that the server is not ready.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime, or if something was published or subscribed to before.
+    #[must_use]
+    pub fn bus(mut self, backend: impl Into<Backend>) -> Self {
+        let streams = self.hub.streams();
+        self.settings.bus = backend.into().start(streams.flow()).map(|bus| streams.join(bus));
         self
     }
 
@@ -243,6 +262,7 @@ impl Settings {
         } else if !self.websocket && !self.polling {
             "`transports` must name at least one"
         } else {
+            self.bus.clone().map_err(ServeError::Setting)?;
             return self.origins.check().map_err(ServeError::Setting);
         };
         Err(ServeError::Setting(mistake.into()))

@@ -9,7 +9,7 @@ use std::{
 use futures_util::future::{BoxFuture, ready};
 
 use super::{Attached, Bus, Down, Read, Sent};
-use crate::hub::{Copy, Entry, Flow, Position, epoch};
+use crate::hub::{Copy, Entry, Flow, Node, Position, epoch};
 
 /// Counts the streams that its one hub has attached. The hub keeps their history.
 #[derive(Debug)]
@@ -79,6 +79,10 @@ impl Bus for Memory {
 
     fn detach(&self, stream: &Arc<str>) {
         self.counts().remove(stream);
+    }
+
+    fn others(&self) -> BoxFuture<'_, Result<Vec<Node>, Down>> {
+        Box::pin(ready(Ok(Vec::new())))
     }
 
     fn linger(&self) -> Option<Duration> {

@@ -3,6 +3,8 @@
 //! A bus tells its hub what happens through a [`Flow`](crate::hub::Flow). It may do so late, twice or in any order: the
 //! hub puts it in order.
 
+#[cfg_attr(not(test), expect(dead_code, reason = "memory needs no text"))]
+mod encoding;
 mod memory;
 #[cfg(test)]
 pub(crate) mod puppet;
@@ -12,7 +14,25 @@ use std::{fmt, sync::Arc, time::Duration};
 use futures_util::future::BoxFuture;
 pub(crate) use memory::Memory;
 
-use crate::hub::{Copy, Entry, Position};
+use crate::hub::{Copy, Entry, Flow, Node, Position};
+
+/// Where the servers of an application meet: Redis or Postgres, for [`App::bus`](crate::App::bus).
+pub struct Backend(Start);
+
+/// Begins to connect, or says which setting makes no sense.
+type Start = Box<dyn FnOnce(Flow) -> Result<Arc<dyn Bus>, String> + Send>;
+
+impl Backend {
+    pub(crate) fn start(self, flow: Flow) -> Result<Arc<dyn Bus>, String> {
+        self.0(flow)
+    }
+}
+
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backend").finish_non_exhaustive()
+    }
+}
 
 /// The way from a hub to the hubs of all servers, its own included.
 pub(crate) trait Bus: fmt::Debug + Send + Sync {
@@ -36,6 +56,10 @@ pub(crate) trait Bus: fmt::Debug + Send + Sync {
 
     /// Brings no more of a stream.
     fn detach(&self, stream: &Arc<str>);
+
+    #[expect(dead_code, reason = "what concerns all servers asks it")]
+    /// The other hubs that have shown life lately, as it is now: whoever joined before this was asked is among them.
+    fn others(&self) -> BoxFuture<'_, Result<Vec<Node>, Down>>;
 
     /// How long a stream stays attached when nobody is subscribed any more; without a limit, as long as there is room.
     fn linger(&self) -> Option<Duration>;

@@ -6,11 +6,11 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, ready};
 use tokio::sync::Semaphore;
 
 use super::{Attached, Bus, Down, Read, Sent};
-use crate::hub::{Copy, Entry, Flow, Position, epoch};
+use crate::hub::{self, Copy, Entry, Flow, Position, epoch};
 
 /// What all nodes share, as a server of Redis or Postgres would.
 #[derive(Clone, Debug, Default)]
@@ -224,6 +224,13 @@ impl Bus for Puppet {
         let mut state = self.backend.lock();
         state.nodes[self.node].attached.remove(stream);
         state.detached.push(stream.clone());
+    }
+
+    fn others(&self) -> BoxFuture<'_, Result<Vec<hub::Node>, Down>> {
+        let state = self.backend.lock();
+        let others = state.nodes.iter().enumerate().filter(|(node, _)| *node != self.node);
+        let others = others.map(|(_, node)| node.flow.node).collect();
+        Box::pin(ready(if state.nodes[self.node].down { Err(Down) } else { Ok(others) }))
     }
 
     fn linger(&self) -> Option<Duration> {

@@ -2,7 +2,19 @@
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
+use sha2::{Digest, Sha256};
+
 use super::{channel::Channel, history::History, message::Message, peer::Peer};
+
+/// The name of a hub among those that a bus joins, made anew by each process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Node(pub(crate) u64);
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
 
 /// A place in a stream: after the entry `offset` of the count named `epoch`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,7 +42,7 @@ impl Target {
 /// What tells an entry from every other: the hub that made it, and its number there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Id {
-    pub(crate) node: u64,
+    pub(crate) node: Node,
     pub(crate) number: u64,
 }
 
@@ -87,26 +99,31 @@ impl Copy {
 }
 
 /// A socket that an entry leaves out, and its client's next ones.
-#[derive(Clone)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Excluded {
     pub(crate) socket: String,
-    pub(crate) client: Option<Arc<str>>,
+    pub(crate) client: Option<Alias>,
+}
+
+/// A name for a client by which nobody can take its place: entries are kept in other hands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Alias(pub(crate) u64);
+
+impl Alias {
+    /// Half of a digest: too little to find the secret, enough to tell two clients apart.
+    pub(crate) fn of(secret: &str) -> Self {
+        let digest = Sha256::digest(secret);
+        Self(digest.iter().take(8).fold(0, |alias, byte| alias << 8 | u64::from(*byte)))
+    }
 }
 
 impl Excluded {
     pub(crate) fn of(peer: &Peer) -> Self {
-        Self { socket: peer.id().to_owned(), client: peer.client().cloned() }
+        Self { socket: peer.id().to_owned(), client: peer.alias() }
     }
 
     pub(crate) fn is(&self, peer: &Peer) -> bool {
-        self.socket == peer.id() || (self.client.is_some() && self.client.as_ref() == peer.client())
-    }
-}
-
-/// Without the client's name, by which it could be impersonated.
-impl fmt::Debug for Excluded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Excluded").field(&self.socket).finish()
+        self.socket == peer.id() || (self.client.is_some() && self.client == peer.alias())
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
 use tokio::time::{sleep, timeout};
 
 use super::{
-    entry::{Copy, Position},
+    entry::{Copy, Node, Position},
     stream::{Next, State, Stream},
     streams::{Streams, epoch},
 };
@@ -25,12 +25,17 @@ const HOLE: Duration = Duration::from_millis(20);
 
 /// The way from a bus to its hub, which may be gone.
 #[derive(Clone, Debug)]
-pub(crate) struct Flow(pub(super) Weak<Streams>);
+pub(crate) struct Flow {
+    pub(super) streams: Weak<Streams>,
+    /// The name of the hub.
+    #[cfg_attr(not(test), expect(dead_code, reason = "a bus between servers says it"))]
+    pub(crate) node: Node,
+}
 
 impl Flow {
     /// An entry came, perhaps not for the first time.
     pub(crate) fn entry(&self, copy: Copy) {
-        let Some(streams) = self.0.upgrade() else { return };
+        let Some(streams) = self.streams.upgrade() else { return };
         let Some(stream) = streams.find(&copy.target().stream) else { return };
         match stream.arrive(copy) {
             Next::Nothing => {}
@@ -45,7 +50,7 @@ impl Flow {
 impl Flow {
     /// Entries of a stream were lost on their way, or it has a new epoch.
     pub(crate) fn lost(&self, stream: &str) {
-        let Some(streams) = self.0.upgrade() else { return };
+        let Some(streams) = self.streams.upgrade() else { return };
         if let Some(stream) = streams.find(stream) {
             renew(stream, streams.bus().clone());
         }
@@ -53,7 +58,7 @@ impl Flow {
 
     /// The bus cannot be reached.
     pub(crate) fn down(&self) {
-        let Some(streams) = self.0.upgrade() else { return };
+        let Some(streams) = self.streams.upgrade() else { return };
         tracing::warn!("the bus cannot be reached: events are delivered on this server alone");
         streams.set_down(true);
         streams.all().iter().for_each(|stream| stream.applied.notify_waiters());
@@ -61,7 +66,7 @@ impl Flow {
 
     /// The bus can be reached again, and may have lost anything meanwhile.
     pub(crate) fn up(&self) {
-        let Some(streams) = self.0.upgrade() else { return };
+        let Some(streams) = self.streams.upgrade() else { return };
         tracing::info!("the bus can be reached");
         streams.set_down(false);
         streams.all().into_iter().for_each(|stream| renew(stream, streams.bus().clone()));

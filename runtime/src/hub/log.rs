@@ -178,7 +178,7 @@ mod tests {
 
     use super::*;
     use crate::hub::{
-        entry::{Entry, Id, Place, Target},
+        entry::{Entry, Id, Node, Place, Target},
         message::Message,
     };
 
@@ -193,7 +193,7 @@ mod tests {
         let target = Target { channel: "room:7".into(), stream: "room:7".into(), history: History::NONE };
         let places = vec![Place { target, position: Some(at(offset)) }];
         let message = Message { name: "said".into(), arguments: Vec::new() };
-        let id = Id { node: 0, number: offset };
+        let id = Id { node: Node(0), number: offset };
         Copy { entry: Arc::new(Entry { id, message, except: Vec::new(), places, at: time }), place: 0 }
     }
 

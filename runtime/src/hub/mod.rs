@@ -31,8 +31,7 @@ use axum::{
 };
 pub use channel::{Channel, Untyped, UntypedEvent, escape};
 pub use close::{Closing, TagError};
-use entry::Target;
-pub(crate) use entry::{Copy, Entry, Position};
+pub(crate) use entry::{Alias, Copy, Entry, Excluded, Id, Node, Place, Position, Target};
 pub use event::{EncodeError, Event, message};
 pub use expiry::AuthExpiry;
 pub(crate) use flow::Flow;
@@ -48,7 +47,7 @@ pub(crate) use streams::epoch;
 pub(crate) use subscription::{Settled, Subscriptions};
 
 use crate::{
-    Ctx, Error, RequestSocket, bus,
+    Ctx, Error, RequestSocket,
     ctx::{HasSocket, Via},
 };
 
@@ -106,7 +105,7 @@ impl fmt::Debug for Hub {
 impl Default for Hub {
     /// The hub of an application with one server.
     fn default() -> Self {
-        Self(Streams::over(bus::Memory::new))
+        Self(Streams::new())
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, HashSet, VecDeque},
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -20,7 +20,7 @@ use tokio::{
 
 use super::{
     backlog::Backlog,
-    entry::{Copy, Entry, Id, Position},
+    entry::{Alias, Copy, Entry, Id, Position},
     frame::{Frame, Replayed},
     log::MAX_HELD,
     message::Message,
@@ -45,6 +45,8 @@ struct Inner {
     id: String,
     /// The secret by which our own client is known again after a reconnect; whoever has one understands positions.
     client: Option<Arc<str>>,
+    /// The name of the client for others; made when it is first needed.
+    alias: OnceLock<Alias>,
     /// Which connection of its client this is; 0 if the client does not count.
     connection: u64,
     /// What the client had received when it connected, by channel.
@@ -139,6 +141,7 @@ impl Peer {
         Self(Arc::new(Inner {
             id,
             client,
+            alias: OnceLock::new(),
             connection,
             received,
             sent: Mutex::default(),
@@ -156,6 +159,11 @@ impl Peer {
 
     pub(crate) fn client(&self) -> Option<&Arc<str>> {
         self.0.client.as_ref()
+    }
+
+    pub(super) fn alias(&self) -> Option<Alias> {
+        let client = self.client()?;
+        Some(*self.0.alias.get_or_init(|| Alias::of(client)))
     }
 
     /// Whether its client made this connection after the other; only a client that counts can tell.

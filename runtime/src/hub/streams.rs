@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, VecDeque},
     hash::{BuildHasher, RandomState},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, SystemTime},
@@ -13,7 +13,7 @@ use std::{
 use socketioxide::socket::Sid;
 
 use super::{
-    entry::{Entry, Excluded, Id, Place, Position, Target},
+    entry::{Entry, Excluded, Id, Node, Place, Position, Target},
     expiry::Alarms,
     flow::Flow,
     frame::Frame,
@@ -24,7 +24,7 @@ use super::{
     sockets::Sockets,
     stream::{Held, Stream},
 };
-use crate::bus::{Bus, Sent};
+use crate::bus::{Bus, Memory, Sent};
 
 /// How many streams are kept although nobody is subscribed: whoever comes back to one that is not hears `gap`.
 const IDLE_STREAMS: usize = 4096;
@@ -40,11 +40,12 @@ const MAX_SUBSCRIPTIONS: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Streams {
     this: Weak<Self>,
-    bus: Arc<dyn Bus>,
+    /// Memory, unless another was set before it was first needed.
+    bus: OnceLock<Arc<dyn Bus>>,
     /// Whether the bus cannot be reached.
     down: AtomicBool,
     /// What the ids of this hub's entries begin with, and the number of the next.
-    node: u64,
+    node: Node,
     next: AtomicU64,
     /// The bytes of history that all streams keep.
     kept: Arc<AtomicUsize>,
@@ -64,13 +65,13 @@ struct Known {
 }
 
 impl Streams {
-    /// The streams that a bus joins to those of other nodes.
-    pub(crate) fn over<B: Bus + 'static>(bus: impl FnOnce(Flow) -> B) -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
+        let node = Node(RandomState::new().hash_one(0));
         Arc::new_cyclic(|this| Self {
             this: this.clone(),
-            bus: Arc::new(bus(Flow(this.clone()))),
+            bus: OnceLock::new(),
             down: AtomicBool::new(false),
-            node: RandomState::new().hash_one(0),
+            node,
             next: AtomicU64::new(0),
             kept: Arc::default(),
             max_subscriptions: AtomicUsize::new(MAX_SUBSCRIPTIONS),
@@ -80,11 +81,26 @@ impl Streams {
         })
     }
 
+    /// What tells a bus where to bring what it has.
+    pub(crate) fn flow(&self) -> Flow {
+        Flow { streams: self.this.clone(), node: self.node }
+    }
+
+    /// Joins these streams to those of other nodes by a bus that cannot be reached yet.
+    ///
+    /// # Panics
+    ///
+    /// If something was published or subscribed to before.
+    pub(crate) fn join(&self, bus: Arc<dyn Bus>) {
+        self.set_down(true);
+        assert!(self.bus.set(bus).is_ok(), "`App::bus` must come before anything is published or subscribed to");
+    }
+
     /// Sends an event to the subscribers of its channels, those of other nodes too.
     pub(crate) async fn publish(&self, to: Vec<Target>, message: Message, except: Vec<Excluded>) -> Published {
         let id = Id { node: self.node, number: self.next.fetch_add(1, Ordering::Relaxed) };
         let places = to.into_iter().map(|target| Place { target, position: None }).collect();
-        match self.bus.publish(Entry { id, message, except, places, at: SystemTime::now() }).await {
+        match self.bus().publish(Entry { id, message, except, places, at: SystemTime::now() }).await {
             Sent::Counted(entry) => {
                 for Place { target, position } in &entry.places {
                     if let Some((stream, position)) = self.find(&target.stream).zip(position.as_ref()) {
@@ -107,9 +123,9 @@ impl Streams {
     pub(crate) async fn hold(&self, peer: &Peer, to: Target, resume: Option<&Position>) -> Held {
         let stream = self.stream(&to.stream);
         stream.lock().log.retain(to.history);
-        stream.attached(&*self.bus).await;
+        stream.attached(&**self.bus()).await;
         if let Some(position) = resume {
-            stream.catch_up(position, &*self.bus).await;
+            stream.catch_up(position, &**self.bus()).await;
         }
         stream.hold(peer, to, resume)
     }
@@ -201,7 +217,11 @@ impl Streams {
     }
 
     pub(super) fn bus(&self) -> &Arc<dyn Bus> {
-        &self.bus
+        self.bus.get_or_init(|| Arc::new(Memory::new(self.flow())))
+    }
+
+    pub(crate) fn is_down(&self) -> bool {
+        self.down.load(Ordering::SeqCst)
     }
 
     pub(super) fn set_down(&self, down: bool) {
@@ -251,12 +271,12 @@ impl Known {
             if self.order.len() < IDLE_STREAMS {
                 break;
             }
-            self.look_at_next(&*streams.bus);
+            self.look_at_next(&**streams.bus());
         }
         let stream = Arc::new(Stream::new(name.clone(), streams.kept.clone(), streams.alarms.clone()));
         self.streams.insert(name.clone(), stream.clone());
         self.order.push_back(name.clone());
-        if let Some(linger) = streams.bus.linger() {
+        if let Some(linger) = streams.bus().linger() {
             tokio::spawn(detach_when_idle(Arc::downgrade(&stream), streams.this.clone(), linger));
         }
         stream
@@ -293,7 +313,7 @@ async fn detach_when_idle(stream: Weak<Stream>, streams: Weak<Streams>, linger: 
         };
         let mut known = streams.known();
         let idle = Weak::strong_count(&stream) == 1;
-        if idle && was_idle && known.drop_idle(&name, &*streams.bus) {
+        if idle && was_idle && known.drop_idle(&name, &**streams.bus()) {
             return;
         }
         was_idle = idle;
@@ -310,10 +330,7 @@ pub(crate) fn epoch() -> Arc<str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        bus,
-        hub::{History, Hub},
-    };
+    use crate::hub::{History, Hub};
 
     fn target(name: &str, history: History) -> Target {
         Target { channel: name.into(), stream: name.into(), history }
@@ -326,7 +343,7 @@ mod tests {
 
     #[tokio::test]
     async fn idle_streams_are_dropped_and_those_in_use_are_kept() {
-        let streams = Streams::over(bus::Memory::new);
+        let streams = Streams::new();
         let name = |n: usize| Arc::<str>::from(format!("room:{n}"));
         let kept: Vec<_> = (0..10).map(|n| streams.stream(&name(n))).collect();
         for n in 10..3 * IDLE_STREAMS {

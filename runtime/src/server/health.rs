@@ -10,17 +10,23 @@ use axum::{
 };
 
 use super::Drain;
+use crate::Hub;
 
 pub(crate) const LIVE: &str = "/health/live";
 pub(crate) const READY: &str = "/health/ready";
 
 /// Adds the two routes. They stand beside the application's router, so that no layer of it, such as one that asks for a
 /// login, answers in their place.
-pub(crate) fn add_to(router: Router, drain: Drain) -> Router {
+pub(crate) fn add_to(router: Router, drain: Drain, hub: Hub) -> Router {
     let live = || ready(answer(StatusCode::OK, "live"));
     let is_ready = move || {
-        let (status, word) =
-            if drain.has_begun() { (StatusCode::SERVICE_UNAVAILABLE, "draining") } else { (StatusCode::OK, "ready") };
+        let (status, word) = if drain.has_begun() {
+            (StatusCode::SERVICE_UNAVAILABLE, "draining")
+        } else if hub.streams().is_down() {
+            (StatusCode::SERVICE_UNAVAILABLE, "without the bus")
+        } else {
+            (StatusCode::OK, "ready")
+        };
         ready(answer(status, word))
     };
     router.route(LIVE, get(live)).route(READY, get(is_ready))

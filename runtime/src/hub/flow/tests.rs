@@ -13,7 +13,6 @@ use crate::{
         Channel, History, Hub, Outcome, Position, Published, Untyped, UntypedEvent,
         entry::Target,
         peer::{Peer, Received},
-        streams::Streams,
     },
 };
 
@@ -34,7 +33,11 @@ impl Channel for Room {
 }
 
 fn node(backend: &Backend) -> Hub {
-    Hub(Streams::over(|flow| backend.connect(flow)))
+    let hub = Hub::default();
+    let flow = hub.streams().flow();
+    hub.streams().join(Arc::new(backend.connect(flow.clone())));
+    flow.up();
+    hub
 }
 
 /// A socket of our own client, and what it is sent.
