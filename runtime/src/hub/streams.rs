@@ -13,6 +13,7 @@ use std::{
 use socketioxide::socket::Sid;
 
 use super::{
+    cluster::Cluster,
     entry::{Entry, Excluded, Id, Node, Place, Position, Target},
     expiry::Alarms,
     flow::Flow,
@@ -40,6 +41,8 @@ const MAX_SUBSCRIPTIONS: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Streams {
     this: Weak<Self>,
+    /// What joins this hub to those of other servers, if there may be any.
+    cluster: OnceLock<Cluster>,
     /// Memory, unless another was set before it was first needed.
     bus: OnceLock<Arc<dyn Bus>>,
     /// Whether the bus cannot be reached.
@@ -69,6 +72,7 @@ impl Streams {
         let node = Node(RandomState::new().hash_one(0));
         Arc::new_cyclic(|this| Self {
             this: this.clone(),
+            cluster: OnceLock::new(),
             bus: OnceLock::new(),
             down: AtomicBool::new(false),
             node,
@@ -94,11 +98,12 @@ impl Streams {
     pub(crate) fn join(&self, bus: Arc<dyn Bus>) {
         self.set_down(true);
         assert!(self.bus.set(bus).is_ok(), "`App::bus` must come before anything is published or subscribed to");
+        assert!(self.cluster.set(Cluster::new(self)).is_ok(), "it comes with the bus");
     }
 
     /// Sends an event to the subscribers of its channels, those of other nodes too.
     pub(crate) async fn publish(&self, to: Vec<Target>, message: Message, except: Vec<Excluded>) -> Published {
-        let id = Id { node: self.node, number: self.next.fetch_add(1, Ordering::Relaxed) };
+        let id = self.next_id();
         let places = to.into_iter().map(|target| Place { target, position: None }).collect();
         match self.bus().publish(Entry { id, message, except, places, at: SystemTime::now() }).await {
             Sent::Counted(entry) => {
@@ -211,9 +216,29 @@ impl Streams {
         self.sockets.disconnect(peer);
     }
 
-    #[cfg(test)]
-    pub(super) fn alarms(&self) -> &Alarms {
+    pub(super) fn alarms(&self) -> &Arc<Alarms> {
         &self.alarms
+    }
+
+    /// The bytes of history that all streams keep.
+    pub(super) fn kept(&self) -> &Arc<AtomicUsize> {
+        &self.kept
+    }
+
+    pub(super) fn cluster(&self) -> Option<&Cluster> {
+        self.cluster.get()
+    }
+
+    pub(super) fn node(&self) -> Node {
+        self.node
+    }
+
+    pub(super) fn next_id(&self) -> Id {
+        Id { node: self.node, number: self.next.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    pub(super) fn weak(&self) -> Weak<Self> {
+        self.this.clone()
     }
 
     pub(super) fn bus(&self) -> &Arc<dyn Bus> {
@@ -237,7 +262,7 @@ impl Streams {
         self.known().streams.values().cloned().collect()
     }
 
-    fn stream(&self, name: &Arc<str>) -> Arc<Stream> {
+    pub(super) fn stream(&self, name: &Arc<str>) -> Arc<Stream> {
         self.known().get(name, self)
     }
 
@@ -273,7 +298,7 @@ impl Known {
             }
             self.look_at_next(&**streams.bus());
         }
-        let stream = Arc::new(Stream::new(name.clone(), streams.kept.clone(), streams.alarms.clone()));
+        let stream = Arc::new(Stream::new(name.clone(), streams));
         self.streams.insert(name.clone(), stream.clone());
         self.order.push_back(name.clone());
         if let Some(linger) = streams.bus().linger() {

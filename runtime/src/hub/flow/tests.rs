@@ -35,8 +35,8 @@ impl Channel for Room {
 fn node(backend: &Backend) -> Hub {
     let hub = Hub::default();
     let flow = hub.streams().flow();
-    hub.streams().join(Arc::new(backend.connect(flow.clone())));
-    flow.up();
+    hub.streams().join(Arc::new(backend.connect(flow)));
+    hub.streams().set_down(false);
     hub
 }
 
