@@ -71,8 +71,7 @@ impl Flow {
         streams.set_down(false);
         tokio::spawn(async move {
             streams.attach_cluster().await;
-            let all = streams.all().into_iter().filter(|stream| !stream.is_for_commands());
-            all.for_each(|stream| renew(stream, streams.bus().clone()));
+            streams.renew_all().await;
         });
     }
 }
@@ -81,8 +80,10 @@ impl Stream {
     /// Waits until the bus brings the stream; of all that want it at once, one asks.
     pub(super) async fn attached(&self, bus: &dyn Bus) {
         let attach = async {
-            let Ok(Attached { top, floor }) = bus.attach(&self.name, None, false).await else {
+            let degraded = std::mem::take(&mut self.lock().link.degraded);
+            let Ok(Attached { top, floor }) = bus.attach(&self.name, None, degraded).await else {
                 let mut state = self.lock();
+                state.link.degraded |= degraded;
                 state.link.own_epoch = true;
                 state.start(Position { epoch: epoch(), offset: 0 }, Vec::new());
                 return;
@@ -199,7 +200,7 @@ async fn fill(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
 }
 
 /// Attaches a stream anew, and reads or reports what it missed; once more if it is asked to meanwhile.
-fn renew(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
+pub(super) fn renew(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
     {
         let renewals = &mut stream.lock().link.renewals;
         *renewals += 1;
