@@ -55,3 +55,9 @@ pub fn channel(attr: TokenStream, item: TokenStream) -> TokenStream {
 pub fn event(item: TokenStream) -> TokenStream {
     event::event(item.into()).into()
 }
+
+/// See `catamaran_resources::resource`.
+#[proc_macro_attribute]
+pub fn resource(attr: TokenStream, item: TokenStream) -> TokenStream {
+    item
+}

@@ -1,0 +1,135 @@
+//! The body of a write: values, and what associations are to lead to.
+
+use axum::{
+    body::Bytes,
+    http::{HeaderMap, StatusCode, header},
+    response::IntoResponse,
+};
+use serde_json::{Map, Value as Json};
+
+use crate::{
+    Compat, Error, Meta,
+    criteria::MAX_LIMIT,
+    engine::Members,
+    error::Problem,
+    input,
+    meta::{Association, Values},
+};
+
+/// What a body says.
+pub(crate) struct Parts {
+    pub(crate) values: Values,
+    pub(crate) members: Vec<Members>,
+}
+
+/// What a body is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Create,
+    Update,
+}
+
+impl Purpose {
+    fn error(self, problems: Vec<Problem>) -> Error {
+        match self {
+            Self::Create => Error::NewRecord(problems),
+            Self::Update => Error::Values(problems),
+        }
+    }
+}
+
+/// Reads a record, or changes to one.
+pub(crate) fn read(
+    meta: &'static Meta,
+    purpose: Purpose,
+    compat: Compat,
+    headers: &HeaderMap,
+    bytes: &Bytes,
+) -> Result<Parts, Error> {
+    let error = |problems| purpose.error(problems);
+    let mut body = match json(headers, bytes).map_err(|wrong| wrong.or(error))? {
+        Json::Object(body) => body,
+        Json::Null => Map::new(),
+        _ => return Err(error(vec![Problem::general("the body must be a JSON object")])),
+    };
+    let members = take_members(meta, &mut body).map_err(error)?;
+    if purpose == Purpose::Update {
+        // Clients send whole records back.
+        body.remove(meta.fields[meta.key()].name);
+    }
+    if compat == Compat::Sails {
+        body.retain(|name, _| meta.field(name).is_some_and(|(_, field)| purpose == Purpose::Create && field.create || purpose == Purpose::Update && field.update));
+    }
+    let read = match purpose {
+        Purpose::Create => meta.create,
+        Purpose::Update => meta.patch,
+    };
+    let values = read(Json::Object(body)).map_err(error)?;
+    let wrong = |(at, value): &(usize, _)| {
+        let wrong = input::storable(value).err()?;
+        Some(Problem::of(meta.fields[*at].name, wrong))
+    };
+    let problems: Vec<Problem> = values.iter().filter_map(wrong).collect();
+    if problems.is_empty() { Ok(Parts { values, members }) } else { Err(error(problems)) }
+}
+
+/// Reads the list that replaces what an association leads to.
+pub(crate) fn members(association: &'static Association, headers: &HeaderMap, bytes: &Bytes) -> Result<Members, Error> {
+    let list = json(headers, bytes).map_err(|wrong| wrong.or(Error::Values))?;
+    list_of(association, &list).map_err(|problem| Error::Values(vec![problem]))
+}
+
+/// Takes the lists of associations out of a body; what remains are values.
+fn take_members(meta: &'static Meta, body: &mut Map<String, Json>) -> Result<Vec<Members>, Vec<Problem>> {
+    let many = meta.associations.iter().filter(|association| association.is_many());
+    let lists = many.filter_map(|association| Some((association, body.remove(association.name())?)));
+    lists.map(|(association, list)| list_of(association, &list).map_err(|problem| vec![problem])).collect()
+}
+
+fn list_of(association: &'static Association, list: &Json) -> Result<Members, Problem> {
+    let wrong = |message: String| Problem::of(association.name(), message);
+    let Json::Array(list) = list else { return Err(wrong("a list of identities is expected".into())) };
+    if list.len() as u64 > MAX_LIMIT {
+        return Err(wrong(format!("a list has at most {MAX_LIMIT} identities")));
+    }
+    let target = association.target();
+    let ids = list.iter().map(|id| {
+        let field = &target.fields[target.key()];
+        match id {
+            Json::Null => Err(wrong("null identifies nothing".into())),
+            id => field.parse(id).map_err(wrong),
+        }
+    });
+    Ok(Members { association, ids: ids.collect::<Result<_, _>>()? })
+}
+
+/// Why a body is no JSON.
+enum Wrong {
+    Syntax(Problem),
+    /// A page of another site could send it without asking.
+    Type(Error),
+}
+
+impl Wrong {
+    fn or(self, error: impl Fn(Vec<Problem>) -> Error) -> Error {
+        match self {
+            Self::Syntax(problem) => error(vec![problem]),
+            Self::Type(error) => error,
+        }
+    }
+}
+
+fn json(headers: &HeaderMap, bytes: &Bytes) -> Result<Json, Wrong> {
+    if bytes.is_empty() {
+        return Ok(Json::Null);
+    }
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if essence != "application/json" && !essence.ends_with("+json") {
+        let message = format!("the body must be JSON, its content type is {content_type:?}");
+        let refusal = catamaran::Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
+        return Err(Wrong::Type(Error::refused(refusal.into_response())));
+    }
+    serde_json::from_slice(bytes)
+        .map_err(|error| Wrong::Syntax(Problem::general(format!("the body is not valid JSON: {error}"))))
+}

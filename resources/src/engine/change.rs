@@ -1,0 +1,95 @@
+//! What a write did, record by record.
+
+use serde_json::Value as Json;
+
+use super::stripes::stripe;
+use crate::{
+    Meta,
+    meta::{Row, key_text},
+};
+
+/// What happened to one record.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// The resource of the record.
+    pub meta: &'static Meta,
+    /// The identity of the record.
+    pub id: Json,
+    /// What happened.
+    pub kind: Kind,
+    /// The record before; none if there was none.
+    pub before: Option<Row>,
+    /// The record after; none if there is none.
+    pub after: Option<Row>,
+}
+
+/// What can happen to a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It is new.
+    Created,
+    /// The values of these fields are others.
+    Updated(Vec<&'static str>),
+    /// It is gone.
+    Destroyed,
+    /// An association leads from it to one record more.
+    AddedTo {
+        /// The association.
+        attribute: &'static str,
+        /// The identity of the other record.
+        child: Json,
+    },
+    /// An association leads from it to one record less.
+    RemovedFrom {
+        /// The association.
+        attribute: &'static str,
+        /// The identity of the other record.
+        child: Json,
+    },
+}
+
+impl Change {
+    pub(super) fn created(meta: &'static Meta, row: &Row) -> Self {
+        Self { meta, id: meta.id(row), kind: Kind::Created, before: None, after: Some(row.clone()) }
+    }
+
+    pub(super) fn updated(meta: &'static Meta, before: &Row, after: &Row) -> Self {
+        let differs = |at: &usize| before.value(*at) != after.value(*at);
+        let fields = (0..meta.fields.len()).filter(differs).map(|at| &meta.fields[at]);
+        let changed = fields.filter(|field| !field.hidden).map(|field| field.name).collect();
+        let (id, kind) = (meta.id(after), Kind::Updated(changed));
+        Self { meta, id, kind, before: Some(before.clone()), after: Some(after.clone()) }
+    }
+
+    pub(super) fn destroyed(meta: &'static Meta, row: &Row) -> Self {
+        Self { meta, id: meta.id(row), kind: Kind::Destroyed, before: Some(row.clone()), after: None }
+    }
+
+    /// The stripe of the record.
+    pub(super) fn stripe(&self) -> Option<usize> {
+        let row = self.before.as_ref().or(self.after.as_ref())?;
+        Some(stripe(self.meta, &key_text(row.value(self.meta.key()))))
+    }
+
+    /// An association of a record that leads to another, or no longer does.
+    pub(super) fn member(
+        meta: &'static Meta,
+        row: &Row,
+        attribute: &'static str,
+        child: Json,
+        membership: Membership,
+    ) -> Self {
+        let kind = match membership {
+            Membership::Begins => Kind::AddedTo { attribute, child },
+            Membership::Ends => Kind::RemovedFrom { attribute, child },
+        };
+        Self { meta, id: meta.id(row), kind, before: Some(row.clone()), after: Some(row.clone()) }
+    }
+}
+
+/// Which way a membership goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Membership {
+    Begins,
+    Ends,
+}

@@ -1,0 +1,18 @@
+//! What is done with records; it knows resources by their [`Meta`](crate::Meta) alone, so it is compiled once.
+
+mod change;
+mod create;
+mod destroy;
+mod members;
+mod populate;
+pub(crate) mod sql;
+mod stripes;
+mod update;
+mod view;
+mod write;
+
+pub use change::{Change, Kind};
+pub(crate) use stripes::Stripes;
+pub(crate) use view::{View, identity};
+pub use write::Changes;
+pub(crate) use write::{Members, Work, write};

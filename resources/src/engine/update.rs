@@ -1,0 +1,37 @@
+//! Changes to a record.
+
+use sea_orm::Value;
+use serde_json::Value as Json;
+
+use super::{
+    Change,
+    write::{Members, Writer},
+};
+use crate::{Error, Meta, meta::Values};
+
+impl Writer<'_> {
+    pub(super) async fn update(
+        &mut self,
+        meta: &'static Meta,
+        id: &Value,
+        values: &Values,
+        members: &[Members],
+    ) -> Result<Json, Error> {
+        let before = self.writable(meta, id).await?;
+        let problems = self.check_owners(meta, values).await?;
+        if !problems.is_empty() {
+            return Err(Error::Values(problems));
+        }
+        let after = self.set(meta, &before, values).await?;
+        self.permit(meta, &after)?;
+        let owners = self.owner_changes(meta, Some(&before), Some(&after)).await?;
+        self.changes.extend(owners);
+        self.changes.push(Change::updated(meta, &before, &after));
+        for members in members {
+            self.settle(meta, &after, members).await?;
+        }
+        // A member may be the record itself.
+        let after = self.set(meta, &after, &Values::new()).await?;
+        self.reply(meta, &after).await
+    }
+}

@@ -1,0 +1,127 @@
+//! Reading: what somebody sees of a database, or of a transaction.
+
+use sea_orm::{Condition, ConnectionTrait, DbBackend, Order, Value, sea_query::SelectStatement};
+use serde_json::{Map, Value as Json};
+
+use super::sql;
+use crate::{
+    Error, Meta,
+    criteria::{Criteria, Shape},
+    meta::{Row, key_text},
+    policy::Viewers,
+};
+
+/// A connection or a transaction, and who asks.
+pub(crate) struct View<'a, C> {
+    pub(crate) db: &'a C,
+    pub(crate) viewers: &'a Viewers,
+}
+
+impl<C: ConnectionTrait> View<'_, C> {
+    /// A list.
+    pub(crate) async fn find(&self, meta: &'static Meta, criteria: &Criteria) -> Result<Vec<Json>, Error> {
+        let mut select = sql::select(meta);
+        select
+            .cond_where(Condition::all().add(self.scope(meta)?).add(criteria.filter.clone()))
+            .limit(criteria.limit)
+            .offset(criteria.skip);
+        sql::order(&mut select, meta, &criteria.sort, self.backend());
+        let rows = self.rows(meta, &select).await?;
+        self.render(meta, &rows, &criteria.shape).await
+    }
+
+    /// One record; none if the viewer does not see it.
+    pub(crate) async fn find_one(&self, meta: &'static Meta, id: &str, shape: &Shape) -> Result<Json, Error> {
+        let row = self.seen(meta, identity(meta, id)?, Lock::No).await?.ok_or(Error::NotFound)?;
+        self.render_one(meta, &row, shape).await
+    }
+
+    /// A record that the viewer sees.
+    pub(super) async fn seen(&self, meta: &Meta, id: Value, lock: Lock) -> Result<Option<Row>, Error> {
+        let condition = Condition::all().add(sql::equals(meta, meta.key(), id)).add(self.scope(meta)?);
+        Ok(self.matching(meta, condition, lock, None).await?.pop())
+    }
+
+    /// A record, whoever sees it: what a write has to know, and nobody is told who may not.
+    pub(super) async fn any(&self, meta: &Meta, id: Value, lock: Lock) -> Result<Option<Row>, Error> {
+        let condition = Condition::all().add(sql::equals(meta, meta.key(), id));
+        Ok(self.matching(meta, condition, lock, None).await?.pop())
+    }
+
+    pub(super) async fn matching(
+        &self,
+        meta: &Meta,
+        condition: Condition,
+        lock: Lock,
+        limit: Option<u64>,
+    ) -> Result<Vec<Row>, Error> {
+        let mut select = sql::select(meta);
+        select.cond_where(condition);
+        if let Some(limit) = limit {
+            sql::order(&mut select, meta, &[(meta.key(), Order::Asc)], self.backend());
+            select.limit(limit);
+        }
+        if lock == Lock::Yes {
+            sql::lock(&mut select, self.backend());
+        }
+        self.rows(meta, &select).await
+    }
+
+    pub(super) async fn rows(&self, meta: &Meta, select: &SelectStatement) -> Result<Vec<Row>, Error> {
+        let rows = self.db.query_all(select).await?;
+        Ok(rows.iter().map(|row| (meta.decode)(meta, row)).collect::<Result<_, _>>()?)
+    }
+
+    /// What the policy of a resource lets the viewer see.
+    pub(super) fn scope(&self, meta: &Meta) -> Result<Condition, Error> {
+        Ok((meta.scope)(self.viewers.of(meta)?))
+    }
+
+    pub(super) fn backend(&self) -> DbBackend {
+        self.db.get_database_backend()
+    }
+
+    /// Records as they go out, with what they are populated with.
+    pub(super) async fn render(&self, meta: &'static Meta, rows: &[Row], shape: &Shape) -> Result<Vec<Json>, Error> {
+        let mut records: Vec<Map<String, Json>> = rows.iter().map(|row| chosen(&row.json, shape)).collect();
+        for association in &shape.populate {
+            let criteria = Criteria::first(association.target());
+            let scope = self.scope(association.target())?;
+            let mut found = self.associated(meta, association, rows, &criteria, scope).await?;
+            for (record, row) in records.iter_mut().zip(rows) {
+                let others = found.remove(&key_text(row.value(meta.key()))).unwrap_or_default();
+                let mut others = others.into_iter().map(|other| Json::Object(other.json));
+                let value = match association.is_many() {
+                    true => others.collect(),
+                    false => others.next().unwrap_or_default(),
+                };
+                record.insert(association.name().to_owned(), value);
+            }
+        }
+        Ok(records.into_iter().map(Json::Object).collect())
+    }
+
+    pub(super) async fn render_one(&self, meta: &'static Meta, row: &Row, shape: &Shape) -> Result<Json, Error> {
+        Ok(self.render(meta, std::slice::from_ref(row), shape).await?.pop().unwrap_or_default())
+    }
+}
+
+/// Whether what is read stays as it is until the transaction ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lock {
+    Yes,
+    No,
+}
+
+/// The identity of a record, from a path or a body.
+pub(crate) fn identity(meta: &Meta, id: impl Into<Json>) -> Result<Value, Error> {
+    let (id, field) = (id.into(), &meta.fields[meta.key()]);
+    let value = if id.is_null() { Err("null identifies nothing".into()) } else { field.parse(&id) };
+    value.map_err(|wrong| Error::criteria(format!("`{}`: {wrong}", field.name)))
+}
+
+fn chosen(record: &Map<String, Json>, shape: &Shape) -> Map<String, Json> {
+    let Some(names) = &shape.select else { return record.clone() };
+    let stays = record.iter().filter(|(name, _)| names.contains(&name.as_str()));
+    stays.map(|(name, value)| (name.clone(), value.clone())).collect()
+}

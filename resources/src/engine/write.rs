@@ -1,0 +1,275 @@
+//! Writing: one transaction for each request, and what it changed.
+
+use sea_orm::{
+    ConnectionTrait, DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait, Value,
+    sea_query::{Alias, Query, sea_value_to_json_value},
+};
+use serde_json::Value as Json;
+
+use super::{
+    Change, View,
+    change::Membership,
+    sql,
+    stripes::{Held, stripe},
+    view::{Lock, identity},
+};
+use crate::{
+    Compat, Error, Meta, Resources,
+    criteria::Shape,
+    error::Problem,
+    meta::{Association, Link, Row, Values, key_text},
+    policy::Viewers,
+};
+
+/// How often a write that met another is begun anew.
+const MAX_ATTEMPTS: usize = 5;
+
+/// What is to be written.
+pub(crate) enum Work {
+    Create { values: Values, members: Vec<Members> },
+    Update { id: Value, values: Values, members: Vec<Members> },
+    Destroy { id: Value },
+    Add { id: Value, association: &'static Association, child: Value },
+    Remove { id: Value, association: &'static Association, child: Value },
+    Replace { id: Value, members: Members },
+}
+
+/// All that an association is to lead to.
+pub(crate) struct Members {
+    pub(crate) association: &'static Association,
+    pub(crate) ids: Vec<Value>,
+}
+
+/// A write that is done.
+#[derive(Debug)]
+pub(crate) struct Written {
+    /// The answer to the request.
+    pub(crate) reply: Json,
+    pub(crate) changes: Changes,
+}
+
+/// What a write changed, in the order in which it is told.
+///
+/// As long as this lives nobody else writes these records, so hand the changes on before it is dropped.
+#[derive(Debug)]
+pub struct Changes {
+    list: Vec<Change>,
+    _held: Held,
+}
+
+impl Changes {
+    /// The changes, one after the other.
+    pub fn iter(&self) -> impl Iterator<Item = &Change> {
+        self.list.iter()
+    }
+}
+
+/// Carries out a write, and begins anew when another one is in its way.
+pub(crate) async fn write(
+    resources: &Resources,
+    viewers: &Viewers,
+    meta: &'static Meta,
+    work: &Work,
+) -> Result<Written, Error> {
+    let mut wanted = work.stripes(meta);
+    let mut attempt = 1;
+    loop {
+        let mut held = match attempt {
+            MAX_ATTEMPTS => resources.stripes.hold_all().await,
+            _ => resources.stripes.hold(wanted).await,
+        };
+        let transaction = begin(resources).await?;
+        let view = View { db: &transaction, viewers };
+        let mut writer = Writer { view, compat: resources.compat, changes: Vec::new() };
+        let outcome = writer.run(meta, work).await;
+        let list = writer.changes;
+        match outcome {
+            Ok(reply) => {
+                let touched: Vec<usize> = list.iter().filter_map(Change::stripe).collect();
+                if resources.stripes.extend(&mut held, &touched) {
+                    match transaction.commit().await.map_err(|error| Error::written(meta, error)) {
+                        Ok(()) => return Ok(Written { reply, changes: Changes { list, _held: held } }),
+                        Err(error) if error.may_pass() && attempt < MAX_ATTEMPTS => wanted = held.stripes(),
+                        Err(error) => return Err(error),
+                    }
+                } else {
+                    transaction.rollback().await?;
+                    wanted = [held.stripes(), touched].concat();
+                }
+            }
+            Err(error) if error.may_pass() && attempt < MAX_ATTEMPTS => {
+                transaction.rollback().await?;
+                wanted = held.stripes();
+            }
+            Err(error) => {
+                transaction.rollback().await?;
+                return Err(error);
+            }
+        }
+        attempt += 1;
+    }
+}
+
+async fn begin(resources: &Resources) -> Result<DatabaseTransaction, Error> {
+    // A transaction of SQLite that reads first may find at its first write that it is too late.
+    let sqlite_transaction_mode = Some(SqliteTransactionMode::Immediate);
+    let options = TransactionOptions { sqlite_transaction_mode, ..TransactionOptions::default() };
+    Ok(resources.db.begin_with_options(options).await?)
+}
+
+impl Work {
+    /// The stripes of the records that the request names.
+    fn stripes(&self, meta: &'static Meta) -> Vec<usize> {
+        let own = |id: &Value| stripe(meta, &key_text(id));
+        let other = |association: &Association, id: &Value| stripe(association.target(), &key_text(id));
+        let all = |members: &Members| members.ids.iter().map(|id| other(members.association, id)).collect::<Vec<_>>();
+        match self {
+            Self::Create { values, members } => {
+                [owners(meta, values), members.iter().flat_map(all).collect()].concat()
+            }
+            Self::Update { id, values, members } => {
+                [vec![own(id)], owners(meta, values), members.iter().flat_map(all).collect()].concat()
+            }
+            Self::Destroy { id } => vec![own(id)],
+            Self::Add { id, association, child } | Self::Remove { id, association, child } => {
+                vec![own(id), other(association, child)]
+            }
+            Self::Replace { id, members } => [vec![own(id)], all(members)].concat(),
+        }
+    }
+}
+
+/// The stripes of the records whose keys are among the values.
+fn owners(meta: &'static Meta, values: &Values) -> Vec<usize> {
+    let owners = meta.associations.iter().filter_map(|association| match meta.link(association) {
+        Link::Own(at) => {
+            let (_, value) = values.iter().find(|(position, _)| position == at)?;
+            Some(stripe(association.target(), &key_text(value)))
+        }
+        _ => None,
+    });
+    owners.collect()
+}
+
+/// A transaction under way.
+pub(super) struct Writer<'a> {
+    pub(super) view: View<'a, DatabaseTransaction>,
+    pub(super) compat: Compat,
+    pub(super) changes: Vec<Change>,
+}
+
+impl Writer<'_> {
+    async fn run(&mut self, meta: &'static Meta, work: &Work) -> Result<Json, Error> {
+        match work {
+            Work::Create { values, members } => self.create(meta, values, members).await,
+            Work::Update { id, values, members } => self.update(meta, id, values, members).await,
+            Work::Destroy { id } => self.destroy(meta, id).await,
+            Work::Add { id, association, child } => self.add(meta, id, association, child).await,
+            Work::Remove { id, association, child } => self.remove(meta, id, association, child).await,
+            Work::Replace { id, members } => self.replace(meta, id, members).await,
+        }
+    }
+
+    /// A record that is about to be written: the viewer must see it and may write it.
+    pub(super) async fn writable(&self, meta: &'static Meta, id: &Value) -> Result<Row, Error> {
+        let row = self.view.seen(meta, id.clone(), Lock::Yes).await?.ok_or(Error::NotFound)?;
+        self.permit(meta, &row)?;
+        Ok(row)
+    }
+
+    /// Refuses a record that the viewer may not write.
+    pub(super) fn permit(&self, meta: &Meta, row: &Row) -> Result<(), Error> {
+        if meta.can_write(self.view.viewers.of(meta)?, row) { Ok(()) } else { Err(Error::Forbidden) }
+    }
+
+    /// Sets values of a record that was read in this transaction, and reads it anew.
+    pub(super) async fn set(&self, meta: &Meta, row: &Row, values: &Values) -> Result<Row, Error> {
+        let id = row.value(meta.key()).clone();
+        if !values.is_empty() {
+            let mut update = Query::update();
+            update.table(meta.table.clone()).and_where(sql::equals(meta, meta.key(), id.clone()));
+            for (at, value) in values {
+                let field = &meta.fields[*at];
+                update.value(Alias::new(field.column()), field.save(value.clone()));
+            }
+            self.view.db.execute(&update).await.map_err(|error| Error::written(meta, error))?;
+        }
+        self.view.any(meta, id, Lock::No).await?.ok_or(Error::NotFound)
+    }
+
+    /// Refuses keys of records that the viewer does not see.
+    pub(super) async fn check_owners(&self, meta: &'static Meta, values: &Values) -> Result<Vec<Problem>, Error> {
+        let mut problems = Vec::new();
+        for association in &meta.associations {
+            let Link::Own(at) = meta.link(association) else { continue };
+            let Some((_, value)) = values.iter().find(|(position, _)| position == at) else { continue };
+            let key = sea_value_to_json_value(value);
+            if key.is_null() {
+                continue;
+            }
+            let target = association.target();
+            let id = identity(target, key)?;
+            if self.view.seen(target, id, Lock::No).await?.is_none() {
+                let message = format!("there is no such {}", target.identity);
+                problems.push(Problem::of(meta.fields[*at].name, message));
+            }
+        }
+        Ok(problems)
+    }
+
+    /// What a new value of a key, or a key that is gone, means to the records that it led to and leads to.
+    pub(super) async fn owner_changes(
+        &self,
+        meta: &'static Meta,
+        before: Option<&Row>,
+        after: Option<&Row>,
+    ) -> Result<Vec<Change>, Error> {
+        let mut changes = Vec::new();
+        let Some(id) = after.or(before).map(|row| meta.id(row)) else { return Ok(changes) };
+        for association in &meta.associations {
+            let Link::Own(at) = meta.link(association) else { continue };
+            let Some(inverse) = meta.inverse(association) else { continue };
+            let [before, after] = [before, after].map(|row| row.map(|row| row.value(*at)));
+            if before.map(key_text) == after.map(key_text) {
+                continue;
+            }
+            for (key, membership) in [(before, Membership::Ends), (after, Membership::Begins)] {
+                if let Some(owner) = self.owner(association.target(), key).await? {
+                    let name = inverse.name();
+                    changes.push(Change::member(association.target(), &owner, name, id.clone(), membership));
+                }
+            }
+        }
+        Ok(changes)
+    }
+
+    /// The record that a key leads to.
+    pub(super) async fn owner(&self, target: &'static Meta, key: Option<&Value>) -> Result<Option<Row>, Error> {
+        let key = key.map(sea_value_to_json_value).unwrap_or_default();
+        if key.is_null() {
+            return Ok(None);
+        }
+        self.view.any(target, identity(target, key)?, Lock::No).await
+    }
+
+    /// The answer to a write on a record.
+    pub(super) async fn reply(&self, meta: &'static Meta, row: &Row) -> Result<Json, Error> {
+        self.view.render_one(meta, row, &Shape::written(meta, self.compat)).await
+    }
+
+    /// The answer to a write on an association of a record.
+    pub(super) async fn reply_with(
+        &self,
+        meta: &'static Meta,
+        row: Row,
+        association: &'static Association,
+    ) -> Result<Json, Error> {
+        // A member may be the record itself.
+        let row = self.set(meta, &row, &Values::new()).await?;
+        let mut shape = Shape::written(meta, self.compat);
+        if self.compat == Compat::Strict {
+            shape.populate.push(association);
+        }
+        self.view.render_one(meta, &row, &shape).await
+    }
+}

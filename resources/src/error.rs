@@ -1,0 +1,168 @@
+//! What fails, and what a client is told of it; statuses and bodies are those of Sails.
+
+use std::sync::{Mutex, PoisonError};
+
+use axum::{
+    Json as Body,
+    http::{Method, StatusCode},
+    response::{IntoResponse, Response},
+};
+use sea_orm::{DbErr, RuntimeErr, SqlErr, SqlxError};
+use serde::Serialize;
+use serde_json::{Value as Json, json};
+
+use crate::Meta;
+
+/// Why a request to a resource was not carried out.
+#[derive(Debug)]
+pub(crate) enum Error {
+    /// The parameters of a query make no sense.
+    Criteria(String),
+    /// An association that is to be populated is none.
+    Populates(String),
+    /// A new record cannot be like this.
+    NewRecord(Vec<Problem>),
+    /// A record cannot become like this.
+    Values(Vec<Problem>),
+    /// Another record has the same value already.
+    Unique { identity: &'static str, names: Vec<&'static str> },
+    /// Other records need this one.
+    Needed(String),
+    NotFound,
+    Forbidden,
+    /// Whoever asks was rejected by the extractor of the policy.
+    Refused(Mutex<Option<Response>>),
+    Database(DbErr),
+}
+
+/// What is wrong with one field of a body.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+    message: String,
+}
+
+impl Problem {
+    /// What is wrong with a field.
+    pub fn of(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: Some(field.into()), message: message.into() }
+    }
+
+    /// What is wrong with the body as a whole.
+    pub fn general(message: impl Into<String>) -> Self {
+        Self { field: None, message: message.into() }
+    }
+
+    fn text(&self) -> String {
+        match &self.field {
+            Some(field) => format!("`{field}`: {}", self.message),
+            None => self.message.clone(),
+        }
+    }
+}
+
+impl Error {
+    pub(crate) fn criteria(message: impl Into<String>) -> Self {
+        Self::Criteria(message.into())
+    }
+
+    pub(crate) fn refused(rejection: Response) -> Self {
+        Self::Refused(Mutex::new(Some(rejection)))
+    }
+
+    /// What a database said to a statement that writes into the table of a resource.
+    pub(crate) fn written(meta: &Meta, error: DbErr) -> Self {
+        match error.sql_err() {
+            Some(SqlErr::UniqueConstraintViolation(said)) => {
+                Self::Unique { identity: meta.identity, names: names(meta, &said) }
+            }
+            Some(SqlErr::ForeignKeyConstraintViolation(_)) => {
+                Self::Needed("a record that does not exist is referred to, or one that is referred to would go".into())
+            }
+            _ if is_unfit(&error) => Self::Values(vec![Problem::general("the database does not take these values")]),
+            _ => Self::Database(error),
+        }
+    }
+
+    /// Whether the same may succeed at another time: two transactions were in each other's way.
+    pub(crate) fn may_pass(&self) -> bool {
+        // PostgreSQL: serialization failure, deadlock; MySQL: deadlock; SQLite: busy.
+        matches!(self, Self::Database(error) if ["40001", "40P01", "5", "261", "517"].contains(&&*code(error)))
+    }
+
+    /// The answer to a request.
+    pub(crate) fn respond(self, method: &Method, path: &str) -> Response {
+        let bad = |code: &str, details: String, more: Option<Vec<Problem>>| {
+            let message = format!(
+                "The server could not fulfill this request (`{method} {path}`) due to a problem with the parameters \
+                 that were sent.  See the `details` for more info."
+            );
+            let mut body = json!({"code": code, "details": details, "message": message});
+            if let Some(problems) = more {
+                body["problems"] = json!(problems);
+            }
+            (StatusCode::BAD_REQUEST, Body(body)).into_response()
+        };
+        let details = |problems: &[Problem]| problems.iter().map(Problem::text).collect::<Vec<_>>().join("; ");
+        match self {
+            Self::Criteria(message) => bad("E_INVALID_CRITERIA", message, None),
+            Self::Populates(message) => bad("E_INVALID_POPULATES", message, None),
+            Self::NewRecord(problems) => bad("E_INVALID_NEW_RECORD", details(&problems), Some(problems)),
+            Self::Values(problems) => bad("E_INVALID_VALUES_TO_SET", details(&problems), Some(problems)),
+            Self::Needed(message) => bad("E_FOREIGN_KEY", message, None),
+            Self::Unique { identity, names } => {
+                let message = "Would violate uniqueness constraint-- \
+                               a record already exists with conflicting value(s).";
+                let body: Json =
+                    json!({"code": "E_UNIQUE", "message": message, "modelIdentity": identity, "attrNames": names});
+                (StatusCode::BAD_REQUEST, Body(body)).into_response()
+            }
+            Self::NotFound => (StatusCode::NOT_FOUND, "Not Found").into_response(),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "Forbidden").into_response(),
+            Self::Refused(rejection) => {
+                let rejection = rejection.into_inner().unwrap_or_else(PoisonError::into_inner);
+                rejection.unwrap_or_else(|| StatusCode::FORBIDDEN.into_response())
+            }
+            // What the database did not take of a query is a mistake in its values; the rest is ours.
+            Self::Database(error) if is_unfit(&error) => {
+                bad("E_INVALID_CRITERIA", "the database does not take these values".into(), None)
+            }
+            Self::Database(error) => catamaran::Error::from(error).into_response(),
+        }
+    }
+}
+
+impl From<DbErr> for Error {
+    fn from(error: DbErr) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// The unique fields that a message of a database is about.
+fn names(meta: &Meta, said: &str) -> Vec<&'static str> {
+    let said: Vec<&str> = said.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+    // SQLite names the column alone, PostgreSQL and MySQL an index such as `user_email_key` or `idx-user-email`.
+    let about = |column: &str| said.iter().any(|word| *word == column || word.contains(&format!("_{column}_")));
+    let unique: Vec<_> = meta.fields.iter().filter(|field| field.unique || field.primary_key).collect();
+    unique.iter().filter(|field| about(field.column())).map(|field| field.name).collect()
+}
+
+/// The code of the database's own.
+fn code(error: &DbErr) -> String {
+    match error {
+        DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) => match &**error {
+            SqlxError::Database(error) => error.code().unwrap_or_default().into_owned(),
+            _ => String::new(),
+        },
+        _ => String::new(),
+    }
+}
+
+/// Whether the values are at fault: by the SQL standard class 22 is data that does not fit, class 23 a constraint.
+fn is_unfit(error: &DbErr) -> bool {
+    // SQLite: NOT NULL and CHECK constraints, a value of the wrong type, a value that is too large.
+    let sqlite = ["1299", "275", "3091", "18", "20"];
+    let code = code(error);
+    sqlite.contains(&&*code) || code.len() == 5 && (code.starts_with("22") || code.starts_with("23"))
+}

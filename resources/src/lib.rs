@@ -1,0 +1,31 @@
+//! Records of a database over HTTP and over Socket.IO alike: one attribute on a SeaORM entity.
+
+// The crate's own tests use the macro too, whose code names the crate.
+#[cfg(test)]
+extern crate self as catamaran_resources;
+
+mod actions;
+mod body;
+mod criteria;
+mod engine;
+mod error;
+mod input;
+mod meta;
+mod policy;
+mod resource;
+mod state;
+
+pub use engine::{Change, Changes, Kind};
+pub use meta::{Meta, Row};
+pub use policy::{Policy, Public, Viewer};
+pub use resource::Resource;
+pub use state::{Compat, Resources};
+
+pub(crate) use error::Error;
+
+#[doc = include_str!("docs/resource.md")]
+pub use catamaran_macros::resource;
+
+#[doc(hidden)]
+#[path = "private.rs"]
+pub mod __private;

@@ -1,0 +1,136 @@
+//! What an application keeps for its resources: a database, and how they behave.
+
+use std::sync::Arc;
+#[cfg(feature = "sqlite")]
+use std::time::Duration;
+
+use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr, SchemaBuilder};
+#[cfg(feature = "sqlite")]
+use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+
+use crate::engine::{Changes, Stripes};
+
+/// The state of resources: a cheap handle to the database and to what orders the writes.
+///
+/// It is the whole state of the smallest program; an application with a state of its own implements
+/// [`FromRef`](axum::extract::FromRef) for it.
+///
+/// ```no_run
+/// use catamaran::prelude::*;
+/// use catamaran_resources::Resources;
+/// # mod pet {
+/// #     use sea_orm::entity::prelude::*;
+/// #     #[catamaran_resources::resource(path = "/pet", policy = catamaran_resources::Public)]
+/// #     #[sea_orm::model]
+/// #     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+/// #     #[sea_orm(table_name = "pet")]
+/// #     pub struct Model {
+/// #         #[sea_orm(primary_key)]
+/// #         pub id: i64,
+/// #         pub name: String,
+/// #     }
+/// #     impl ActiveModelBehavior for ActiveModel {}
+/// # }
+///
+/// #[tokio::main]
+/// async fn main() -> catamaran::Result {
+///     let resources = Resources::open("sqlite://app.db").await?;
+///     resources.sync(|schema| schema.register(pet::Entity)).await?;
+///     App::new(resources).mount(routes![pet]).serve("127.0.0.1:1337").await?;
+///     Ok(())
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Resources {
+    pub(crate) db: DatabaseConnection,
+    pub(crate) compat: Compat,
+    pub(crate) stripes: Arc<Stripes>,
+}
+
+/// Whose answers the resources give where they differ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compat {
+    /// Associations are populated where that is asked for, unknown fields of a body are refused, and so are `select`
+    /// and `omit` together.
+    #[default]
+    Strict,
+    /// As Sails 1: all associations are populated, unknown fields of a body are dropped, and `select` wins over `omit`.
+    Sails,
+}
+
+impl Resources {
+    /// Opens a database by its URL: `sqlite://app.db`, `sqlite::memory:`, `postgres://..`, `mysql://..`.
+    ///
+    /// SQLite is set up for a server: its file is made if there is none, readers do not wait for writers (WAL), foreign
+    /// keys are checked.
+    ///
+    /// # Errors
+    ///
+    /// If the database does not answer, or the feature of its kind (`sqlite`, `postgres`, `mysql`) is off.
+    pub async fn open(url: &str) -> Result<Self, DbErr> {
+        let mut options = ConnectOptions::new(url);
+        // Each statement would be a line of the log.
+        options.sqlx_logging(false);
+        if url.starts_with("sqlite:") {
+            for_sqlite(&mut options, url);
+        }
+        Ok(Self::new(Database::connect(options).await?))
+    }
+
+    /// Takes a connection that is there already.
+    pub fn new(db: DatabaseConnection) -> Self {
+        Self { db, compat: Compat::default(), stripes: Arc::default() }
+    }
+
+    /// Chooses whose answers to give; [`Compat::Strict`] unless said.
+    #[must_use]
+    pub fn compat(self, compat: Compat) -> Self {
+        Self { compat, ..self }
+    }
+
+    /// The database, for what an application asks of it itself.
+    pub fn db(&self) -> &DatabaseConnection {
+        &self.db
+    }
+
+    /// Makes tables, columns and indexes that the entities have and the database has not; for development.
+    ///
+    /// It removes nothing. A program in production has migrations: see `sea-orm-migration`.
+    ///
+    /// # Errors
+    ///
+    /// If the database refuses, as it does a new column that may not be null in a table with rows.
+    pub async fn sync(&self, register: impl FnOnce(SchemaBuilder) -> SchemaBuilder) -> Result<(), DbErr> {
+        register(self.db.get_schema_builder()).sync(&self.db).await
+    }
+
+    /// Where the changes of a write go while their records are still held.
+    pub(crate) fn hand_on(&self, changes: Changes) {
+        for change in changes.iter() {
+            tracing::trace!(resource = change.meta.identity(), "a record changed");
+        }
+    }
+
+}
+
+/// SQLite as a server needs it.
+#[cfg(feature = "sqlite")]
+fn for_sqlite(options: &mut ConnectOptions, url: &str) {
+    let in_memory = url.contains(":memory:") || url.contains("mode=memory");
+    if in_memory {
+        // Each connection would be a database of its own, which ends with it.
+        options.min_connections(1).max_connections(1).idle_timeout(None).max_lifetime(None);
+    }
+    options.map_sqlx_sqlite_opts(|options| {
+        options
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Normal)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(5))
+    });
+}
+
+/// Opening it will say that the feature is off.
+#[cfg(not(feature = "sqlite"))]
+fn for_sqlite(_: &mut ConnectOptions, _: &str) {}
