@@ -265,7 +265,7 @@ fn binding(argument: &Argument, at: usize) -> Ident {
     }
 }
 
-fn line(name: &Ident) -> Literal {
+pub(crate) fn line(name: &Ident) -> Literal {
     let line = if proc_macro::is_available() { name.span().unwrap().line() } else { 0 };
     Literal::usize_unsuffixed(line)
 }

@@ -16,6 +16,7 @@ mod event;
 mod expand;
 mod model;
 mod path;
+mod resource;
 #[cfg(test)]
 mod snapshots;
 mod table;
@@ -59,5 +60,5 @@ pub fn event(item: TokenStream) -> TokenStream {
 /// See `catamaran_resources::resource`.
 #[proc_macro_attribute]
 pub fn resource(attr: TokenStream, item: TokenStream) -> TokenStream {
-    item
+    resource::resource(attr.into(), item.into()).into()
 }

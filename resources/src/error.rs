@@ -144,7 +144,7 @@ fn names(meta: &Meta, said: &str) -> Vec<&'static str> {
     let said: Vec<&str> = said.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
     // SQLite names the column alone, PostgreSQL and MySQL an index such as `user_email_key` or `idx-user-email`.
     let about = |column: &str| said.iter().any(|word| *word == column || word.contains(&format!("_{column}_")));
-    let unique: Vec<_> = meta.fields.iter().filter(|field| field.unique || field.primary_key).collect();
+    let unique: Vec<_> = meta.fields.iter().filter(|field| field.flags.unique || field.flags.primary_key).collect();
     unique.iter().filter(|field| about(field.column())).map(|field| field.name).collect()
 }
 

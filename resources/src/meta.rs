@@ -42,10 +42,9 @@ pub struct Meta {
 /// Values for columns, by the position of the field.
 pub type Values = Vec<(usize, Value)>;
 
-/// A column, and what a request may do with it.
-pub struct Field {
-    /// Its name on the wire.
-    pub name: &'static str,
+/// What a request may do with a column.
+#[derive(Clone, Copy)]
+pub struct Flags {
     /// Whether it identifies the record.
     pub primary_key: bool,
     /// Whether it may be null.
@@ -60,6 +59,13 @@ pub struct Field {
     pub create: bool,
     /// Whether an update may say it.
     pub update: bool,
+}
+
+/// A column.
+pub struct Field {
+    /// Its name on the wire.
+    pub(crate) name: &'static str,
+    pub(crate) flags: Flags,
     column: &'static str,
     text: bool,
     parse: fn(&Json) -> Result<Value, String>,
@@ -69,21 +75,15 @@ pub struct Field {
 }
 
 impl Field {
-    /// A field of the Rust type `T`, which everybody may read and write.
-    pub fn new<E: EntityTrait, T>(name: &'static str, column: E::Column) -> Self
+    /// A field of the Rust type `T`.
+    pub fn new<E: EntityTrait, T>(name: &'static str, flags: Flags, column: E::Column) -> Self
     where
         T: DeserializeOwned + Into<Value> + TryGetable + 'static,
         E::Column: Send + Sync,
     {
         Self {
             name,
-            primary_key: false,
-            nullable: false,
-            unique: false,
-            hidden: false,
-            no_filter: false,
-            create: true,
-            update: true,
+            flags,
             column: column.as_str(),
             text: [TypeId::of::<String>(), TypeId::of::<Option<String>>()].contains(&TypeId::of::<T>()),
             parse: input::parse::<T>,
@@ -121,7 +121,7 @@ impl Field {
     }
 
     pub(crate) fn can_be_filtered(&self) -> bool {
-        !self.hidden && !self.no_filter
+        !self.flags.hidden && !self.flags.no_filter
     }
 }
 
@@ -235,7 +235,7 @@ impl Meta {
 
     /// The position of the primary key.
     pub(crate) fn key(&self) -> usize {
-        self.fields.iter().position(|field| field.primary_key).unwrap_or_default()
+        self.fields.iter().position(|field| field.flags.primary_key).unwrap_or_default()
     }
 
     pub(crate) fn field(&self, name: &str) -> Option<(usize, &Field)> {

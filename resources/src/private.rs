@@ -2,14 +2,12 @@
 
 pub use axum::{extract::FromRef, extract::FromRequestParts, http::request::Parts};
 pub use catamaran::{Action, Controller, Method, Reach, Route};
-pub use garde::Validate;
-pub use sea_orm::{EntityTrait, RelationDef, RelationTrait, Value};
+pub use sea_orm::{Related, RelationTrait};
 pub use serde;
-pub use serde_json::{Map, Value as Json, to_value};
 
 pub use crate::actions::{add, check, create, destroy, find, find_one, populate, remove, replace, update};
 pub use crate::error::Problem;
 pub use crate::input::{Input, present, problems};
-pub use crate::meta::{Association, Field, Values};
+pub use crate::meta::{Association, Field, Flags, Values};
 pub use crate::policy::Viewers;
-pub use crate::resource::Viewed;
+pub use crate::resource::{Object, Viewed, ViewerOf, json};

@@ -2,6 +2,7 @@
 
 use axum::http::request::Parts;
 use sea_orm::EntityTrait;
+use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
 use crate::{Meta, Policy, input::Input, policy::Viewers};
@@ -24,11 +25,22 @@ pub trait Resource: EntityTrait {
     fn meta() -> &'static Meta;
 
     /// A record without what is hidden.
-    fn to_json(model: &Self::Model) -> Map<String, Json>;
+    fn to_json(model: &Self::Model) -> Object;
 }
 
 /// A resource in an application whose state `S` tells its policies who asks.
 pub trait Viewed<S>: Resource {
     /// Who asks, as the policies of this resource and of its associations know them.
     fn viewers(parts: &mut Parts, state: &S) -> impl Future<Output = Viewers> + Send;
+}
+
+/// A JSON object.
+pub type Object = Map<String, Json>;
+
+/// Who asks, as the policy of a resource knows it.
+pub type ViewerOf<E> = <<E as Resource>::Policy as Policy<E>>::Viewer;
+
+/// The value of a field; one that cannot be JSON is null.
+pub fn json(value: &impl Serialize) -> Json {
+    serde_json::to_value(value).unwrap_or_default()
 }

@@ -41,7 +41,7 @@ impl Reader<'_> {
         for (name, texts) in text.all().filter(|(name, _)| !RESERVED.contains(name)) {
             let (at, field) = filterable(self.meta, name)?;
             let condition = match texts {
-                [text] if text.is_empty() && field.nullable && !field.is_text() => Json::Null,
+                [text] if text.is_empty() && field.flags.nullable && !field.is_text() => Json::Null,
                 [text] => text.as_str().into(),
                 texts => texts.into(),
             };

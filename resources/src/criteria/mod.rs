@@ -112,8 +112,8 @@ fn selected(meta: &'static Meta, names: &[String], named: bool) -> Result<Vec<&'
     for name in names {
         visible(meta, name)?;
     }
-    let stays = |field: &&Field| field.primary_key || names.iter().any(|name| name == field.name) == named;
-    Ok(meta.fields.iter().filter(|field| !field.hidden).filter(stays).map(|field| field.name).collect())
+    let stays = |field: &&Field| field.flags.primary_key || names.iter().any(|name| name == field.name) == named;
+    Ok(meta.fields.iter().filter(|field| !field.flags.hidden).filter(stays).map(|field| field.name).collect())
 }
 
 fn populated(meta: &'static Meta, names: &[String]) -> Result<Vec<&'static Association>, Error> {
@@ -131,7 +131,7 @@ fn populated(meta: &'static Meta, names: &[String]) -> Result<Vec<&'static Assoc
 
 /// A field that is told; one that is hidden is as if it were not there.
 fn visible<'a>(meta: &'a Meta, name: &str) -> Result<(usize, &'a Field), Error> {
-    let field = meta.field(name).filter(|(_, field)| !field.hidden);
+    let field = meta.field(name).filter(|(_, field)| !field.flags.hidden);
     field.ok_or_else(|| Error::criteria(format!("`{name}` is no attribute of `{}`", meta.identity)))
 }
 

@@ -56,7 +56,7 @@ impl Change {
     pub(super) fn updated(meta: &'static Meta, before: &Row, after: &Row) -> Self {
         let differs = |at: &usize| before.value(*at) != after.value(*at);
         let fields = (0..meta.fields.len()).filter(differs).map(|at| &meta.fields[at]);
-        let changed = fields.filter(|field| !field.hidden).map(|field| field.name).collect();
+        let changed = fields.filter(|field| !field.flags.hidden).map(|field| field.name).collect();
         let (id, kind) = (meta.id(after), Kind::Updated(changed));
         Self { meta, id, kind, before: Some(before.clone()), after: Some(after.clone()) }
     }

@@ -56,7 +56,7 @@ impl Writer<'_> {
     ) -> Result<(), Error> {
         let target = association.target();
         let field = &target.fields[at];
-        if !field.nullable {
+        if !field.flags.nullable {
             return Ok(());
         }
         let theirs = sql::equals(target, at, row.value(meta.key()).clone());

@@ -198,7 +198,7 @@ impl Writer<'_> {
                     return Ok(None);
                 }
                 let field = &target.fields[*at];
-                if !field.nullable {
+                if !field.flags.nullable {
                     return Err(Error::Values(vec![Problem::of(field.name, "it cannot be null")]));
                 }
                 self.permit(target, child)?;

@@ -59,7 +59,7 @@ pub(crate) fn order(to: &mut impl OrderedStatement, meta: &Meta, sort: &[(usize,
             Order::Desc => NullOrdering::Last,
             _ => NullOrdering::First,
         };
-        if backend == DbBackend::Postgres && meta.fields[*at].nullable {
+        if backend == DbBackend::Postgres && meta.fields[*at].flags.nullable {
             to.order_by_expr_with_nulls(column(meta, *at), order.clone(), nulls);
         } else {
             to.order_by_expr(column(meta, *at), order.clone());

@@ -1,0 +1,108 @@
+//! What can be wrong with a resource: one rule, one function, one sentence.
+
+use super::model::{Column, Resource};
+use crate::{errors::Errors, model::first_span};
+
+/// Checks everything that the model alone can tell.
+pub(super) fn resource(resource: &Resource, errors: &mut Errors) {
+    is_a_model(resource, errors);
+    path_has_no_parameters(resource, errors);
+    has_one_key(resource, errors);
+    names_differ(resource, errors);
+    for column in &resource.columns {
+        is_not_skipped(column, errors);
+        key_is_told(column, errors);
+        is_written_or_not(column, errors);
+        has_a_value(column, errors);
+        is_validated_if_written(column, errors);
+    }
+}
+
+/// SeaORM calls a record `Model`, and so do the other names beside it.
+fn is_a_model(resource: &Resource, errors: &mut Errors) {
+    if resource.name != "Model" {
+        let message = format!("`{}` is no model: SeaORM calls the struct of an entity `Model`", resource.name);
+        errors.at(resource.name.span(), message);
+    }
+}
+
+/// The records of a resource are found by their identity alone.
+fn path_has_no_parameters(resource: &Resource, errors: &mut Errors) {
+    if resource.path.value().contains('{') {
+        errors.at(resource.path.span(), "a parameter cannot stand in the path of a resource, e.g. `path = \"/pet\"`");
+    }
+}
+
+/// A path has one identity.
+fn has_one_key(resource: &Resource, errors: &mut Errors) {
+    let mut keys = resource.columns.iter().filter(|column| column.primary_key);
+    match (keys.next(), keys.next()) {
+        (None, _) => {
+            let message = "a resource needs a primary key: `#[sea_orm(primary_key)]` above a field";
+            errors.at(resource.name.span(), message);
+        }
+        (Some(_), Some(second)) => {
+            let message = "a resource has one primary key; a table between two others is no resource, \
+                           they lead through it with `via`";
+            errors.at(second.ident.span(), message);
+        }
+        _ => {}
+    }
+}
+
+/// What is sent under one name is one thing.
+fn names_differ(resource: &Resource, errors: &mut Errors) {
+    for (at, column) in resource.columns.iter().enumerate() {
+        if resource.columns[..at].iter().any(|earlier| earlier.name == column.name) {
+            errors.at(column.ident.span(), format!("another field is `{}` on the wire already", column.name));
+        }
+    }
+    for association in resource.associations.iter().filter(|association| association.many) {
+        if resource.columns.iter().any(|column| column.name == association.name) {
+            let message = format!("a column is `{}` on the wire already", association.name);
+            errors.at(association.ident.span(), message);
+        }
+    }
+}
+
+/// A column is there; only what leads to others can be left out.
+fn is_not_skipped(column: &Column, errors: &mut Errors) {
+    if let Some(span) = column.said.skip {
+        errors.at(span, "an association can be skipped, a column cannot; write `#[field(hidden, read_only)]`");
+    }
+}
+
+/// Without its identity a record cannot be asked for.
+fn key_is_told(column: &Column, errors: &mut Errors) {
+    if let Some(span) = column.said.hidden.or(column.said.no_filter).filter(|_| column.primary_key) {
+        errors.at(span, "the primary key cannot be hidden: records are asked for by it");
+    }
+}
+
+/// `read_only` is `create_only` and more.
+fn is_written_or_not(column: &Column, errors: &mut Errors) {
+    if let (Some(_), Some(span)) = (column.said.read_only, column.said.create_only) {
+        errors.at(span, "a field is `read_only` or `create_only`, not both");
+    }
+}
+
+/// What no request says has a default, or may be null.
+fn has_a_value(column: &Column, errors: &mut Errors) {
+    let absent = !column.nullable && !column.generated && column.default().is_none();
+    if let Some(span) = column.said.read_only.filter(|_| absent) {
+        let name = &column.ident;
+        let message = format!(
+            "`{name}` is not null and no request says it, so a new record has no value for it; \
+             add one, e.g. `#[field(read_only, default = ..)]`"
+        );
+        errors.at(span, message);
+    }
+}
+
+/// A rule for what no request says would never be asked.
+fn is_validated_if_written(column: &Column, errors: &mut Errors) {
+    if let Some(attr) = column.said.garde.first().filter(|_| !column.in_create()) {
+        let message = format!("`{}` is not validated, since no request says it; remove this", column.ident);
+        errors.at(first_span(attr.path()), message);
+    }
+}

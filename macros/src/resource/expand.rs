@@ -1,0 +1,320 @@
+//! The code that stands beside a model: tokens only, no decisions about what is right.
+
+use proc_macro2::{Literal, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
+
+use super::model::{Association, Column, Resource};
+use crate::model::first_span;
+
+pub(super) fn resource(resource: &Resource) -> TokenStream {
+    let (create, patch) = (create(resource), patch(resource));
+    let (entity, viewed) = (entity(resource), viewed(resource));
+    let controller = controller(resource);
+    quote!(#create #patch #entity #viewed #controller)
+}
+
+/// What a request says of a new record.
+fn create(resource: &Resource) -> TokenStream {
+    let vis = &resource.vis;
+    let any_rules = has_rules(resource, Column::in_create);
+    let columns = || resource.columns.iter().enumerate();
+    let written = columns().filter(|(_, column)| column.in_create());
+    let fields = written.clone().map(|(_, column)| {
+        let (ident, ty, name) = (&column.ident, &column.ty, &column.name);
+        let (docs, rules) = (docs(column), rules(column, any_rules));
+        let absent = match column.default() {
+            Some(_) => {
+                let default = format!("Create::{}", default_name(column));
+                quote!(#[serde(default = #default)])
+            }
+            None if column.nullable => quote!(#[serde(default)]),
+            None => quote!(),
+        };
+        quote!(#docs #[serde(rename = #name)] #absent #rules pub #ident: #ty)
+    });
+    let defaults = columns().filter_map(|(_, column)| {
+        let (name, ty, default) = (default_name(column), &column.ty, column.default()?);
+        Some(quote!(fn #name() -> #ty { #default }))
+    });
+    let values = columns().filter_map(|(at, column)| {
+        let at = Literal::usize_unsuffixed(at);
+        let ident = &column.ident;
+        if column.in_create() {
+            return Some(quote!((#at, self.#ident.into())));
+        }
+        let default = column.default().map(|_| default_name(column))?;
+        Some(quote!((#at, Self::#default().into())))
+    });
+    let (validate, problems) = validation(any_rules);
+    quote! {
+        /// A new record, as a request says it.
+        #[derive(Clone, Debug, ::catamaran_resources::__private::serde::Deserialize, #validate)]
+        #[serde(crate = "::catamaran_resources::__private::serde", deny_unknown_fields)]
+        #vis struct Create { #(#fields,)* }
+        impl Create { #(#defaults)* }
+        impl ::catamaran_resources::__private::Input for Create {
+            #problems
+            fn into_values(self) -> ::catamaran_resources::__private::Values {
+                ::std::vec![#(#values),*]
+            }
+        }
+    }
+}
+
+/// What a request says of changes to a record.
+fn patch(resource: &Resource) -> TokenStream {
+    let vis = &resource.vis;
+    let any_rules = has_rules(resource, Column::in_patch);
+    let written = resource.columns.iter().enumerate().filter(|(_, column)| column.in_patch());
+    let fields = written.clone().map(|(_, column)| {
+        let (ident, ty, name) = (&column.ident, &column.ty, &column.name);
+        let (docs, rules) = (docs(column), rules(column, any_rules));
+        quote! {
+            #docs
+            #[serde(rename = #name, default, deserialize_with = "::catamaran_resources::__private::present")]
+            #rules
+            pub #ident: ::core::option::Option<#ty>
+        }
+    });
+    let values = written.map(|(at, column)| {
+        let at = Literal::usize_unsuffixed(at);
+        let ident = &column.ident;
+        quote!(values.extend(self.#ident.map(|value| (#at, value.into())));)
+    });
+    let (validate, problems) = validation(any_rules);
+    quote! {
+        /// Changes to a record, as a request says them: `None` leaves a value as it is, `Some(None)` sets it to null.
+        #[derive(Clone, Debug, Default, ::catamaran_resources::__private::serde::Deserialize, #validate)]
+        #[serde(crate = "::catamaran_resources::__private::serde", deny_unknown_fields)]
+        #vis struct Patch { #(#fields,)* }
+        impl ::catamaran_resources::__private::Input for Patch {
+            #problems
+            #[allow(unused_mut)]
+            fn into_values(self) -> ::catamaran_resources::__private::Values {
+                let mut values = ::catamaran_resources::__private::Values::new();
+                #(#values)*
+                values
+            }
+        }
+    }
+}
+
+/// Whether a part of the fields has rules.
+fn has_rules(resource: &Resource, part: fn(&Column) -> bool) -> bool {
+    resource.columns.iter().any(|column| part(column) && !column.said.garde.is_empty())
+}
+
+/// The derive of garde and its question, for an input that has rules; a program without rules needs no garde.
+fn validation(any: bool) -> (TokenStream, TokenStream) {
+    let problems = quote!(::std::vec::Vec<::catamaran_resources::__private::Problem>);
+    if !any {
+        return (quote!(), quote!(fn problems(&self) -> #problems { ::std::vec::Vec::new() }));
+    }
+    let ask = quote!(fn problems(&self) -> #problems { ::catamaran_resources::__private::problems(self) });
+    (quote!(::garde::Validate), ask)
+}
+
+/// The rules of a field of an input; garde wants each field to have some, or none on purpose.
+fn rules(column: &Column, any: bool) -> TokenStream {
+    if !any {
+        return quote!();
+    }
+    match &column.said.garde[..] {
+        [] => quote!(#[garde(skip)]),
+        rules => quote!(#(#rules)*),
+    }
+}
+
+fn docs(column: &Column) -> TokenStream {
+    match &column.docs[..] {
+        [] => {
+            let text = format!("As [`Model::{}`].", column.ident);
+            quote!(#[doc = #text])
+        }
+        docs => quote!(#(#docs)*),
+    }
+}
+
+fn default_name(column: &Column) -> proc_macro2::Ident {
+    format_ident!("default_{}", column.ident)
+}
+
+/// What the engine knows of the entity.
+fn entity(resource: &Resource) -> TokenStream {
+    let Resource { policy, identity, .. } = resource;
+    let fields = resource.columns.iter().map(field);
+    let associations = resource.associations.iter().map(association);
+    let told = resource.columns.iter().filter(|column| column.said.hidden.is_none()).map(|column| {
+        let (ident, name) = (&column.ident, &column.name);
+        quote!(json.insert(#name.to_owned(), ::catamaran_resources::__private::json(&model.#ident));)
+    });
+    quote! {
+        impl ::catamaran_resources::Resource for Entity {
+            type Policy = #policy;
+            type Create = Create;
+            type Patch = Patch;
+
+            fn meta() -> &'static ::catamaran_resources::Meta {
+                static META: ::std::sync::OnceLock<::catamaran_resources::Meta> = ::std::sync::OnceLock::new();
+                META.get_or_init(|| {
+                    ::catamaran_resources::Meta::new::<Self>(
+                        #identity,
+                        ::std::vec![#(#fields),*],
+                        ::std::vec![#(#associations),*],
+                    )
+                })
+            }
+
+            fn to_json(model: &Model) -> ::catamaran_resources::__private::Object {
+                let mut json = ::catamaran_resources::__private::Object::new();
+                #(#told)*
+                json
+            }
+        }
+    }
+}
+
+fn field(column: &Column) -> TokenStream {
+    let Column { ty, variant, name, .. } = column;
+    let flags = [
+        ("primary_key", column.primary_key),
+        ("nullable", column.nullable),
+        ("unique", column.unique),
+        ("hidden", column.said.hidden.is_some()),
+        ("no_filter", column.said.no_filter.is_some()),
+        ("create", column.in_create()),
+        ("update", column.in_patch()),
+    ];
+    let flags = flags.iter().map(|(flag, value)| {
+        let flag = format_ident!("{flag}");
+        quote!(#flag: #value)
+    });
+    let new = quote_spanned!(first_span(ty)=> ::catamaran_resources::__private::Field::new::<Self, #ty>);
+    quote!(#new(#name, ::catamaran_resources::__private::Flags { #(#flags),* }, Column::#variant))
+}
+
+fn association(association: &Association) -> TokenStream {
+    let Association { name, many, target, relation, .. } = association;
+    let to = &relation.to;
+    let via = match &relation.via {
+        Some(via) => quote!(::core::option::Option::Some(|| #via)),
+        None => quote!(::core::option::Option::None),
+    };
+    quote! {
+        ::catamaran_resources::__private::Association::new(
+            #name,
+            #many,
+            || #to,
+            #via,
+            <#target as ::catamaran_resources::Resource>::meta,
+        )
+    }
+}
+
+/// Who asks, for the policies of the entity and of those that its associations lead to.
+fn viewed(resource: &Resource) -> TokenStream {
+    let own = quote!(::catamaran_resources::__private::ViewerOf<Entity>);
+    let targets = resource.associations.iter().map(|association| {
+        let target = &association.target;
+        quote!(::catamaran_resources::__private::ViewerOf<#target>)
+    });
+    let viewers: Vec<TokenStream> = std::iter::once(own).chain(targets).collect();
+    quote! {
+        impl<S> ::catamaran_resources::__private::Viewed<S> for Entity
+        where
+            S: Send + Sync,
+            #(#viewers: ::catamaran_resources::__private::FromRequestParts<S>,)*
+        {
+            async fn viewers(
+                parts: &mut ::catamaran_resources::__private::Parts,
+                state: &S,
+            ) -> ::catamaran_resources::__private::Viewers {
+                let mut viewers = ::catamaran_resources::__private::Viewers::default();
+                #(viewers.read::<#viewers, S>(parts, state).await;)*
+                viewers
+            }
+        }
+    }
+}
+
+/// The routes of a resource, and how to run them.
+fn controller(resource: &Resource) -> TokenStream {
+    let routes = routes(resource);
+    let vis = &resource.vis;
+    let table = routes.iter().map(|(route, _)| route);
+    let actions = routes.iter().enumerate().map(|(at, (_, run))| {
+        let at = Literal::usize_unsuffixed(at);
+        quote!(::catamaran_resources::__private::Action { route: ROUTES[#at], call: #run })
+    });
+    quote! {
+        /// The routes of this resource.
+        #vis const ROUTES: &[::catamaran_resources::__private::Route] = &[#(#table),*];
+
+        /// This resource, as `routes!` takes it.
+        #[allow(non_snake_case)]
+        #vis fn CONTROLLER<S>() -> ::catamaran_resources::__private::Controller<S>
+        where
+            S: Send + Sync + 'static,
+            Entity: ::catamaran_resources::__private::Viewed<S>,
+            ::catamaran_resources::Resources: ::catamaran_resources::__private::FromRef<S>,
+        {
+            ::catamaran_resources::__private::check::<Entity>();
+            ::catamaran_resources::__private::Controller { routes: ROUTES, actions: const { &[#(#actions),*] } }
+        }
+    }
+}
+
+/// Each route with the function behind it.
+fn routes(resource: &Resource) -> Vec<(TokenStream, TokenStream)> {
+    let path = resource.path.value();
+    let identity = resource.identity.value();
+    let (all, one) = (if path.is_empty() { "/".to_owned() } else { path.clone() }, format!("{path}/{{id}}"));
+    let line = crate::expand::line(&resource.name);
+    let mut routes = Vec::new();
+    let mut add = |verb: &str, method: &str, path: &str, name: String, doc: String, at: Option<usize>| {
+        if !resource.does(verb) {
+            return;
+        }
+        let params = ["id", "fk"].into_iter().filter(|name| path.contains(&format!("{{{name}}}")));
+        let (method, run) = (format_ident!("{method}"), format_ident!("{verb}"));
+        let route = quote! {
+            ::catamaran_resources::__private::Route {
+                method: ::catamaran_resources::__private::Method::#method,
+                path: #path,
+                reach: ::catamaran_resources::__private::Reach::Both,
+                action: #name,
+                module: ::core::module_path!(),
+                file: ::core::file!(),
+                line: #line,
+                doc: #doc,
+                params: &[#(#params),*],
+            }
+        };
+        let at = at.map(|at| {
+            let at = Literal::usize_unsuffixed(at);
+            quote!(, #at)
+        });
+        routes.push((route, quote!(::catamaran_resources::__private::#run::<Entity, S #at>)));
+    };
+    add("find", "Get", &all, "find".into(), format!("Lists records of `{identity}`."), None);
+    add("find_one", "Get", &one, "find_one".into(), format!("Shows a record of `{identity}`."), None);
+    add("create", "Post", &all, "create".into(), format!("Adds a record to `{identity}`."), None);
+    add("update", "Patch", &one, "update".into(), format!("Changes a record of `{identity}`."), None);
+    add("update", "Put", &one, "update".into(), format!("Changes a record of `{identity}`; deprecated, use PATCH."), None);
+    add("destroy", "Delete", &one, "destroy".into(), format!("Removes a record of `{identity}`."), None);
+    for (at, association) in resource.associations.iter().enumerate() {
+        let Association { name, ident, .. } = association;
+        let (list, member) = (format!("{one}/{name}"), format!("{one}/{name}/{{fk}}"));
+        let doc = format!("What `{name}` of a record of `{identity}` leads to.");
+        add("populate", "Get", &list, format!("populate_{ident}"), doc, Some(at));
+        if association.many {
+            let doc = format!("Adds a record to `{name}` of a record of `{identity}`.");
+            add("add", "Put", &member, format!("add_to_{ident}"), doc, Some(at));
+            let doc = format!("Removes a record from `{name}` of a record of `{identity}`.");
+            add("remove", "Delete", &member, format!("remove_from_{ident}"), doc, Some(at));
+            let doc = format!("Replaces what `{name}` of a record of `{identity}` leads to.");
+            add("replace", "Put", &list, format!("replace_{ident}"), doc, Some(at));
+        }
+    }
+    routes
+}

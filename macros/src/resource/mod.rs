@@ -1,0 +1,35 @@
+//! `#[resource]`: a SeaORM entity whose records answer requests.
+
+mod attr;
+mod check;
+mod expand;
+mod model;
+mod relation;
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::ItemStruct;
+
+use self::{attr::ResourceAttr, model::Resource};
+use crate::{errors::Errors, model::first_span};
+
+pub(crate) fn resource(attr: TokenStream, item: TokenStream) -> TokenStream {
+    let mut errors = Errors::default();
+    let Ok(mut entity) = syn::parse2::<ItemStruct>(item.clone()) else {
+        let message = "a resource is the model of an entity: `#[resource(..)]` goes above `#[sea_orm::model]`";
+        errors.at(first_span(&item), message);
+        return quote!(#item #errors);
+    };
+    // What belongs to the macro is taken off even if something is wrong, so that it is no second mistake.
+    let fields = attr::take_fields(&mut entity, &mut errors);
+    let attr = ResourceAttr::read(attr, &mut errors);
+    let Some(resource) = attr.and_then(|attr| Resource::read(attr, &entity, fields, &mut errors)) else {
+        return quote!(#entity #errors);
+    };
+    check::resource(&resource, &mut errors);
+    if !errors.is_empty() {
+        return quote!(#entity #errors);
+    }
+    let code = expand::resource(&resource);
+    quote!(#entity #code)
+}

@@ -1,0 +1,189 @@
+//! A resource as the macro understands it.
+
+use proc_macro2::Span;
+use syn::{Attribute, Expr, Fields, Ident, ItemStruct, LitStr, Type, Visibility, ext::IdentExt};
+
+use super::{
+    attr::{FieldAttr, ResourceAttr, SeaOrm},
+    relation::Relation,
+};
+use crate::{errors::Errors, model, path};
+
+/// The model of an entity, with what makes it a resource.
+pub(super) struct Resource {
+    pub(super) path: LitStr,
+    pub(super) policy: Type,
+    pub(super) identity: LitStr,
+    pub(super) except: Vec<Ident>,
+    pub(super) name: Ident,
+    pub(super) vis: Visibility,
+    pub(super) columns: Vec<Column>,
+    pub(super) associations: Vec<Association>,
+}
+
+/// A field that is a column.
+pub(super) struct Column {
+    pub(super) ident: Ident,
+    pub(super) ty: Type,
+    /// The variant of SeaORM's `Column`.
+    pub(super) variant: Ident,
+    /// Its name on the wire.
+    pub(super) name: String,
+    pub(super) primary_key: bool,
+    pub(super) nullable: bool,
+    pub(super) unique: bool,
+    /// Whether the database makes its value.
+    pub(super) generated: bool,
+    pub(super) docs: Vec<Attribute>,
+    pub(super) said: FieldAttr,
+}
+
+/// A field that leads to other records.
+pub(super) struct Association {
+    pub(super) ident: Ident,
+    pub(super) name: String,
+    pub(super) many: bool,
+    pub(super) target: Type,
+    pub(super) relation: Relation,
+}
+
+const INTEGERS: &[&str] = &["i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64"];
+
+impl Resource {
+    /// Reads what is written; none if that is no entity.
+    pub(super) fn read(
+        attr: ResourceAttr,
+        entity: &ItemStruct,
+        said: Vec<FieldAttr>,
+        errors: &mut Errors,
+    ) -> Option<Self> {
+        let Fields::Named(fields) = &entity.fields else {
+            errors.at(entity.ident.span(), "a resource is a struct whose fields have names");
+            return None;
+        };
+        let path = path::prefix(&attr.path, errors);
+        let identity = attr.identity.clone().or_else(|| SeaOrm::read(&entity.attrs).text("table_name").cloned());
+        let identity = identity.unwrap_or_else(|| {
+            let message = "what are these records called? say the table, e.g. `#[sea_orm(table_name = \"pet\")]`";
+            errors.at(entity.ident.span(), message);
+            LitStr::new("", Span::call_site())
+        });
+        let mut columns = Vec::new();
+        let mut associations: Vec<Association> = Vec::new();
+        // The column that an association has its key in goes out under the name of the association.
+        let mut keys: Vec<(String, String)> = Vec::new();
+        let all: Vec<SeaOrm> = fields.named.iter().map(|field| SeaOrm::read(&field.attrs)).collect();
+        for ((field, said), sea_orm) in fields.named.iter().zip(said).zip(&all) {
+            let ident = field.ident.clone()?;
+            let Some((many, target)) = leads_to(&field.ty) else {
+                columns.push(Column::read(ident, &field.ty, &field.attrs, said, sea_orm));
+                continue;
+            };
+            if said.skip.is_some() {
+                continue;
+            }
+            forbid_on_association(&said, errors);
+            let name = camel_case(&ident.unraw().to_string());
+            if let Some(from) = sea_orm.text("from").filter(|_| sea_orm.text("via").is_none()) {
+                keys.push((upper_camel_case(last(&from.value())), name.clone()));
+            }
+            let relation = Relation::read(sea_orm, &target, &all);
+            associations.push(Association { ident, name, many, target, relation });
+        }
+        for column in &mut columns {
+            if let Some((_, name)) = keys.iter().find(|(key, _)| column.variant == key) {
+                column.name.clone_from(name);
+            }
+        }
+        let (name, vis) = (entity.ident.clone(), entity.vis.clone());
+        let ResourceAttr { policy, except, .. } = attr;
+        Some(Self { path, policy, identity, except, name, vis, columns, associations })
+    }
+
+    /// Whether the resource does this.
+    pub(super) fn does(&self, verb: &str) -> bool {
+        !self.except.iter().any(|except| except == verb)
+    }
+}
+
+impl Column {
+    fn read(ident: Ident, ty: &Type, attrs: &[Attribute], said: FieldAttr, sea_orm: &SeaOrm) -> Self {
+        let plain = ident.unraw().to_string();
+        let variant = sea_orm.text("enum_name").map_or_else(|| upper_camel_case(&plain), LitStr::value);
+        let segment = model::last_segment(ty).map(|segment| segment.ident.to_string()).unwrap_or_default();
+        let primary_key = sea_orm.is("primary_key");
+        Self {
+            name: camel_case(&plain),
+            variant: Ident::new(&variant, ident.span()),
+            primary_key,
+            nullable: segment == "Option",
+            unique: sea_orm.is("unique"),
+            generated: primary_key && sea_orm.makes_key() && INTEGERS.contains(&segment.as_str()),
+            docs: attrs.iter().filter(|attr| attr.path().is_ident("doc")).cloned().collect(),
+            ident,
+            ty: ty.clone(),
+            said,
+        }
+    }
+
+    /// Whether a new record may say it.
+    pub(super) fn in_create(&self) -> bool {
+        self.said.read_only.is_none() && !self.generated
+    }
+
+    /// Whether an update may say it.
+    pub(super) fn in_patch(&self) -> bool {
+        self.in_create() && self.said.create_only.is_none() && !self.primary_key
+    }
+
+    pub(super) fn default(&self) -> Option<&Expr> {
+        self.said.default.as_ref()
+    }
+}
+
+/// Only `skip` is said of an association.
+fn forbid_on_association(said: &FieldAttr, errors: &mut Errors) {
+    for span in [said.hidden, said.read_only, said.create_only, said.no_filter].into_iter().flatten() {
+        errors.at(span, "this is said of a column; an association can be left out with `#[field(skip)]`");
+    }
+    if let Some(attr) = said.garde.first() {
+        errors.at(model::first_span(attr.path()), "an association is not validated");
+    }
+    if let Some(default) = &said.default {
+        errors.at(model::first_span(default), "an association has no default");
+    }
+}
+
+/// The other entity of an association's type, and whether it leads to many.
+fn leads_to(ty: &Type) -> Option<(bool, Type)> {
+    let segment = model::last_segment(ty)?;
+    let many = match segment.ident.to_string().as_str() {
+        "HasMany" => true,
+        "HasOne" | "BelongsTo" => false,
+        _ => return None,
+    };
+    let inner = model::inner(segment)?;
+    let optional = model::last_segment(inner).filter(|segment| segment.ident == "Option").and_then(model::inner);
+    Some((many, optional.unwrap_or(inner).clone()))
+}
+
+/// The last name of a path: of `Column::OwnerId`, `OwnerId`.
+pub(super) fn last(path: &str) -> &str {
+    path.rsplit("::").next().unwrap_or(path).trim()
+}
+
+/// `owner_id` as `OwnerId`.
+pub(super) fn upper_camel_case(name: &str) -> String {
+    let words = name.split('_').map(|word| {
+        let mut letters = word.chars();
+        letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect::<String>())
+    });
+    words.collect()
+}
+
+/// `owner_id` as `ownerId`.
+fn camel_case(name: &str) -> String {
+    let upper = upper_camel_case(name);
+    let mut letters = upper.chars();
+    letters.next().map_or(String::new(), |first| first.to_lowercase().chain(letters).collect())
+}
