@@ -214,8 +214,8 @@ where
     call3::<S, Param<0, String>, Param<1, String>, For<E>, Response, _, _, _>(
         call,
         |id, child, For(asking, _)| async move {
-            let work = pair(&asking, AT, id.0, child.0)
-                .map(|(id, association, child)| Work::Add { id, association, child });
+            let work =
+                pair(&asking, AT, id.0, child.0).map(|(id, association, child)| Work::Add { id, association, child });
             asking.settle(work).await
         },
     )
@@ -231,8 +231,11 @@ where
     call3::<S, Param<0, String>, Param<1, String>, For<E>, Response, _, _, _>(
         call,
         |id, child, For(asking, _)| async move {
-            let work = pair(&asking, AT, id.0, child.0)
-                .map(|(id, association, child)| Work::Remove { id, association, child });
+            let work = pair(&asking, AT, id.0, child.0).map(|(id, association, child)| Work::Remove {
+                id,
+                association,
+                child,
+            });
             asking.settle(work).await
         },
     )

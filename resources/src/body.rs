@@ -58,7 +58,11 @@ pub(crate) fn read(
         body.remove(meta.fields[meta.key()].name);
     }
     if compat == Compat::Sails {
-        body.retain(|name, _| meta.field(name).is_some_and(|(_, field)| purpose == Purpose::Create && field.flags.create || purpose == Purpose::Update && field.flags.update));
+        body.retain(|name, _| {
+            meta.field(name).is_some_and(|(_, field)| {
+                purpose == Purpose::Create && field.flags.create || purpose == Purpose::Update && field.flags.update
+            })
+        });
     }
     let read = match purpose {
         Purpose::Create => meta.create,

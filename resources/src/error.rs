@@ -25,7 +25,10 @@ pub(crate) enum Error {
     /// A record cannot become like this.
     Values(Vec<Problem>),
     /// Another record has the same value already.
-    Unique { identity: &'static str, names: Vec<&'static str> },
+    Unique {
+        identity: &'static str,
+        names: Vec<&'static str>,
+    },
     /// Other records need this one.
     Needed(String),
     NotFound,

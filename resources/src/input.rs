@@ -22,10 +22,15 @@ pub(crate) fn read<T: Input>(body: Json) -> Result<T, Vec<Problem>> {
     if problems.is_empty() { Ok(input) } else { Err(problems) }
 }
 
-/// What garde says of an input, as problems.
-pub fn problems<T: garde::Validate<Context = ()>>(input: &T) -> Vec<Problem> {
+/// What garde says of an input, as problems of fields as they are named on the wire.
+pub fn problems<T: garde::Validate<Context = ()>>(input: &T, names: &[(&str, &str)]) -> Vec<Problem> {
     let Err(report) = input.validate() else { return Vec::new() };
-    report.iter().map(|(path, error)| Problem::of(path.to_string(), error.message())).collect()
+    let problem = |(path, error): &(garde::Path, garde::Error)| {
+        let path = path.to_string();
+        let name = names.iter().find(|(ident, _)| *ident == path).map_or(path.as_str(), |(_, name)| name);
+        Problem::of(name, error.message())
+    };
+    report.iter().map(problem).collect()
 }
 
 /// Reads a value as the type of its field; text from a query may say what is not text.

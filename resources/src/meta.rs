@@ -106,6 +106,11 @@ impl Field {
         (self.parse)(json)
     }
 
+    /// Null, if the field may be.
+    pub(crate) fn null(&self) -> Option<Value> {
+        self.flags.nullable.then(|| self.parse(&Json::Null).ok()).flatten()
+    }
+
     /// Reads a value of this field's type from another column.
     pub(crate) fn read(&self, row: &QueryResult, name: &str) -> Result<Value, DbErr> {
         (self.read)(row, name)
@@ -282,8 +287,11 @@ impl Meta {
                     theirs: only(&to.from_col),
                 })
             }
-            None if to.is_owner => place(self, &to.from_col).filter(|_| leads_to_key(target, &to.to_col)).map(Link::Own),
-            None => place(target, &to.to_col).filter(|_| leads_to_key(self, &to.from_col)).map(Link::Theirs),
+            // SeaORM calls the side that is referred to the owner.
+            None if to.is_owner => {
+                place(target, &to.to_col).filter(|_| leads_to_key(self, &to.from_col)).map(Link::Theirs)
+            }
+            None => place(self, &to.from_col).filter(|_| leads_to_key(target, &to.to_col)).map(Link::Own),
         };
         let (name, identity) = (association.name, self.identity);
         link.unwrap_or_else(|| panic!("the association `{name}` of `{identity}` does not lead to a primary key"))
@@ -339,7 +347,8 @@ where
     E::Model: Sync,
 {
     let model = E::Model::from_query_result(row, "")?;
-    let value = |field: &Field| E::Column::iter().find(|column| column.as_str() == field.column).map(|it| model.get(it));
+    let value =
+        |field: &Field| E::Column::iter().find(|column| column.as_str() == field.column).map(|it| model.get(it));
     let values = meta.fields.iter().filter_map(value).collect();
     Ok(Row { json: E::to_json(&model), values, model: Arc::new(model) })
 }

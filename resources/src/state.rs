@@ -4,9 +4,9 @@ use std::sync::Arc;
 #[cfg(feature = "sqlite")]
 use std::time::Duration;
 
-use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr, SchemaBuilder};
 #[cfg(feature = "sqlite")]
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr, SchemaBuilder};
 
 use crate::engine::{Changes, Stripes};
 
@@ -110,7 +110,6 @@ impl Resources {
             tracing::trace!(resource = change.meta.identity(), "a record changed");
         }
     }
-
 }
 
 /// SQLite as a server needs it.

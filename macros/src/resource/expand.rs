@@ -3,6 +3,8 @@
 use proc_macro2::{Literal, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 
+use syn::ext::IdentExt;
+
 use super::model::{Association, Column, Resource};
 use crate::model::first_span;
 
@@ -45,7 +47,7 @@ fn create(resource: &Resource) -> TokenStream {
         let default = column.default().map(|_| default_name(column))?;
         Some(quote!((#at, Self::#default().into())))
     });
-    let (validate, problems) = validation(any_rules);
+    let (validate, problems) = validation(resource, any_rules);
     quote! {
         /// A new record, as a request says it.
         #[derive(Clone, Debug, ::catamaran_resources::__private::serde::Deserialize, #validate)]
@@ -81,7 +83,7 @@ fn patch(resource: &Resource) -> TokenStream {
         let ident = &column.ident;
         quote!(values.extend(self.#ident.map(|value| (#at, value.into())));)
     });
-    let (validate, problems) = validation(any_rules);
+    let (validate, problems) = validation(resource, any_rules);
     quote! {
         /// Changes to a record, as a request says them: `None` leaves a value as it is, `Some(None)` sets it to null.
         #[derive(Clone, Debug, Default, ::catamaran_resources::__private::serde::Deserialize, #validate)]
@@ -105,12 +107,20 @@ fn has_rules(resource: &Resource, part: fn(&Column) -> bool) -> bool {
 }
 
 /// The derive of garde and its question, for an input that has rules; a program without rules needs no garde.
-fn validation(any: bool) -> (TokenStream, TokenStream) {
+fn validation(resource: &Resource, any: bool) -> (TokenStream, TokenStream) {
     let problems = quote!(::std::vec::Vec<::catamaran_resources::__private::Problem>);
     if !any {
         return (quote!(), quote!(fn problems(&self) -> #problems { ::std::vec::Vec::new() }));
     }
-    let ask = quote!(fn problems(&self) -> #problems { ::catamaran_resources::__private::problems(self) });
+    let names = resource.columns.iter().map(|Column { ident, name, .. }| {
+        let ident = ident.unraw().to_string();
+        quote!((#ident, #name))
+    });
+    let ask = quote! {
+        fn problems(&self) -> #problems {
+            ::catamaran_resources::__private::problems(self, &[#(#names),*])
+        }
+    };
     (quote!(::garde::Validate), ask)
 }
 
@@ -136,7 +146,7 @@ fn docs(column: &Column) -> TokenStream {
 }
 
 fn default_name(column: &Column) -> proc_macro2::Ident {
-    format_ident!("default_{}", column.ident)
+    format_ident!("default_{}", column.ident.unraw())
 }
 
 /// What the engine knows of the entity.
@@ -300,7 +310,14 @@ fn routes(resource: &Resource) -> Vec<(TokenStream, TokenStream)> {
     add("find_one", "Get", &one, "find_one".into(), format!("Shows a record of `{identity}`."), None);
     add("create", "Post", &all, "create".into(), format!("Adds a record to `{identity}`."), None);
     add("update", "Patch", &one, "update".into(), format!("Changes a record of `{identity}`."), None);
-    add("update", "Put", &one, "update".into(), format!("Changes a record of `{identity}`; deprecated, use PATCH."), None);
+    add(
+        "update",
+        "Put",
+        &one,
+        "update".into(),
+        format!("Changes a record of `{identity}`; deprecated, use PATCH."),
+        None,
+    );
     add("destroy", "Delete", &one, "destroy".into(), format!("Removes a record of `{identity}`."), None);
     for (at, association) in resource.associations.iter().enumerate() {
         let Association { name, ident, .. } = association;

@@ -32,7 +32,8 @@ impl Relation {
         if sea_orm.is("self_ref") {
             let reverse = sea_orm.is("reverse");
             let same = |other: &&SeaOrm| other.text("via").is_some_and(|text| text.value() == via.value());
-            let says = if reverse { all.iter().filter(same).find(|it| it.text("from").is_some()) } else { Some(sea_orm) };
+            let says =
+                if reverse { all.iter().filter(same).find(|it| it.text("from").is_some()) } else { Some(sea_orm) };
             let end = |word| ident(&says.and_then(|it| it.text(word)).map(LitStr::value).unwrap_or_default());
             let (from, to) = if reverse { (end("to"), end("from")) } else { (end("from"), end("to")) };
             let back = definition(&quote!(super::#module::Relation::#from));

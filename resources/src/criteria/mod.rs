@@ -119,9 +119,9 @@ fn selected(meta: &'static Meta, names: &[String], named: bool) -> Result<Vec<&'
 fn populated(meta: &'static Meta, names: &[String]) -> Result<Vec<&'static Association>, Error> {
     let mut all: Vec<&Association> = Vec::new();
     for name in names {
-        let association = meta.association(name).ok_or_else(|| {
-            Error::Populates(format!("`{name}` is no association of `{}`", meta.identity))
-        })?;
+        let association = meta
+            .association(name)
+            .ok_or_else(|| Error::Populates(format!("`{name}` is no association of `{}`", meta.identity)))?;
         if all.iter().all(|known| known.name() != association.name()) {
             all.push(association);
         }

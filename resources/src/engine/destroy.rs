@@ -6,14 +6,7 @@ use sea_orm::{
 };
 use serde_json::Value as Json;
 
-use super::{
-    Change,
-    change::Membership,
-    members::MAX_MEMBERS,
-    sql,
-    view::Lock,
-    write::Writer,
-};
+use super::{Change, change::Membership, members::MAX_MEMBERS, sql, view::Lock, write::Writer};
 use crate::{
     Error, Meta,
     criteria::Criteria,
@@ -56,17 +49,12 @@ impl Writer<'_> {
     ) -> Result<(), Error> {
         let target = association.target();
         let field = &target.fields[at];
-        if !field.flags.nullable {
-            return Ok(());
-        }
+        let Some(null) = field.null() else { return Ok(()) };
         let theirs = sql::equals(target, at, row.value(meta.key()).clone());
         let condition = Condition::all().add(theirs.clone());
         let children = self.view.matching(target, condition, Lock::Yes, Some(MAX_MEMBERS)).await?;
         let mut update = Query::update();
-        update
-            .table(target.table.clone())
-            .value(Alias::new(field.column()), Option::<String>::None)
-            .and_where(theirs);
+        update.table(target.table.clone()).value(Alias::new(field.column()), field.save(null)).and_where(theirs);
         self.view.db.execute(&update).await.map_err(|error| Error::written(target, error))?;
         for before in children {
             if let Some(after) = self.view.any(target, before.value(target.key()).clone(), Lock::No).await? {

@@ -68,12 +68,7 @@ impl Writer<'_> {
         self.reply_with(meta, parent, association).await
     }
 
-    pub(super) async fn replace(
-        &mut self,
-        meta: &'static Meta,
-        id: &Value,
-        members: &Members,
-    ) -> Result<Json, Error> {
+    pub(super) async fn replace(&mut self, meta: &'static Meta, id: &Value, members: &Members) -> Result<Json, Error> {
         let parent = self.writable(meta, id).await?;
         self.settle(meta, &parent, members).await?;
         self.reply_with(meta, parent, members.association).await
@@ -85,7 +80,8 @@ impl Writer<'_> {
         let target = association.target();
         let now = self.current(meta, parent, association).await?;
         let key = |row: &Row| key_text(row.value(target.key()));
-        let (before, after) = (now.iter().map(key).collect::<HashSet<_>>(), ids.iter().map(key_text).collect::<HashSet<_>>());
+        let (before, after) =
+            (now.iter().map(key).collect::<HashSet<_>>(), ids.iter().map(key_text).collect::<HashSet<_>>());
 
         let mut stolen = Vec::new();
         for id in ids.iter().filter(|id| !before.contains(&key_text(id))) {
@@ -153,9 +149,8 @@ impl Writer<'_> {
         let after = self.set(target, child, &vec![(at, key.clone())]).await?;
         self.permit(target, &after)?;
         let former = self.owner(meta, Some(child.value(at))).await?;
-        let stolen = former.map(|former| {
-            Change::member(meta, &former, association.name(), target.id(child), Membership::Ends)
-        });
+        let stolen =
+            former.map(|former| Change::member(meta, &former, association.name(), target.id(child), Membership::Ends));
         Ok(Some(Effects { child: Some(Change::updated(target, child, &after)), stolen }))
     }
 
@@ -198,11 +193,10 @@ impl Writer<'_> {
                     return Ok(None);
                 }
                 let field = &target.fields[*at];
-                if !field.flags.nullable {
+                let Some(null) = field.null() else {
                     return Err(Error::Values(vec![Problem::of(field.name, "it cannot be null")]));
-                }
+                };
                 self.permit(target, child)?;
-                let null = field.parse(&Json::Null).map_err(|wrong| Error::Values(vec![Problem::of(field.name, wrong)]))?;
                 let after = self.set(target, child, &vec![(*at, null)]).await?;
                 self.permit(target, &after)?;
                 Ok(Some(Effects { child: Some(Change::updated(target, child, &after)), stolen: None }))
@@ -227,9 +221,9 @@ impl Writer<'_> {
         child: &Row,
         membership: Membership,
     ) -> Effects {
-        let told = meta.inverse(association).map(|inverse| {
-            Change::member(association.target(), child, inverse.name(), meta.id(parent), membership)
-        });
+        let told = meta
+            .inverse(association)
+            .map(|inverse| Change::member(association.target(), child, inverse.name(), meta.id(parent), membership));
         Effects { child: told, stolen: None }
     }
 

@@ -80,10 +80,8 @@ impl<C: ConnectionTrait> View<'_, C> {
         let ids = parents.iter().filter_map(|row| key.parse(&sea_value_to_json_value(row.value(at))).ok());
         let mut ids: Vec<Value> = ids.collect();
         ids.dedup();
-        let condition = Condition::all()
-            .add(sql::among(target, target.key(), ids))
-            .add(scope)
-            .add(criteria.filter.clone());
+        let condition =
+            Condition::all().add(sql::among(target, target.key(), ids)).add(scope).add(criteria.filter.clone());
         let found = self.matching(target, condition, Lock::No, None).await?;
         let by_key: HashMap<_, _> = found.into_iter().map(|row| (key_text(row.value(target.key())), row)).collect();
         let owner = |parent: &Row| by_key.get(&key_text(parent.value(at))).cloned();
@@ -106,9 +104,7 @@ impl<C: ConnectionTrait> View<'_, C> {
         let ids = parents.iter().map(|row| key.save(row.value(meta.key()).clone()));
         let (mut select, parent) = joined(target, link);
         select
-            .cond_where(
-                Condition::all().add(parent.clone().is_in(ids)).add(scope).add(criteria.filter.clone()),
-            )
+            .cond_where(Condition::all().add(parent.clone().is_in(ids)).add(scope).add(criteria.filter.clone()))
             .expr_as(key.load(parent.clone()), Alias::new(PARENT));
         let mut place = WindowStatement::new();
         place.add_partition_by(parent);

@@ -2,9 +2,7 @@
 
 use sea_orm::{
     DbBackend, Order, Value,
-    sea_query::{
-        Alias, Expr, ExprTrait, LockType, NullOrdering, OrderedStatement, Query, SelectStatement,
-    },
+    sea_query::{Alias, Expr, ExprTrait, LockType, NullOrdering, OrderedStatement, Query, SelectStatement},
 };
 
 use crate::Meta;

@@ -124,9 +124,7 @@ impl Work {
         let other = |association: &Association, id: &Value| stripe(association.target(), &key_text(id));
         let all = |members: &Members| members.ids.iter().map(|id| other(members.association, id)).collect::<Vec<_>>();
         match self {
-            Self::Create { values, members } => {
-                [owners(meta, values), members.iter().flat_map(all).collect()].concat()
-            }
+            Self::Create { values, members } => [owners(meta, values), members.iter().flat_map(all).collect()].concat(),
             Self::Update { id, values, members } => {
                 [vec![own(id)], owners(meta, values), members.iter().flat_map(all).collect()].concat()
             }

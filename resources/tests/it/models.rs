@@ -42,6 +42,7 @@ pub mod user {
         pub age: Option<i32>,
         #[field(no_filter)]
         pub motto: Option<String>,
+        #[garde(range(min = 1))]
         pub boss_id: Option<i64>,
         #[sea_orm(self_ref, relation_enum = "Boss", relation_reverse = "Staff", from = "boss_id", to = "id")]
         pub boss: BelongsTo<Option<Entity>>,

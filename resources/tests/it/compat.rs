@@ -1,0 +1,42 @@
+//! As Sails has it.
+
+use serde_json::json;
+
+use crate::world::World;
+
+on_each_database! {
+    everything_is_populated
+    unknown_fields_are_dropped
+    select_wins_over_omit
+}
+
+async fn everything_is_populated(world: World) {
+    let world = world.as_sails();
+    world.user("Ann").await;
+    let rex = world.post("/pet", json!({"name": "Rex", "owner": 1})).await;
+    assert_eq!((&rex.ok()["owner"]["name"], &rex.ok()["toys"]), (&json!("Ann"), &json!([])));
+    let ann = world.get("/user/1").await;
+    assert_eq!((&ann.ok()["pets"][0]["name"], &ann.ok()["boss"]), (&json!("Rex"), &json!(null)));
+    assert_eq!(world.get("/user").await.ok()[0], *ann.ok());
+    assert_eq!(world.patch("/pet/1", json!({"name": "Max"})).await.ok()["owner"]["name"], "Ann");
+    assert_eq!(world.put("/user/1/patients/1").await.ok()["pets"][0]["vet"], 1);
+    assert_eq!(world.get("/user/1?populate=false").await.ok().get("pets"), None);
+    assert!(world.get("/user/1?populate=pets").await.ok().get("staff").is_none());
+    assert_eq!(world.get("/user/1/pets").await.ok()[0]["owner"], 1);
+    assert_eq!(world.delete("/pet/1").await.ok()["owner"]["name"], "Ann");
+}
+
+async fn unknown_fields_are_dropped(world: World) {
+    let world = world.as_sails();
+    let body = json!({"name": "Ann", "email": "a@x", "password": "s3cret", "isAdmin": true, "nobody": 1, "id": 9});
+    let ann = world.post("/user", body).await;
+    assert_eq!((&ann.ok()["id"], &ann.ok()["isAdmin"]), (&json!(1), &json!(false)));
+    assert_eq!(world.patch("/user/1", json!({"isAdmin": true, "age": 3})).await.ok()["isAdmin"], false);
+}
+
+async fn select_wins_over_omit(world: World) {
+    let world = world.as_sails();
+    world.toy("ball").await;
+    let list = world.get("/toy?select=id&omit=id&populate=false").await;
+    assert_eq!(list.ok(), &json!([{"id": 1}]));
+}

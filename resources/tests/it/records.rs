@@ -1,0 +1,129 @@
+//! Single records: made, shown, changed, removed.
+
+use serde_json::{Value as Json, json};
+
+use crate::world::World;
+
+on_each_database! {
+    a_record_lives
+    put_changes_as_patch_does
+    unknown_and_foreign_fields_are_refused
+    values_are_validated
+    null_differs_from_absent
+    unique_values_are_told_by_name
+    a_missing_record_is_not_found
+    a_body_that_is_no_record_is_refused
+}
+
+fn ann() -> Json {
+    json!({"name": "Ann", "email": "ann@example.org", "password": "s3cret"})
+}
+
+async fn a_record_lives(world: World) {
+    let made = world.post("/user", ann()).await;
+    let whole = json!({
+        "id": 1, "name": "Ann", "email": "ann@example.org", "age": null, "boss": null, "isAdmin": false, "motto": null
+    });
+    assert_eq!(made.ok(), &whole);
+    assert_eq!(world.get("/user/1").await.ok(), &whole);
+    let changed = world.patch("/user/1", json!({"age": 30})).await;
+    assert_eq!(changed.ok()["age"], 30);
+    assert_eq!(changed.ok()["name"], "Ann");
+    let gone = world.delete("/user/1").await;
+    assert_eq!(gone.ok(), changed.ok());
+    world.get("/user/1").await.is_missing();
+    assert_eq!(world.get("/user").await.ok(), &json!([]));
+}
+
+async fn put_changes_as_patch_does(world: World) {
+    world.post("/user", ann()).await.ok();
+    let changed = world.ask("PUT", "/user/1", None, Some(json!({"age": 30}))).await;
+    assert_eq!((&changed.ok()["age"], &changed.ok()["name"]), (&json!(30), &json!("Ann")));
+    // A client sends the identity back with the rest.
+    assert_eq!(world.patch("/user/1", json!({"id": 7, "age": 31})).await.ok()["id"], 1);
+    assert_eq!(world.patch("/user/1", json!({})).await.ok()["age"], 31);
+}
+
+async fn unknown_and_foreign_fields_are_refused(world: World) {
+    for (field, value) in [("isAdmin", json!(true)), ("nobody", json!(1)), ("id", json!(7)), ("bossId", json!(1))] {
+        let mut body = ann();
+        body[field] = value;
+        let answer = world.post("/user", body).await;
+        answer.refused("E_INVALID_NEW_RECORD");
+        let details = answer.body["details"].as_str().unwrap();
+        assert!(details.contains(&format!("unknown field `{field}`")) && details.contains("`email`"), "{details}");
+    }
+    world.post("/user", ann()).await.ok();
+    for body in [json!({"isAdmin": true}), json!({"password": "other"})] {
+        world.patch("/user/1", body).await.refused("E_INVALID_VALUES_TO_SET");
+    }
+    assert_eq!(world.get("/user/1").await.ok()["isAdmin"], false);
+}
+
+async fn values_are_validated(world: World) {
+    let answer =
+        world.post("/user", json!({"name": "", "email": "ann", "password": "s3cret", "age": 200, "boss": 0})).await;
+    answer.refused("E_INVALID_NEW_RECORD");
+    let fields: Vec<_> = answer.body["problems"].as_array().unwrap().iter().map(|it| it["field"].clone()).collect();
+    assert_eq!(fields, ["age", "boss", "email", "name"]);
+    assert!(answer.body["message"].as_str().unwrap().contains("`POST /user`"), "{answer:?}");
+
+    world.post("/user", ann()).await.ok();
+    for body in
+        [json!({"age": 200}), json!({"name": ""}), json!({"name": null}), json!({"name": 5}), json!({"age": 1e30})]
+    {
+        world.patch("/user/1", body).await.refused("E_INVALID_VALUES_TO_SET");
+    }
+    world.patch("/user/1", json!({"motto": "a\u{0}b"})).await.refused("E_INVALID_VALUES_TO_SET");
+}
+
+async fn null_differs_from_absent(world: World) {
+    world.post("/user", ann()).await.ok();
+    world.patch("/user/1", json!({"age": 30, "motto": "on"})).await.ok();
+    let changed = world.patch("/user/1", json!({"age": null})).await;
+    assert_eq!((&changed.ok()["age"], &changed.ok()["motto"]), (&Json::Null, &json!("on")));
+}
+
+async fn unique_values_are_told_by_name(world: World) {
+    world.post("/user", ann()).await.ok();
+    let again = world.post("/user", ann()).await;
+    let told = json!({
+        "code": "E_UNIQUE",
+        "message": "Would violate uniqueness constraint-- a record already exists with conflicting value(s).",
+        "modelIdentity": "user",
+        "attrNames": ["email"],
+    });
+    assert_eq!((again.status, &again.body), (400, &told));
+    let bob = world.user("Bob").await;
+    world.patch(&format!("/user/{bob}"), json!({"email": "ann@example.org"})).await.refused("E_UNIQUE");
+    assert_eq!(world.get(&format!("/user/{bob}")).await.ok()["email"], "bob@example.org");
+}
+
+async fn a_missing_record_is_not_found(world: World) {
+    world.get("/user/7").await.is_missing();
+    world.patch("/user/7", json!({"age": 1})).await.is_missing();
+    world.delete("/user/7").await.is_missing();
+    world.get("/user/7/pets").await.is_missing();
+    world.put("/user/7/pets/1").await.is_missing();
+    world.delete("/user/7/pets/1").await.is_missing();
+    world.ask("PUT", "/user/7/pets", None, Some(json!([]))).await.is_missing();
+    for (method, target) in
+        [("PATCH", "/user/x"), ("DELETE", "/user/x"), ("GET", "/user/x/pets"), ("PUT", "/user/1/pets/x")]
+    {
+        world.ask(method, target, None, None).await.refused("E_INVALID_CRITERIA");
+    }
+}
+
+async fn a_body_that_is_no_record_is_refused(world: World) {
+    for body in [json!([]), json!("Ann"), json!(5)] {
+        world.post("/toy", body).await.refused("E_INVALID_NEW_RECORD");
+    }
+    world.post("/toy", Json::Null).await.refused("E_INVALID_NEW_RECORD");
+    let send = async |kind: &str, body: &'static str| {
+        let request = axum::http::Request::post("/toy").header("content-type", kind);
+        world.send(request.body(body.into()).unwrap()).await
+    };
+    send("application/json", "{").await.refused("E_INVALID_NEW_RECORD");
+    assert_eq!(send("text/plain", r#"{"label": "ball"}"#).await.status, 415);
+    send("application/vnd.api+json; charset=utf-8", r#"{"label": "ball"}"#).await.ok();
+}

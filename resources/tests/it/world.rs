@@ -1,0 +1,201 @@
+//! An application on a database of its own, and how tests ask it.
+
+use std::{
+    path::PathBuf,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    http::Request,
+};
+use catamaran::{App, routes};
+use catamaran_resources::{Compat, Resources};
+use serde_json::{Value as Json, json};
+use tower::ServiceExt;
+
+use crate::models::{friendship, pet, pet_toy, toy, user};
+
+/// Runs each test on each database.
+macro_rules! on_each_database {
+    ($($test:ident)*) => {
+        mod memory {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(crate::world::World::memory().await).await;
+            })*
+        }
+        mod file {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(crate::world::World::file().await).await;
+            })*
+        }
+        #[cfg(feature = "backends")]
+        mod postgres {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(crate::world::World::postgres().await).await;
+            })*
+        }
+    };
+}
+
+/// An application with an empty database.
+pub(crate) struct World {
+    pub(crate) resources: Resources,
+    pub(crate) router: Router,
+    _file: Option<File>,
+}
+
+/// What came back.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Json,
+}
+
+/// A file that ends with the test.
+struct File(PathBuf);
+
+impl Drop for File {
+    fn drop(&mut self) {
+        for end in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{end}", self.0.display()));
+        }
+    }
+}
+
+impl World {
+    pub(crate) async fn memory() -> Self {
+        Self::on("sqlite::memory:", None).await
+    }
+
+    pub(crate) async fn file() -> Self {
+        static FILES: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("catamaran-{}-{}.db", std::process::id(), FILES.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        let url = format!("sqlite://{}", path.display());
+        Self::on(&url, Some(File(path))).await
+    }
+
+    #[cfg(feature = "backends")]
+    pub(crate) async fn postgres() -> Self {
+        Self::on(&crate::postgres::database().await, None).await
+    }
+
+    async fn on(url: &str, file: Option<File>) -> Self {
+        let resources = Resources::open(url).await.expect("the database is there");
+        let all = resources.sync(|schema| {
+            let schema = schema.register(user::Entity).register(friendship::Entity).register(pet::Entity);
+            schema.register(toy::Entity).register(pet_toy::Entity)
+        });
+        all.await.expect("the schema is sound");
+        Self { router: router(resources.clone()), resources, _file: file }
+    }
+
+    /// The same as Sails would have it.
+    pub(crate) fn as_sails(self) -> Self {
+        let resources = self.resources.clone().compat(Compat::Sails);
+        Self { router: router(resources.clone()), resources, ..self }
+    }
+
+    pub(crate) async fn get(&self, target: &str) -> Answer {
+        self.ask("GET", target, None, None).await
+    }
+
+    pub(crate) async fn post(&self, target: &str, body: Json) -> Answer {
+        self.ask("POST", target, None, Some(body)).await
+    }
+
+    pub(crate) async fn patch(&self, target: &str, body: Json) -> Answer {
+        self.ask("PATCH", target, None, Some(body)).await
+    }
+
+    pub(crate) async fn put(&self, target: &str) -> Answer {
+        self.ask("PUT", target, None, None).await
+    }
+
+    pub(crate) async fn delete(&self, target: &str) -> Answer {
+        self.ask("DELETE", target, None, None).await
+    }
+
+    /// Asks, as a user if one is given.
+    pub(crate) async fn ask(&self, method: &str, target: &str, user: Option<i64>, body: Option<Json>) -> Answer {
+        let mut request = Request::builder().method(method).uri(target);
+        if let Some(user) = user {
+            request = request.header("user", user);
+        }
+        let body = body.map(|body| body.to_string());
+        if body.is_some() {
+            request = request.header("content-type", "application/json");
+        }
+        self.send(request.body(body.map_or_else(Body::empty, Body::from)).expect("a request")).await
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.expect("a router answers");
+        let status = response.status().as_u16();
+        let bytes = to_bytes(response.into_body(), 10_000_000).await.expect("a whole body");
+        let text = String::from_utf8(bytes.into()).expect("text");
+        Answer { status, body: serde_json::from_str(&text).unwrap_or(Json::String(text)) }
+    }
+
+    /// Makes a user of this name, and tells its identity.
+    pub(crate) async fn user(&self, name: &str) -> i64 {
+        let email = format!("{}@example.org", name.to_lowercase());
+        self.made("/user", json!({"name": name, "email": email, "password": "s3cret"})).await
+    }
+
+    pub(crate) async fn pet(&self, name: &str, owner: Option<i64>) -> i64 {
+        self.made("/pet", json!({"name": name, "owner": owner})).await
+    }
+
+    pub(crate) async fn toy(&self, label: &str) -> i64 {
+        self.made("/toy", json!({"label": label})).await
+    }
+
+    async fn made(&self, target: &str, body: Json) -> i64 {
+        let answer = self.post(target, body).await;
+        answer.ok()["id"].as_i64().unwrap_or_else(|| panic!("an identity in {answer:?}"))
+    }
+}
+
+fn router(resources: Resources) -> Router {
+    App::new(resources).mount(routes![user, pet, toy]).into_router().expect("the application is well formed")
+}
+
+impl Answer {
+    /// The body of an answer that succeeded.
+    #[track_caller]
+    pub(crate) fn ok(&self) -> &Json {
+        assert_eq!(self.status, 200, "{self:?}");
+        &self.body
+    }
+
+    /// The identities in a list.
+    #[track_caller]
+    pub(crate) fn ids(&self) -> Vec<i64> {
+        let list = self.ok().as_array().unwrap_or_else(|| panic!("expected a list, got {self:?}"));
+        list.iter().filter_map(|record| record["id"].as_i64()).collect()
+    }
+
+    /// Asserts a refusal with a code.
+    #[track_caller]
+    pub(crate) fn refused(&self, code: &str) {
+        assert_eq!((self.status, self.body["code"].as_str()), (400, Some(code)), "{self:?}");
+    }
+
+    #[track_caller]
+    pub(crate) fn is_missing(&self) {
+        assert_eq!((self.status, &self.body), (404, &json!("Not Found")));
+    }
+}
+
+/// A query with these parameters.
+pub(crate) fn query<'a>(path: &str, parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let mut query = form_urlencoded::Serializer::for_suffix(format!("{path}?"), path.len() + 1);
+    query.extend_pairs(parameters);
+    query.finish()
+}
