@@ -7,6 +7,8 @@ mod members;
 mod populate;
 pub(crate) mod sql;
 mod stripes;
+#[cfg(test)]
+mod tests;
 mod update;
 mod view;
 mod write;

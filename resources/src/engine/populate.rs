@@ -111,12 +111,14 @@ impl<C: ConnectionTrait> View<'_, C> {
         sql::order(&mut place, target, &criteria.sort, self.backend());
         select.expr_window_as(Func::cust(Alias::new("ROW_NUMBER")), place, Alias::new(PLACE));
 
+        // The places are signed numbers.
+        let [skip, limit] = [criteria.skip, criteria.limit].map(|number| i64::try_from(number).unwrap_or(i64::MAX));
         let place = || Expr::col(Alias::new(PLACE));
         let mut page = Query::select();
         page.expr(Expr::col(Asterisk))
             .from_subquery(select, Alias::new("catamaran_members"))
-            .and_where(place().gt(criteria.skip))
-            .and_where(place().lte(criteria.skip.saturating_add(criteria.limit)))
+            .and_where(place().gt(skip))
+            .and_where(place().lte(skip.saturating_add(limit)))
             .order_by_expr(place(), Order::Asc);
         let mut found = Associated::new();
         for row in self.db.query_all(&page).await? {
