@@ -212,7 +212,11 @@ async fn changes_are_handed_on_in_the_order_of_their_commits() {
                     let (meta, work) = match (writer + turn) % 3 {
                         0 => (PET(), update(PET(), 1, &json!({"name": format!("{writer}.{turn}")}))),
                         1 => (USER(), Work::Add { id: (turn % 2 + 1).into(), association: pets, child: 1i64.into() }),
-                        _ => (PET(), update(PET(), 1, &json!({"owner": turn % 2 + 1}))),
+                        // It does not name the pet that it lets go.
+                        _ => {
+                            let members = Members { association: pets, ids: Vec::new() };
+                            (USER(), Work::Replace { id: (turn % 2 + 1).into(), members })
+                        }
                     };
                     let written = write(&resources, &viewers().await, meta, &work).await.unwrap();
                     for change in written.changes.iter() {
