@@ -142,14 +142,13 @@ pub struct Association {
 
 impl Association {
     /// `to` leads to the other table, from the own or from the one between, to which `via` leads.
-    pub fn new(
+    pub fn new<E: Resource>(
         name: &'static str,
         many: bool,
         to: fn() -> RelationDef,
         via: Option<fn() -> RelationDef>,
-        target: fn() -> &'static Meta,
     ) -> Self {
-        Self { name, many, to, via, target, link: OnceLock::new() }
+        Self { name, many, to, via, target: E::meta, link: OnceLock::new() }
     }
 
     pub(crate) fn name(&self) -> &'static str {

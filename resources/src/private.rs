@@ -1,6 +1,6 @@
 //! Everything that generated code may name beside the public types, and nothing else.
 
-pub use axum::{extract::FromRef, extract::FromRequestParts, http::request::Parts};
+pub use axum::{extract::FromRef, http::request::Parts};
 pub use catamaran::{Action, Controller, Method, Reach, Route};
 pub use sea_orm::{Related, RelationTrait};
 pub use serde;
@@ -10,4 +10,4 @@ pub use crate::error::Problem;
 pub use crate::input::{Input, present, problems};
 pub use crate::meta::{Association, Field, Flags, Values};
 pub use crate::policy::Viewers;
-pub use crate::resource::{Object, Viewed, ViewerOf, json};
+pub use crate::resource::{Object, Told, Viewed, json};

@@ -1,6 +1,6 @@
 //! An entity whose records answer requests.
 
-use axum::http::request::Parts;
+use axum::{extract::FromRequestParts, http::request::Parts};
 use sea_orm::EntityTrait;
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
@@ -29,16 +29,40 @@ pub trait Resource: EntityTrait {
 }
 
 /// A resource in an application whose state `S` tells its policies who asks.
+#[diagnostic::on_unimplemented(
+    message = "the state `{S}` does not tell the policies of `{Self}` who asks",
+    label = "a `Viewer` is no extractor for the state `{S}`",
+    note = "implement `FromRequestParts<{S}>` for the `Viewer` of its policy, and of the policies that its associations lead to",
+    note = "a policy whose `Viewer` is `()` does not ask"
+)]
 pub trait Viewed<S>: Resource {
     /// Who asks, as the policies of this resource and of its associations know them.
     fn viewers(parts: &mut Parts, state: &S) -> impl Future<Output = Viewers> + Send;
+}
+
+/// A resource whose policy can be told who asks.
+pub trait Told<S> {
+    /// Adds the viewer of its policy.
+    fn tell(viewers: &mut Viewers, parts: &mut Parts, state: &S) -> impl Future<Output = ()> + Send;
+}
+
+#[diagnostic::do_not_recommend]
+impl<E, S> Told<S> for E
+where
+    E: Resource,
+    ViewerOf<E>: FromRequestParts<S>,
+    S: Send + Sync,
+{
+    async fn tell(viewers: &mut Viewers, parts: &mut Parts, state: &S) {
+        viewers.read::<ViewerOf<E>, S>(parts, state).await;
+    }
 }
 
 /// A JSON object.
 pub type Object = Map<String, Json>;
 
 /// Who asks, as the policy of a resource knows it.
-pub type ViewerOf<E> = <<E as Resource>::Policy as Policy<E>>::Viewer;
+type ViewerOf<E> = <<E as Resource>::Policy as Policy<E>>::Viewer;
 
 /// The value of a field; one that cannot be JSON is null.
 pub fn json(value: &impl Serialize) -> Json {

@@ -3,7 +3,7 @@
 use proc_macro2::{Literal, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 
-use syn::ext::IdentExt;
+use syn::{Visibility, ext::IdentExt};
 
 use super::model::{Association, Column, Resource};
 use crate::model::first_span;
@@ -138,7 +138,7 @@ fn rules(column: &Column, any: bool) -> TokenStream {
 fn docs(column: &Column) -> TokenStream {
     match &column.docs[..] {
         [] => {
-            let text = format!("As [`Model::{}`].", column.ident);
+            let text = format!(" As [`Model::{}`].", column.ident);
             quote!(#[doc = #text])
         }
         docs => quote!(#(#docs)*),
@@ -210,39 +210,47 @@ fn association(association: &Association) -> TokenStream {
         Some(via) => quote!(::core::option::Option::Some(|| #via)),
         None => quote!(::core::option::Option::None),
     };
+    let new = quote_spanned! {first_span(target)=>
+        ::catamaran_resources::__private::Association::new::<#target>
+    };
     quote! {
-        ::catamaran_resources::__private::Association::new(
-            #name,
-            #many,
-            || #to,
-            #via,
-            <#target as ::catamaran_resources::Resource>::meta,
-        )
+        #new(#name, #many, || #to, #via)
     }
 }
 
 /// Who asks, for the policies of the entity and of those that its associations lead to.
 fn viewed(resource: &Resource) -> TokenStream {
-    let own = quote!(::catamaran_resources::__private::ViewerOf<Entity>);
+    let own = std::iter::once(quote!(Entity));
     let targets = resource.associations.iter().map(|association| {
         let target = &association.target;
-        quote!(::catamaran_resources::__private::ViewerOf<#target>)
+        quote!(#target)
     });
-    let viewers: Vec<TokenStream> = std::iter::once(own).chain(targets).collect();
+    let entities: Vec<TokenStream> = own.chain(targets).collect();
     quote! {
         impl<S> ::catamaran_resources::__private::Viewed<S> for Entity
         where
             S: Send + Sync,
-            #(#viewers: ::catamaran_resources::__private::FromRequestParts<S>,)*
+            #(#entities: ::catamaran_resources::__private::Told<S>,)*
         {
             async fn viewers(
                 parts: &mut ::catamaran_resources::__private::Parts,
                 state: &S,
             ) -> ::catamaran_resources::__private::Viewers {
                 let mut viewers = ::catamaran_resources::__private::Viewers::default();
-                #(viewers.read::<#viewers, S>(parts, state).await;)*
+                #(<#entities as ::catamaran_resources::__private::Told<S>>::tell(&mut viewers, parts, state).await;)*
                 viewers
             }
+        }
+    }
+}
+
+/// What a wrong resource leaves behind, so that its table resolves.
+pub(super) fn stub(vis: &Visibility) -> TokenStream {
+    quote! {
+        #vis const ROUTES: &[::catamaran_resources::__private::Route] = &[];
+        #[allow(non_snake_case)]
+        #vis fn CONTROLLER<S>() -> ::catamaran_resources::__private::Controller<S> {
+            ::catamaran_resources::__private::Controller { routes: ROUTES, actions: &[] }
         }
     }
 }

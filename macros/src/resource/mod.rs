@@ -6,7 +6,7 @@ mod expand;
 mod model;
 mod relation;
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::quote;
 use syn::ItemStruct;
 
@@ -20,16 +20,19 @@ pub(crate) fn resource(attr: TokenStream, item: TokenStream) -> TokenStream {
         errors.at(first_span(&item), message);
         return quote!(#item #errors);
     };
+    if entity.ident == "ModelEx" {
+        // SeaORM's own macro has made two structs of the model, each with this attribute.
+        errors.at(Span::call_site(), "`#[resource(..)]` goes above `#[sea_orm::model]`");
+        return quote!(#entity #errors);
+    }
     // What belongs to the macro is taken off even if something is wrong, so that it is no second mistake.
     let fields = attr::take_fields(&mut entity, &mut errors);
     let attr = ResourceAttr::read(attr, &mut errors);
     let Some(resource) = attr.and_then(|attr| Resource::read(attr, &entity, fields, &mut errors)) else {
-        return quote!(#entity #errors);
+        let stub = expand::stub(&entity.vis);
+        return quote!(#entity #stub #errors);
     };
     check::resource(&resource, &mut errors);
-    if !errors.is_empty() {
-        return quote!(#entity #errors);
-    }
     let code = expand::resource(&resource);
-    quote!(#entity #code)
+    quote!(#entity #code #errors)
 }

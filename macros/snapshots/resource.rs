@@ -1,0 +1,388 @@
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "pet")]
+pub struct Model {
+    #[sea_orm(primary_key)]
+    pub id: i64,
+    /// What it is called.
+    pub name: String,
+    pub private: bool,
+    pub token: String,
+    pub owner_id: Option<i64>,
+    #[sea_orm(belongs_to, from = "owner_id", to = "id")]
+    pub owner: BelongsTo<Option<super::user::Entity>>,
+    #[sea_orm(has_many, via = "pet_toy")]
+    pub toys: HasMany<super::toy::Entity>,
+}
+/// A new record, as a request says it.
+#[derive(
+    Clone,
+    Debug,
+    ::catamaran_resources::__private::serde::Deserialize,
+    ::garde::Validate
+)]
+#[serde(crate = "::catamaran_resources::__private::serde", deny_unknown_fields)]
+pub struct Create {
+    /// What it is called.
+    #[serde(rename = "name")]
+    #[garde(length(min = 1))]
+    pub name: String,
+    /// As [`Model::private`].
+    #[serde(rename = "private")]
+    #[serde(default = "Create::default_private")]
+    #[garde(skip)]
+    pub private: bool,
+    /// As [`Model::owner_id`].
+    #[serde(rename = "owner")]
+    #[serde(default)]
+    #[garde(skip)]
+    pub owner_id: Option<i64>,
+}
+impl Create {
+    fn default_private() -> bool {
+        false
+    }
+    fn default_token() -> String {
+        token()
+    }
+}
+impl ::catamaran_resources::__private::Input for Create {
+    fn problems(&self) -> ::std::vec::Vec<::catamaran_resources::__private::Problem> {
+        ::catamaran_resources::__private::problems(
+            self,
+            &[
+                ("id", "id"),
+                ("name", "name"),
+                ("private", "private"),
+                ("token", "token"),
+                ("owner_id", "owner"),
+            ],
+        )
+    }
+    fn into_values(self) -> ::catamaran_resources::__private::Values {
+        ::std::vec![
+            (1, self.name.into()), (2, self.private.into()), (3, Self::default_token()
+            .into()), (4, self.owner_id.into())
+        ]
+    }
+}
+/// Changes to a record, as a request says them: `None` leaves a value as it is, `Some(None)` sets it to null.
+#[derive(
+    Clone,
+    Debug,
+    Default,
+    ::catamaran_resources::__private::serde::Deserialize,
+    ::garde::Validate
+)]
+#[serde(crate = "::catamaran_resources::__private::serde", deny_unknown_fields)]
+pub struct Patch {
+    /// What it is called.
+    #[serde(
+        rename = "name",
+        default,
+        deserialize_with = "::catamaran_resources::__private::present"
+    )]
+    #[garde(length(min = 1))]
+    pub name: ::core::option::Option<String>,
+    /// As [`Model::private`].
+    #[serde(
+        rename = "private",
+        default,
+        deserialize_with = "::catamaran_resources::__private::present"
+    )]
+    #[garde(skip)]
+    pub private: ::core::option::Option<bool>,
+    /// As [`Model::owner_id`].
+    #[serde(
+        rename = "owner",
+        default,
+        deserialize_with = "::catamaran_resources::__private::present"
+    )]
+    #[garde(skip)]
+    pub owner_id: ::core::option::Option<Option<i64>>,
+}
+impl ::catamaran_resources::__private::Input for Patch {
+    fn problems(&self) -> ::std::vec::Vec<::catamaran_resources::__private::Problem> {
+        ::catamaran_resources::__private::problems(
+            self,
+            &[
+                ("id", "id"),
+                ("name", "name"),
+                ("private", "private"),
+                ("token", "token"),
+                ("owner_id", "owner"),
+            ],
+        )
+    }
+    #[allow(unused_mut)]
+    fn into_values(self) -> ::catamaran_resources::__private::Values {
+        let mut values = ::catamaran_resources::__private::Values::new();
+        values.extend(self.name.map(|value| (1, value.into())));
+        values.extend(self.private.map(|value| (2, value.into())));
+        values.extend(self.owner_id.map(|value| (4, value.into())));
+        values
+    }
+}
+impl ::catamaran_resources::Resource for Entity {
+    type Policy = OwnPets;
+    type Create = Create;
+    type Patch = Patch;
+    fn meta() -> &'static ::catamaran_resources::Meta {
+        static META: ::std::sync::OnceLock<::catamaran_resources::Meta> = ::std::sync::OnceLock::new();
+        META.get_or_init(|| {
+            ::catamaran_resources::Meta::new::<
+                Self,
+            >(
+                "pet",
+                ::std::vec![
+                    ::catamaran_resources::__private::Field::new:: < Self, i64 > ("id",
+                    ::catamaran_resources::__private::Flags { primary_key : true,
+                    nullable : false, unique : false, hidden : false, no_filter : false,
+                    create : false, update : false }, Column::Id),
+                    ::catamaran_resources::__private::Field::new:: < Self, String >
+                    ("name", ::catamaran_resources::__private::Flags { primary_key :
+                    false, nullable : false, unique : false, hidden : false, no_filter :
+                    false, create : true, update : true }, Column::Name),
+                    ::catamaran_resources::__private::Field::new:: < Self, bool >
+                    ("private", ::catamaran_resources::__private::Flags { primary_key :
+                    false, nullable : false, unique : false, hidden : false, no_filter :
+                    false, create : true, update : true }, Column::Private),
+                    ::catamaran_resources::__private::Field::new:: < Self, String >
+                    ("token", ::catamaran_resources::__private::Flags { primary_key :
+                    false, nullable : false, unique : false, hidden : true, no_filter :
+                    false, create : false, update : false }, Column::Token),
+                    ::catamaran_resources::__private::Field::new:: < Self, Option < i64 >
+                    > ("owner", ::catamaran_resources::__private::Flags { primary_key :
+                    false, nullable : true, unique : false, hidden : false, no_filter :
+                    false, create : true, update : true }, Column::OwnerId)
+                ],
+                ::std::vec![
+                    ::catamaran_resources::__private::Association::new:: <
+                    super::user::Entity > ("owner", false, ||
+                    ::catamaran_resources::__private::RelationTrait::def(&
+                    Relation::User), ::core::option::Option::None),
+                    ::catamaran_resources::__private::Association::new:: <
+                    super::toy::Entity > ("toys", true, ||
+                    ::catamaran_resources::__private::RelationTrait::def(&
+                    super::pet_toy::Relation::Toy), ::core::option::Option::Some(|| <
+                    super::pet_toy::Entity as ::catamaran_resources::__private::Related <
+                    Entity >> ::to().rev()))
+                ],
+            )
+        })
+    }
+    fn to_json(model: &Model) -> ::catamaran_resources::__private::Object {
+        let mut json = ::catamaran_resources::__private::Object::new();
+        json.insert("id".to_owned(), ::catamaran_resources::__private::json(&model.id));
+        json.insert(
+            "name".to_owned(),
+            ::catamaran_resources::__private::json(&model.name),
+        );
+        json.insert(
+            "private".to_owned(),
+            ::catamaran_resources::__private::json(&model.private),
+        );
+        json.insert(
+            "owner".to_owned(),
+            ::catamaran_resources::__private::json(&model.owner_id),
+        );
+        json
+    }
+}
+impl<S> ::catamaran_resources::__private::Viewed<S> for Entity
+where
+    S: Send + Sync,
+    Entity: ::catamaran_resources::__private::Told<S>,
+    super::user::Entity: ::catamaran_resources::__private::Told<S>,
+    super::toy::Entity: ::catamaran_resources::__private::Told<S>,
+{
+    async fn viewers(
+        parts: &mut ::catamaran_resources::__private::Parts,
+        state: &S,
+    ) -> ::catamaran_resources::__private::Viewers {
+        let mut viewers = ::catamaran_resources::__private::Viewers::default();
+        <Entity as ::catamaran_resources::__private::Told<
+            S,
+        >>::tell(&mut viewers, parts, state)
+            .await;
+        <super::user::Entity as ::catamaran_resources::__private::Told<
+            S,
+        >>::tell(&mut viewers, parts, state)
+            .await;
+        <super::toy::Entity as ::catamaran_resources::__private::Told<
+            S,
+        >>::tell(&mut viewers, parts, state)
+            .await;
+        viewers
+    }
+}
+/// The routes of this resource.
+pub const ROUTES: &[::catamaran_resources::__private::Route] = &[
+    ::catamaran_resources::__private::Route {
+        method: ::catamaran_resources::__private::Method::Get,
+        path: "/pet",
+        reach: ::catamaran_resources::__private::Reach::Both,
+        action: "find",
+        module: ::core::module_path!(),
+        file: ::core::file!(),
+        line: 0,
+        doc: "Lists records of `pet`.",
+        params: &[],
+    },
+    ::catamaran_resources::__private::Route {
+        method: ::catamaran_resources::__private::Method::Get,
+        path: "/pet/{id}",
+        reach: ::catamaran_resources::__private::Reach::Both,
+        action: "find_one",
+        module: ::core::module_path!(),
+        file: ::core::file!(),
+        line: 0,
+        doc: "Shows a record of `pet`.",
+        params: &["id"],
+    },
+    ::catamaran_resources::__private::Route {
+        method: ::catamaran_resources::__private::Method::Post,
+        path: "/pet",
+        reach: ::catamaran_resources::__private::Reach::Both,
+        action: "create",
+        module: ::core::module_path!(),
+        file: ::core::file!(),
+        line: 0,
+        doc: "Adds a record to `pet`.",
+        params: &[],
+    },
+    ::catamaran_resources::__private::Route {
+        method: ::catamaran_resources::__private::Method::Patch,
+        path: "/pet/{id}",
+        reach: ::catamaran_resources::__private::Reach::Both,
+        action: "update",
+        module: ::core::module_path!(),
+        file: ::core::file!(),
+        line: 0,
+        doc: "Changes a record of `pet`.",
+        params: &["id"],
+    },
+    ::catamaran_resources::__private::Route {
+        method: ::catamaran_resources::__private::Method::Put,
+        path: "/pet/{id}",
+        reach: ::catamaran_resources::__private::Reach::Both,
+        action: "update",
+        module: ::core::module_path!(),
+        file: ::core::file!(),
+        line: 0,
+        doc: "Changes a record of `pet`; deprecated, use PATCH.",
+        params: &["id"],
+    },
+    ::catamaran_resources::__private::Route {
+        method: ::catamaran_resources::__private::Method::Get,
+        path: "/pet/{id}/owner",
+        reach: ::catamaran_resources::__private::Reach::Both,
+        action: "populate_owner",
+        module: ::core::module_path!(),
+        file: ::core::file!(),
+        line: 0,
+        doc: "What `owner` of a record of `pet` leads to.",
+        params: &["id"],
+    },
+    ::catamaran_resources::__private::Route {
+        method: ::catamaran_resources::__private::Method::Get,
+        path: "/pet/{id}/toys",
+        reach: ::catamaran_resources::__private::Reach::Both,
+        action: "populate_toys",
+        module: ::core::module_path!(),
+        file: ::core::file!(),
+        line: 0,
+        doc: "What `toys` of a record of `pet` leads to.",
+        params: &["id"],
+    },
+    ::catamaran_resources::__private::Route {
+        method: ::catamaran_resources::__private::Method::Put,
+        path: "/pet/{id}/toys/{fk}",
+        reach: ::catamaran_resources::__private::Reach::Both,
+        action: "add_to_toys",
+        module: ::core::module_path!(),
+        file: ::core::file!(),
+        line: 0,
+        doc: "Adds a record to `toys` of a record of `pet`.",
+        params: &["id", "fk"],
+    },
+    ::catamaran_resources::__private::Route {
+        method: ::catamaran_resources::__private::Method::Delete,
+        path: "/pet/{id}/toys/{fk}",
+        reach: ::catamaran_resources::__private::Reach::Both,
+        action: "remove_from_toys",
+        module: ::core::module_path!(),
+        file: ::core::file!(),
+        line: 0,
+        doc: "Removes a record from `toys` of a record of `pet`.",
+        params: &["id", "fk"],
+    },
+    ::catamaran_resources::__private::Route {
+        method: ::catamaran_resources::__private::Method::Put,
+        path: "/pet/{id}/toys",
+        reach: ::catamaran_resources::__private::Reach::Both,
+        action: "replace_toys",
+        module: ::core::module_path!(),
+        file: ::core::file!(),
+        line: 0,
+        doc: "Replaces what `toys` of a record of `pet` leads to.",
+        params: &["id"],
+    },
+];
+/// This resource, as `routes!` takes it.
+#[allow(non_snake_case)]
+pub fn CONTROLLER<S>() -> ::catamaran_resources::__private::Controller<S>
+where
+    S: Send + Sync + 'static,
+    Entity: ::catamaran_resources::__private::Viewed<S>,
+    ::catamaran_resources::Resources: ::catamaran_resources::__private::FromRef<S>,
+{
+    ::catamaran_resources::__private::check::<Entity>();
+    ::catamaran_resources::__private::Controller {
+        routes: ROUTES,
+        actions: const {
+            &[
+                ::catamaran_resources::__private::Action {
+                    route: ROUTES[0],
+                    call: ::catamaran_resources::__private::find::<Entity, S>,
+                },
+                ::catamaran_resources::__private::Action {
+                    route: ROUTES[1],
+                    call: ::catamaran_resources::__private::find_one::<Entity, S>,
+                },
+                ::catamaran_resources::__private::Action {
+                    route: ROUTES[2],
+                    call: ::catamaran_resources::__private::create::<Entity, S>,
+                },
+                ::catamaran_resources::__private::Action {
+                    route: ROUTES[3],
+                    call: ::catamaran_resources::__private::update::<Entity, S>,
+                },
+                ::catamaran_resources::__private::Action {
+                    route: ROUTES[4],
+                    call: ::catamaran_resources::__private::update::<Entity, S>,
+                },
+                ::catamaran_resources::__private::Action {
+                    route: ROUTES[5],
+                    call: ::catamaran_resources::__private::populate::<Entity, S, 0>,
+                },
+                ::catamaran_resources::__private::Action {
+                    route: ROUTES[6],
+                    call: ::catamaran_resources::__private::populate::<Entity, S, 1>,
+                },
+                ::catamaran_resources::__private::Action {
+                    route: ROUTES[7],
+                    call: ::catamaran_resources::__private::add::<Entity, S, 1>,
+                },
+                ::catamaran_resources::__private::Action {
+                    route: ROUTES[8],
+                    call: ::catamaran_resources::__private::remove::<Entity, S, 1>,
+                },
+                ::catamaran_resources::__private::Action {
+                    route: ROUTES[9],
+                    call: ::catamaran_resources::__private::replace::<Entity, S, 1>,
+                },
+            ]
+        },
+    }
+}

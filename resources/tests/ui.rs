@@ -1,0 +1,8 @@
+//! Mistakes in a resource, and what the compiler says about each; the texts belong to the pinned compiler.
+
+#[test]
+fn each_mistake_has_one_error_at_its_own_token() {
+    let cases = trybuild::TestCases::new();
+    cases.pass("ui/pass/*.rs");
+    cases.compile_fail("ui/*.rs");
+}

@@ -1,0 +1,17 @@
+mod pet {
+    use catamaran_resources::{Public, resource};
+    use sea_orm::entity::prelude::*;
+
+    #[sea_orm::model]
+    #[resource(path = "/pet", policy = Public)]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "pet")]
+    pub struct Model {
+        #[sea_orm(primary_key)]
+        pub id: i64,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+fn main() {}
