@@ -44,6 +44,10 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
         let viewers = E::viewers(parts, state).await;
+        // Who is not let in is told nothing else.
+        if let Err(error) = viewers.of(E::meta()) {
+            return Err(error.respond(&parts.method, parts.uri.path()));
+        }
         let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
         let asking = Asking { resources: Resources::from_ref(state), viewers, meta: E::meta(), method, path };
         Ok(Self(asking, PhantomData))

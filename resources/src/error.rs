@@ -11,7 +11,7 @@ use sea_orm::{DbErr, RuntimeErr, SqlErr, SqlxError};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
-use crate::Meta;
+use crate::{Meta, meta::Field};
 
 /// Why a request to a resource was not carried out.
 #[derive(Debug)]
@@ -145,10 +145,16 @@ impl From<DbErr> for Error {
 /// The unique fields that a message of a database is about.
 fn names(meta: &Meta, said: &str) -> Vec<&'static str> {
     let said: Vec<&str> = said.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
-    // SQLite names the column alone, PostgreSQL and MySQL an index such as `user_email_key` or `idx-user-email`.
-    let about = |column: &str| said.iter().any(|word| *word == column || word.contains(&format!("_{column}_")));
-    let unique: Vec<_> = meta.fields.iter().filter(|field| field.flags.unique || field.flags.primary_key).collect();
-    unique.iter().filter(|field| about(field.column())).map(|field| field.name).collect()
+    // SQLite names the column. PostgreSQL and MySQL name an index: `user_email_key`, `idx-user-email`, and that of a
+    // primary key `user_pkey` or `PRIMARY`.
+    let about = |field: &&Field| {
+        let column = field.column();
+        let in_index = |word: &str| word == column || word.contains(&format!("_{column}_"));
+        let of_key = |word: &str| word == "PRIMARY" || word.ends_with("_pkey");
+        let unique = field.flags.unique || field.flags.primary_key;
+        unique && said.iter().any(|word| in_index(word) || (field.flags.primary_key && of_key(word)))
+    };
+    meta.fields.iter().filter(about).map(|field| field.name).collect()
 }
 
 /// The code of the database's own.

@@ -182,6 +182,11 @@ impl Viewers {
         self.0.push((id, known));
     }
 
+    /// Whether the policy of a resource lets the request in at all.
+    pub(crate) fn are_let_in(&self, meta: &Meta) -> bool {
+        self.0.iter().any(|(id, known)| *id == meta.viewer && matches!(known, Known::As(_)))
+    }
+
     /// The viewer that the policy of a resource asks for.
     pub(crate) fn of(&self, meta: &Meta) -> Result<&Viewer, Error> {
         match self.0.iter().find(|(id, _)| *id == meta.viewer) {

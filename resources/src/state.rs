@@ -6,7 +6,8 @@ use std::time::Duration;
 
 #[cfg(feature = "sqlite")]
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
-use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr, SchemaBuilder};
+use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbBackend, DbErr, SchemaBuilder};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::engine::{Changes, Stripes};
 
@@ -45,6 +46,8 @@ pub struct Resources {
     pub(crate) db: DatabaseConnection,
     pub(crate) compat: Compat,
     pub(crate) stripes: Arc<Stripes>,
+    /// Whose turn it is to write, where there is one writer at a time.
+    turn: Option<Arc<Mutex<()>>>,
 }
 
 /// Whose answers the resources give where they differ.
@@ -79,7 +82,8 @@ impl Resources {
 
     /// Takes a connection that is there already.
     pub fn new(db: DatabaseConnection) -> Self {
-        Self { db, compat: Compat::default(), stripes: Arc::default() }
+        let turn = (db.get_database_backend() == DbBackend::Sqlite).then(Arc::default);
+        Self { db, compat: Compat::default(), stripes: Arc::default(), turn }
     }
 
     /// Chooses whose answers to give; [`Compat::Strict`] unless said.
@@ -102,6 +106,15 @@ impl Resources {
     /// If the database refuses, as it does a new column that may not be null in a table with rows.
     pub async fn sync(&self, register: impl FnOnce(SchemaBuilder) -> SchemaBuilder) -> Result<(), DbErr> {
         register(self.db.get_schema_builder()).sync(&self.db).await
+    }
+
+    /// Waits for the turn to write. SQLite would let writers wait, too, but each with a connection that readers need, and
+    /// in no order.
+    pub(crate) async fn turn(&self) -> Option<OwnedMutexGuard<()>> {
+        match &self.turn {
+            Some(turn) => Some(turn.clone().lock_owned().await),
+            None => None,
+        }
     }
 
     /// Where the changes of a write go while their records are still held.

@@ -33,6 +33,8 @@ pub(crate) struct Shape {
     /// Names of fields; all, if there is none.
     pub(crate) select: Option<Vec<&'static str>>,
     pub(crate) populate: Vec<&'static Association>,
+    /// Whether the client named what to populate. What it did not name and may not see is left out.
+    pub(crate) named: bool,
 }
 
 impl Criteria {
@@ -86,7 +88,7 @@ impl Shape {
             Compat::Strict => Vec::new(),
             Compat::Sails => meta.associations.iter().collect(),
         };
-        Self { select: None, populate }
+        Self { select: None, populate, named: false }
     }
 
     fn of(meta: &'static Meta, text: &Text, compat: Compat) -> Result<Self, Error> {
@@ -99,11 +101,11 @@ impl Shape {
             (None, None) => None,
         };
         let populate = match text.list("populate") {
-            None => Self::written(meta, compat).populate,
+            None => return Ok(Self { select, ..Self::written(meta, compat) }),
             Some(names) if names == ["false"] => Vec::new(),
             Some(names) => populated(meta, &names)?,
         };
-        Ok(Self { select, populate })
+        Ok(Self { select, populate, named: true })
     }
 }
 

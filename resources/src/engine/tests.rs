@@ -19,7 +19,7 @@ use crate::{
 #[path = "../../tests/it/models.rs"]
 mod models;
 
-use models::{friendship, pet, pet_toy, toy, user};
+use models::{friendship, note, pet, pet_toy, toy, user};
 
 const USER: fn() -> &'static Meta = <user::Entity as Resource>::meta;
 const PET: fn() -> &'static Meta = <pet::Entity as Resource>::meta;
@@ -29,7 +29,7 @@ async fn resources(url: &str) -> Resources {
     let resources = Resources::open(url).await.unwrap();
     let all = resources.sync(|schema| {
         let schema = schema.register(user::Entity).register(friendship::Entity).register(pet::Entity);
-        schema.register(toy::Entity).register(pet_toy::Entity)
+        schema.register(toy::Entity).register(pet_toy::Entity).register(note::Entity)
     });
     all.await.unwrap();
     resources

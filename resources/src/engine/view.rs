@@ -7,7 +7,7 @@ use super::sql;
 use crate::{
     Error, Meta,
     criteria::{Criteria, Shape},
-    meta::{Row, key_text},
+    meta::{Association, Row, key_text},
     policy::Viewers,
 };
 
@@ -84,7 +84,8 @@ impl<C: ConnectionTrait> View<'_, C> {
     /// Records as they go out, with what they are populated with.
     pub(super) async fn render(&self, meta: &'static Meta, rows: &[Row], shape: &Shape) -> Result<Vec<Json>, Error> {
         let mut records: Vec<Map<String, Json>> = rows.iter().map(|row| chosen(&row.json, shape)).collect();
-        for association in &shape.populate {
+        let seen = |it: &&&Association| shape.named || self.viewers.are_let_in(it.target());
+        for association in shape.populate.iter().filter(seen) {
             let criteria = Criteria::first(association.target());
             let scope = self.scope(association.target())?;
             let mut found = self.associated(meta, association, rows, &criteria, scope).await?;

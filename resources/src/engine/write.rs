@@ -78,6 +78,7 @@ pub(crate) async fn write(
             MAX_ATTEMPTS => resources.stripes.hold_all().await,
             _ => resources.stripes.hold(wanted).await,
         };
+        let _turn = resources.turn().await;
         let transaction = begin(resources).await?;
         let view = View { db: &transaction, viewers };
         let mut writer = Writer { view, compat: resources.compat, changes: Vec::new() };

@@ -8,6 +8,7 @@ on_each_database! {
     everything_is_populated
     unknown_fields_are_dropped
     select_wins_over_omit
+    what_needs_a_login_is_left_out_unless_it_is_asked_for
 }
 
 async fn everything_is_populated(world: World) {
@@ -39,4 +40,12 @@ async fn select_wins_over_omit(world: World) {
     world.toy("ball").await;
     let list = world.get("/toy?select=id&omit=id&populate=false").await;
     assert_eq!(list.ok(), &json!([{"id": 1}]));
+}
+
+async fn what_needs_a_login_is_left_out_unless_it_is_asked_for(world: World) {
+    let world = world.as_sails();
+    world.user("Ann").await;
+    assert_eq!(world.get("/user/1").await.ok().get("notes"), None);
+    assert_eq!(world.ask("GET", "/user/1", Some(1), None).await.ok()["notes"], json!([]));
+    assert_eq!(world.get("/user/1?populate=notes").await.status, 401);
 }

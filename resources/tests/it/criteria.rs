@@ -57,6 +57,7 @@ async fn where_finds_what_it_says(world: World) {
         (json!({"name": {"like": "50\\%%"}}), vec![4]),
         (json!({"or": [{"name": "Bob"}, {"age": 40}]}), vec![2, 4]),
         (json!({"or": []}), vec![]),
+        (json!({"or": [{}, {"name": "Bob"}]}), vec![1, 2, 3, 4, 5]),
         (json!({"and": []}), vec![1, 2, 3, 4, 5]),
         (json!({"and": [{"age": {">": 20}}, {"or": [{"name": "Ann"}, {"name": "Bob"}]}]}), vec![1, 2]),
         (json!({"boss": 1}), vec![2]),

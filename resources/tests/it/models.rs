@@ -1,6 +1,9 @@
 //! The entities of the tests: all kinds of associations, and policies that differ.
 
-use axum::{extract::FromRequestParts, http::request::Parts};
+use axum::{
+    extract::FromRequestParts,
+    http::{StatusCode, request::Parts},
+};
 
 /// Who asks: the header `user` says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,9 +59,76 @@ pub mod user {
         pub friends: HasMany<Entity>,
         #[sea_orm(self_ref, via = "friendship", reverse)]
         pub befriended_by: HasMany<Entity>,
+        #[sea_orm(has_many)]
+        pub notes: HasMany<super::note::Entity>,
     }
 
     impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Who has a login: the header `user` says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Login {
+    pub user: i64,
+}
+
+impl<S: Sync> FromRequestParts<S> for Login {
+    type Rejection = (StatusCode, &'static str);
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        let Ok(Caller { user }) = Caller::from_request_parts(parts, state).await;
+        user.map(|user| Self { user }).ok_or((StatusCode::UNAUTHORIZED, "log in first"))
+    }
+}
+
+pub mod note {
+    use catamaran_resources::Policy;
+    use sea_orm::{Condition, entity::prelude::*};
+
+    use super::Login;
+
+    #[catamaran_resources::resource(path = "/note", policy = OwnNotes)]
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "note")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: String,
+        #[sea_orm(column_name = "body", column_type = "Text")]
+        pub text: String,
+        pub mood: Option<Mood>,
+        pub user_id: i64,
+        #[sea_orm(belongs_to, from = "user_id", to = "id")]
+        pub user: BelongsTo<super::user::Entity>,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+
+    /// A type of the database's own, where it has such.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum, serde::Serialize, serde::Deserialize)]
+    #[sea_orm(rs_type = "String", db_type = "Enum", enum_name = "mood")]
+    #[serde(rename_all = "lowercase")]
+    pub enum Mood {
+        #[sea_orm(string_value = "good")]
+        Good,
+        #[sea_orm(string_value = "bad")]
+        Bad,
+    }
+
+    /// Everybody has the own notes.
+    pub struct OwnNotes;
+
+    impl Policy<Entity> for OwnNotes {
+        type Viewer = Login;
+
+        fn scope(login: &Login) -> Condition {
+            Condition::all().add(Column::UserId.eq(login.user))
+        }
+
+        fn can_read(login: &Login, note: &Model) -> bool {
+            note.user_id == login.user
+        }
+    }
 }
 
 pub mod friendship {

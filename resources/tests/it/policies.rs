@@ -11,6 +11,8 @@ on_each_database! {
     who_may_not_write_is_refused
     what_is_not_seen_cannot_be_referred_to
     a_replacement_leaves_what_is_not_seen
+    who_is_not_let_in_is_told_by_the_extractor
+    a_login_is_asked_for_only_where_it_is_needed
 }
 
 /// Ann (1) with a private pet (1) and a public one (2); Bob is 2.
@@ -110,4 +112,31 @@ async fn a_replacement_leaves_what_is_not_seen(world: World) {
     two_owners(&world).await;
     world.ask("PUT", "/user/1/pets", Some(2), Some(json!([]))).await.ok();
     assert_eq!(world.ask("GET", "/user/1/pets", Some(1), None).await.ids(), [1]);
+}
+
+async fn who_is_not_let_in_is_told_by_the_extractor(world: World) {
+    world.user("Ann").await;
+    for (method, target, body) in [
+        ("GET", "/note", None),
+        ("GET", "/note?nobody=knows", None),
+        ("GET", "/note/a", None),
+        ("POST", "/note", Some(json!({"nobody": 1}))),
+        ("PATCH", "/note/a", Some(json!({}))),
+        ("DELETE", "/note/a", None),
+        ("GET", "/note/a/user", None),
+    ] {
+        let answer = world.ask(method, target, None, body).await;
+        assert_eq!((answer.status, answer.body), (401, json!("log in first")), "{method} {target}");
+    }
+}
+
+async fn a_login_is_asked_for_only_where_it_is_needed(world: World) {
+    world.user("Ann").await;
+    let note = json!({"id": "a", "text": "hello", "user": 1});
+    world.ask("POST", "/note", Some(1), Some(note)).await.ok();
+    world.get("/user?populate=pets").await.ok();
+    assert_eq!(world.get("/user?populate=notes").await.status, 401);
+    assert_eq!(world.get("/user/1/notes").await.status, 401);
+    assert_eq!(world.ask("GET", "/user/1?populate=notes", Some(1), None).await.ok()["notes"][0]["id"], "a");
+    assert_eq!(world.ask("GET", "/user/1?populate=notes", Some(2), None).await.ok()["notes"], json!([]));
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::world::World;
+use crate::world::{Answer, World};
 
 on_each_database! {
     a_record_lives
@@ -13,6 +13,9 @@ on_each_database! {
     unique_values_are_told_by_name
     a_missing_record_is_not_found
     a_body_that_is_no_record_is_refused
+    a_key_may_be_text_that_the_client_makes
+    an_enum_of_the_database_is_one_on_the_wire
+    what_others_cannot_do_without_stays
 }
 
 fn ann() -> Json {
@@ -126,4 +129,51 @@ async fn a_body_that_is_no_record_is_refused(world: World) {
     send("application/json", "{").await.refused("E_INVALID_NEW_RECORD");
     assert_eq!(send("text/plain", r#"{"label": "ball"}"#).await.status, 415);
     send("application/vnd.api+json; charset=utf-8", r#"{"label": "ball"}"#).await.ok();
+}
+
+/// Makes a note of Ann's, who is user 1.
+async fn note(world: &World, id: &str, mood: Json) -> Answer {
+    world.ask("POST", "/note", Some(1), Some(json!({"id": id, "text": "hello", "user": 1, "mood": mood}))).await
+}
+
+async fn a_key_may_be_text_that_the_client_makes(world: World) {
+    world.user("Ann").await;
+    let whole = json!({"id": "a b/c", "text": "hello", "user": 1, "mood": null});
+    assert_eq!(note(&world, "a b/c", Json::Null).await.ok(), &whole);
+    assert_eq!(world.ask("GET", "/note/a%20b%2fc?populate=user", Some(1), None).await.ok()["user"]["name"], "Ann");
+    let again = note(&world, "a b/c", Json::Null).await;
+    assert_eq!((again.body["code"].as_str(), &again.body["attrNames"]), (Some("E_UNIQUE"), &json!(["id"])));
+    let missing = world.ask("POST", "/note", Some(1), Some(json!({"text": "hello", "user": 1}))).await;
+    missing.refused("E_INVALID_NEW_RECORD");
+    world.ask("DELETE", "/note/a%20b%2fc", Some(1), None).await.ok();
+}
+
+async fn an_enum_of_the_database_is_one_on_the_wire(world: World) {
+    world.user("Ann").await;
+    assert_eq!(note(&world, "a", json!("good")).await.ok()["mood"], "good");
+    note(&world, "b", json!("bad")).await.ok();
+    note(&world, "c", Json::Null).await.ok();
+    note(&world, "d", json!("odd")).await.refused("E_INVALID_NEW_RECORD");
+    let ids = async |target: &str| {
+        let list = world.ask("GET", target, Some(1), None).await;
+        list.ok().as_array().unwrap().iter().map(|note| note["id"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids("/note?mood=good").await, ["a"]);
+    assert_eq!(ids("/note?mood=good&mood=bad&sort=id%20DESC").await, ["b", "a"]);
+    assert_eq!(ids("/note?where=%7B%22mood%22:null%7D").await, ["c"]);
+    assert_eq!(ids("/user/1/notes?mood=bad").await, ["b"]);
+    world.ask("GET", "/note?mood=odd", Some(1), None).await.refused("E_INVALID_CRITERIA");
+    let changed = world.ask("PATCH", "/note/a", Some(1), Some(json!({"mood": "bad"}))).await;
+    assert_eq!(changed.ok()["mood"], "bad");
+    assert_eq!(world.ask("PATCH", "/note/a", Some(1), Some(json!({"mood": null}))).await.ok()["mood"], json!(null));
+}
+
+async fn what_others_cannot_do_without_stays(world: World) {
+    world.user("Ann").await;
+    note(&world, "a", Json::Null).await.ok();
+    world.delete("/user/1").await.refused("E_FOREIGN_KEY");
+    world.get("/user/1").await.ok();
+    world.ask("DELETE", "/user/1/notes/a", Some(1), None).await.refused("E_INVALID_VALUES_TO_SET");
+    world.ask("DELETE", "/note/a", Some(1), None).await.ok();
+    world.delete("/user/1").await.ok();
 }

@@ -15,7 +15,7 @@ use catamaran_resources::{Compat, Resources};
 use serde_json::{Value as Json, json};
 use tower::ServiceExt;
 
-use crate::models::{friendship, pet, pet_toy, toy, user};
+use crate::models::{friendship, note, pet, pet_toy, toy, user};
 
 /// Runs each test on each database.
 macro_rules! on_each_database {
@@ -89,7 +89,7 @@ impl World {
         let resources = Resources::open(url).await.expect("the database is there");
         let all = resources.sync(|schema| {
             let schema = schema.register(user::Entity).register(friendship::Entity).register(pet::Entity);
-            schema.register(toy::Entity).register(pet_toy::Entity)
+            schema.register(toy::Entity).register(pet_toy::Entity).register(note::Entity)
         });
         all.await.expect("the schema is sound");
         Self { router: router(resources.clone()), resources, _file: file }
@@ -163,7 +163,7 @@ impl World {
 }
 
 fn router(resources: Resources) -> Router {
-    App::new(resources).mount(routes![user, pet, toy]).into_router().expect("the application is well formed")
+    App::new(resources).mount(routes![user, pet, toy, note]).into_router().expect("the application is well formed")
 }
 
 impl Answer {
