@@ -29,6 +29,7 @@ need cc gcc libc6-dev
 need node nodejs npm
 need npm npm
 need chromium chromium
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || need initdb postgresql
 command -v cargo-deny >/dev/null || cargo install cargo-deny --version '^0.20' --locked --quiet
 
 # The load tests hold thousands of sockets.
@@ -43,6 +44,9 @@ cargo clippy --workspace --all-targets --locked -- -D warnings
 step "tests"
 CATAMARAN_LEAK_CYCLES=50000 CATAMARAN_DIFFERENTIAL_REQUESTS=100000 CATAMARAN_MUTATED_PACKETS=100000 CATAMARAN_ACKED_REQUESTS=100000 \
   cargo test --workspace --locked
+
+step "resources on PostgreSQL"
+cargo test -p catamaran-resources --features backends --test it --locked -- postgres
 
 step "no log at TRACE says a secret"
 CATAMARAN_CANARY=canary-7f3a cargo test -p catamaran-tests --test it --locked -- --skip leak::
@@ -65,6 +69,6 @@ step "licences and sources"
 cargo deny --log-level error check licenses bans sources
 
 step "packages"
-cargo package --locked --allow-dirty -p catamaran-macros -p catamaran
+cargo package --locked --allow-dirty -p catamaran-macros -p catamaran -p catamaran-resources
 
 step "all passed"

@@ -60,5 +60,5 @@ pub fn event(item: TokenStream) -> TokenStream {
 /// See `catamaran_resources::resource`.
 #[proc_macro_attribute]
 pub fn resource(attr: TokenStream, item: TokenStream) -> TokenStream {
-    resource::resource(attr.into(), item.into()).into()
+    resource::resource(attr.into(), &item.into()).into()
 }

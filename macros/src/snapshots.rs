@@ -107,7 +107,7 @@ fn a_controller_in_its_own_file() {
 fn a_resource() {
     let resource = crate::resource::resource(
         quote!(path = "/pet", policy = OwnPets, except = [destroy]),
-        quote! {
+        &quote! {
             #[sea_orm::model]
             #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
             #[sea_orm(table_name = "pet")]

@@ -86,7 +86,7 @@ impl Asking {
     /// Carries out a write and hands on what it changed.
     async fn write(&self, work: &Work) -> Result<Json, Error> {
         let written = engine::write(&self.resources, &self.viewers, self.meta, work).await?;
-        self.resources.hand_on(written.changes);
+        self.resources.hand_on(&written.changes);
         Ok(written.reply)
     }
 

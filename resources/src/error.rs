@@ -1,7 +1,5 @@
 //! What fails, and what a client is told of it; statuses and bodies are those of Sails.
 
-use std::sync::{Mutex, PoisonError};
-
 use axum::{
     Json as Body,
     http::{Method, StatusCode},
@@ -34,7 +32,7 @@ pub(crate) enum Error {
     NotFound,
     Forbidden,
     /// Whoever asks was rejected by the extractor of the policy.
-    Refused(Mutex<Option<Response>>),
+    Refused(Box<Response>),
     Database(DbErr),
 }
 
@@ -71,7 +69,7 @@ impl Error {
     }
 
     pub(crate) fn refused(rejection: Response) -> Self {
-        Self::Refused(Mutex::new(Some(rejection)))
+        Self::Refused(Box::new(rejection))
     }
 
     /// What a database said to a statement that writes into the table of a resource.
@@ -123,10 +121,7 @@ impl Error {
             }
             Self::NotFound => (StatusCode::NOT_FOUND, "Not Found").into_response(),
             Self::Forbidden => (StatusCode::FORBIDDEN, "Forbidden").into_response(),
-            Self::Refused(rejection) => {
-                let rejection = rejection.into_inner().unwrap_or_else(PoisonError::into_inner);
-                rejection.unwrap_or_else(|| StatusCode::FORBIDDEN.into_response())
-            }
+            Self::Refused(rejection) => *rejection,
             // What the database did not take of a query is a mistake in its values; the rest is ours.
             Self::Database(error) if is_unfit(&error) => {
                 bad("E_INVALID_CRITERIA", "the database does not take these values".into(), None)

@@ -1,8 +1,11 @@
-//! Records of a database over HTTP and over Socket.IO alike: one attribute on a SeaORM entity.
+#![doc = include_str!("../README.md")]
 
 // The crate's own tests use the macro too, whose code names the crate.
 #[cfg(test)]
 extern crate self as catamaran_resources;
+
+#[cfg(not(any(feature = "sqlite", feature = "postgres", feature = "mysql")))]
+compile_error!("choose a database: the feature `sqlite`, `postgres` or `mysql` of catamaran-resources");
 
 mod actions;
 mod body;

@@ -118,7 +118,7 @@ impl Resources {
     }
 
     /// Where the changes of a write go while their records are still held.
-    pub(crate) fn hand_on(&self, changes: Changes) {
+    pub(crate) fn hand_on(&self, changes: &Changes) {
         for change in changes.iter() {
             tracing::trace!(resource = change.meta.identity(), "a record changed");
         }

@@ -3,6 +3,7 @@
 mod attr;
 mod check;
 mod expand;
+mod inputs;
 mod model;
 mod relation;
 
@@ -13,11 +14,11 @@ use syn::ItemStruct;
 use self::{attr::ResourceAttr, model::Resource};
 use crate::{errors::Errors, model::first_span};
 
-pub(crate) fn resource(attr: TokenStream, item: TokenStream) -> TokenStream {
+pub(crate) fn resource(attr: TokenStream, item: &TokenStream) -> TokenStream {
     let mut errors = Errors::default();
     let Ok(mut entity) = syn::parse2::<ItemStruct>(item.clone()) else {
         let message = "a resource is the model of an entity: `#[resource(..)]` goes above `#[sea_orm::model]`";
-        errors.at(first_span(&item), message);
+        errors.at(first_span(item), message);
         return quote!(#item #errors);
     };
     if entity.ident == "ModelEx" {

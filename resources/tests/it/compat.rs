@@ -12,7 +12,7 @@ on_each_database! {
 }
 
 async fn everything_is_populated(world: World) {
-    let world = world.as_sails();
+    let world = world.like_sails();
     world.user("Ann").await;
     let rex = world.post("/pet", json!({"name": "Rex", "owner": 1})).await;
     assert_eq!((&rex.ok()["owner"]["name"], &rex.ok()["toys"]), (&json!("Ann"), &json!([])));
@@ -28,7 +28,7 @@ async fn everything_is_populated(world: World) {
 }
 
 async fn unknown_fields_are_dropped(world: World) {
-    let world = world.as_sails();
+    let world = world.like_sails();
     let body = json!({"name": "Ann", "email": "a@x", "password": "s3cret", "isAdmin": true, "nobody": 1, "id": 9});
     let ann = world.post("/user", body).await;
     assert_eq!((&ann.ok()["id"], &ann.ok()["isAdmin"]), (&json!(1), &json!(false)));
@@ -36,14 +36,14 @@ async fn unknown_fields_are_dropped(world: World) {
 }
 
 async fn select_wins_over_omit(world: World) {
-    let world = world.as_sails();
+    let world = world.like_sails();
     world.toy("ball").await;
     let list = world.get("/toy?select=id&omit=id&populate=false").await;
     assert_eq!(list.ok(), &json!([{"id": 1}]));
 }
 
 async fn what_needs_a_login_is_left_out_unless_it_is_asked_for(world: World) {
-    let world = world.as_sails();
+    let world = world.like_sails();
     world.user("Ann").await;
     assert_eq!(world.get("/user/1").await.ok().get("notes"), None);
     assert_eq!(world.ask("GET", "/user/1", Some(1), None).await.ok()["notes"], json!([]));

@@ -96,7 +96,7 @@ impl World {
     }
 
     /// The same as Sails would have it.
-    pub(crate) fn as_sails(self) -> Self {
+    pub(crate) fn like_sails(self) -> Self {
         let resources = self.resources.clone().compat(Compat::Sails);
         Self { router: router(resources.clone()), resources, ..self }
     }

@@ -1,0 +1,166 @@
+//! What the engine knows of a resource: its fields, its associations, its policy; without its types.
+
+mod association;
+mod field;
+
+use std::{
+    any::{Any, TypeId},
+    fmt,
+    sync::Arc,
+};
+
+use sea_orm::{
+    Condition, DbErr, FromQueryResult, IdenStatic, Iterable, ModelTrait, QueryResult, Value,
+    sea_query::{TableRef, sea_value_to_json_value},
+};
+use serde_json::{Map, Value as Json};
+
+pub(crate) use self::association::Link;
+pub use self::{
+    association::Association,
+    field::{Field, Flags},
+};
+use crate::{
+    Policy, Resource,
+    engine::sql,
+    error::Problem,
+    input::{self, Input},
+    policy::Viewer,
+};
+
+/// What the engine knows of a resource; `#[resource]` writes it.
+pub struct Meta {
+    pub(crate) identity: &'static str,
+    pub(crate) table: TableRef,
+    /// The table's name alone, for columns and for stripes.
+    pub(crate) name: &'static str,
+    pub(crate) fields: Vec<Field>,
+    pub(crate) associations: Vec<Association>,
+    pub(crate) viewer: TypeId,
+    pub(crate) scope: fn(&Viewer) -> Condition,
+    can_read: fn(&Viewer, &Row) -> bool,
+    can_write: fn(&Viewer, &Row) -> bool,
+    pub(crate) decode: fn(&Self, &QueryResult) -> Result<Row, DbErr>,
+    pub(crate) create: fn(Json) -> Result<Values, Vec<Problem>>,
+    pub(crate) patch: fn(Json) -> Result<Values, Vec<Problem>>,
+}
+
+/// Values for columns, by the position of the field.
+pub type Values = Vec<(usize, Value)>;
+
+/// A record: as its policy sees it, and as it goes out.
+#[derive(Clone)]
+pub struct Row {
+    model: Arc<dyn Any + Send + Sync>,
+    values: Arc<[Value]>,
+    /// What everybody who sees the record may see of it.
+    pub(crate) json: Map<String, Json>,
+}
+
+impl fmt::Debug for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Row").field(&self.json).finish()
+    }
+}
+
+impl Row {
+    /// The value of the field at this position.
+    pub(crate) fn value(&self, at: usize) -> &Value {
+        &self.values[at]
+    }
+}
+
+impl Meta {
+    /// Describes the entity `E`.
+    pub fn new<E: Resource>(identity: &'static str, fields: Vec<Field>, associations: Vec<Association>) -> Self
+    where
+        E::Model: Sync,
+    {
+        let entity = E::default();
+        Self {
+            identity,
+            table: entity.table_ref(),
+            name: entity.table_name(),
+            fields,
+            associations,
+            viewer: TypeId::of::<<E::Policy as Policy<E>>::Viewer>(),
+            scope: |viewer| match viewer.get() {
+                Some(viewer) => E::Policy::scope(viewer),
+                None => Condition::all().add(sql::never()),
+            },
+            can_read: |viewer, row| asked::<E>(viewer, row, E::Policy::can_read),
+            can_write: |viewer, row| asked::<E>(viewer, row, E::Policy::can_write),
+            decode: decode::<E>,
+            create: |body| input::read::<E::Create>(body).map(Input::into_values),
+            patch: |body| input::read::<E::Patch>(body).map(Input::into_values),
+        }
+    }
+
+    /// What the resource is called on the wire.
+    pub fn identity(&self) -> &'static str {
+        self.identity
+    }
+
+    /// Whether a viewer of this resource's policy sees a record.
+    pub fn can_read(&self, viewer: &Viewer, row: &Row) -> bool {
+        (self.can_read)(viewer, row)
+    }
+
+    pub(crate) fn can_write(&self, viewer: &Viewer, row: &Row) -> bool {
+        (self.can_write)(viewer, row)
+    }
+
+    /// The position of the primary key.
+    pub(crate) fn key(&self) -> usize {
+        self.fields.iter().position(|field| field.flags.primary_key).unwrap_or_default()
+    }
+
+    pub(crate) fn field(&self, name: &str) -> Option<(usize, &Field)> {
+        self.fields.iter().enumerate().find(|(_, field)| field.name == name)
+    }
+
+    pub(crate) fn association(&self, name: &str) -> Option<&Association> {
+        self.associations.iter().find(|association| association.name() == name)
+    }
+
+    /// The identity of a record, as it goes out.
+    pub(crate) fn id(&self, row: &Row) -> Json {
+        row.json.get(self.fields[self.key()].name).cloned().unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Meta {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Meta").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+fn asked<E: Resource>(
+    viewer: &Viewer,
+    row: &Row,
+    question: fn(&<E::Policy as Policy<E>>::Viewer, &E::Model) -> bool,
+) -> bool
+where
+    E::Model: Sync,
+{
+    match (viewer.get(), row.model.downcast_ref()) {
+        (Some(viewer), Some(model)) => question(viewer, model),
+        _ => false,
+    }
+}
+
+fn decode<E: Resource>(meta: &Meta, row: &QueryResult) -> Result<Row, DbErr>
+where
+    E::Model: Sync,
+{
+    let model = E::Model::from_query_result(row, "")?;
+    let value =
+        |field: &Field| E::Column::iter().find(|column| column.as_str() == field.column()).map(|it| model.get(it));
+    let values = meta.fields.iter().filter_map(value).collect();
+    Ok(Row { json: E::to_json(&model), values, model: Arc::new(model) })
+}
+
+/// A value as the key of a map, whatever integer type its column has.
+pub(crate) fn key_text(value: &Value) -> String {
+    sea_value_to_json_value(value).to_string()
+}
