@@ -11,6 +11,7 @@ use axum::{
 };
 use catamaran::__private::{Call, Param, Reply, call2, call3, call4};
 use serde_json::Value as Json;
+use tracing::Instrument;
 
 use crate::{
     Error, Meta, Resource, Resources,
@@ -101,13 +102,14 @@ impl Asking {
     ///
     /// It runs as a task of its own: a request that is cut off cannot part a commit from the word of it.
     async fn settle(self, work: Result<Work, Error>) -> Response {
-        let task = tokio::spawn(async move {
+        let work = async move {
             let outcome = match work {
                 Ok(work) => self.write(&work).await,
                 Err(error) => Err(error),
             };
             self.answer(outcome)
-        });
+        };
+        let task = tokio::spawn(work.in_current_span());
         match task.await {
             Ok(response) => response,
             Err(failed) => match failed.try_into_panic() {

@@ -81,7 +81,15 @@ impl Error {
             Some(SqlErr::ForeignKeyConstraintViolation(_)) => {
                 Self::Needed("a record that does not exist is referred to, or one that is referred to would go".into())
             }
-            _ if is_unfit(&error) => Self::Values(vec![Problem::general("the database does not take these values")]),
+            _ if is_unfit(&error) => {
+                // It may be the model's mistake. What the database says has values in it.
+                tracing::warn!(
+                    resource = meta.identity,
+                    code = code(&error),
+                    "the database does not take the values of a write"
+                );
+                Self::Values(vec![Problem::general("the database does not take these values")])
+            }
             _ => Self::Database(error),
         }
     }

@@ -19,7 +19,7 @@ const MAX_VALUES: usize = 1000;
 const RESERVED: &[&str] = &["where", "limit", "skip", "sort", "select", "omit", "populate"];
 
 pub(super) fn read(meta: &Meta, text: &Text) -> Result<Condition, Error> {
-    let mut reader = Reader { meta, conditions: 0 };
+    let mut reader = Reader { meta, conditions: 0, values: 0 };
     match text.one("where")? {
         Some(json) => {
             let wrong = |error| Error::criteria(format!("`where` is no valid JSON: {error}"));
@@ -32,6 +32,7 @@ pub(super) fn read(meta: &Meta, text: &Text) -> Result<Condition, Error> {
 struct Reader<'a> {
     meta: &'a Meta,
     conditions: usize,
+    values: usize,
 }
 
 impl Reader<'_> {
@@ -139,10 +140,11 @@ impl Reader<'_> {
         Ok(self.meta.fields[at].save(self.plain(at, json)?))
     }
 
-    fn values(&self, at: usize, list: &[Json]) -> Result<Vec<Value>, Error> {
-        if list.len() > MAX_VALUES {
-            let name = self.meta.fields[at].name;
-            return Err(Error::criteria(format!("`{name}`: a list has at most {MAX_VALUES} values")));
+    fn values(&mut self, at: usize, list: &[Json]) -> Result<Vec<Value>, Error> {
+        // Databases bound how many values a statement has.
+        self.values += list.len();
+        if self.values > MAX_VALUES {
+            return Err(Error::criteria(format!("the lists in `where` have more than {MAX_VALUES} values")));
         }
         list.iter().map(|json| self.plain(at, json)).collect()
     }

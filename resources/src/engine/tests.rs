@@ -19,6 +19,10 @@ use crate::{
 #[path = "../../tests/it/models.rs"]
 mod models;
 
+#[cfg(feature = "backends")]
+#[path = "../../tests/it/postgres.rs"]
+mod postgres;
+
 use models::{friendship, note, pet, pet_toy, toy, user};
 
 const USER: fn() -> &'static Meta = <user::Entity as Resource>::meta;
@@ -192,11 +196,24 @@ async fn the_end_of_a_record_is_told_before_what_it_means_to_others() {
     );
 }
 
-/// Each writer hands on under its stripes what it did; whoever listens sees each record go from what it was before.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn changes_are_handed_on_in_the_order_of_their_commits() {
     let path = std::env::temp_dir().join(format!("catamaran-order-{}.db", std::process::id()));
-    let resources = resources(&format!("sqlite://{}", path.display())).await;
+    many_writers(&format!("sqlite://{}", path.display())).await;
+    for end in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{end}", path.display()));
+    }
+}
+
+#[cfg(feature = "backends")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn changes_are_handed_on_in_the_order_of_their_commits_by_postgres() {
+    many_writers(&postgres::database().await).await;
+}
+
+/// Each writer hands on under its stripes what it did; whoever listens sees each record go from what it was before.
+async fn many_writers(url: &str) {
+    let resources = resources(url).await;
     for name in ["ann", "bob"] {
         done(&resources, USER(), create(USER(), &person(name))).await;
     }
@@ -240,7 +257,4 @@ async fn changes_are_handed_on_in_the_order_of_their_commits() {
     let view = View { db: resources.db(), viewers: &viewers };
     let now = view.find_one(PET(), "1", &Shape::default()).await.unwrap();
     assert_eq!(Some(now), last.map(Json::Object));
-    for end in ["", "-wal", "-shm"] {
-        let _ = std::fs::remove_file(format!("{}{end}", path.display()));
-    }
 }
