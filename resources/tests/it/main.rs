@@ -14,6 +14,8 @@ mod models;
 mod associations;
 mod compat;
 mod criteria;
+#[cfg(feature = "backends")]
+mod deadlock;
 mod hostile;
 mod policies;
 mod random;
