@@ -199,8 +199,13 @@ async fn fill(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
     }
 }
 
-/// Attaches a stream anew, and reads or reports what it missed; once more if it is asked to meanwhile.
+/// Attaches a stream anew, and reads or reports what it missed.
 pub(super) fn renew(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
+    tokio::spawn(renewed(stream, bus));
+}
+
+/// As [`renew`], until it is done; once more if that is asked for meanwhile.
+pub(super) async fn renewed(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
     {
         let renewals = &mut stream.lock().link.renewals;
         *renewals += 1;
@@ -208,25 +213,23 @@ pub(super) fn renew(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
             return;
         }
     }
-    tokio::spawn(async move {
-        stream.attached(&*bus).await;
-        loop {
-            let begun = stream.lock().link.renewals;
-            renew_once(&stream, &*bus).await;
-            stream.applied.notify_waiters();
-            let mut state = stream.lock();
-            if state.link.renewals > begun {
-                continue;
-            }
-            state.link.renewals = 0;
-            state.apply_early();
-            if state.first_early().is_some() && !std::mem::replace(&mut state.filling, true) {
-                tokio::spawn(fill(stream.clone(), bus));
-            }
-            drop(state);
-            return stream.obey();
+    stream.attached(&*bus).await;
+    loop {
+        let begun = stream.lock().link.renewals;
+        renew_once(&stream, &*bus).await;
+        stream.applied.notify_waiters();
+        let mut state = stream.lock();
+        if state.link.renewals > begun {
+            continue;
         }
-    });
+        state.link.renewals = 0;
+        state.apply_early();
+        if state.first_early().is_some() && !std::mem::replace(&mut state.filling, true) {
+            tokio::spawn(fill(stream.clone(), bus));
+        }
+        drop(state);
+        return stream.obey();
+    }
 }
 
 /// If the bus cannot be reached, nothing changes: it asks again when it can.
