@@ -3,9 +3,11 @@
 //! A node writes on one connection and reads on another ([`session`]); whenever either is lost, both are made anew
 //! ([`link`]). What is new is found by the transactions that a reader has not seen yet ([`news`]).
 
+mod cleaner;
 mod link;
 mod news;
 mod session;
+mod statements;
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
