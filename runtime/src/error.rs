@@ -9,7 +9,7 @@ use axum::{
 };
 use serde::Serialize;
 
-use crate::{Reach, Route, SubscribeError};
+use crate::{Reach, Route, SendError, SubscribeError, Unreached};
 
 /// The header that says of a 503 that its request was not begun, so that it may be repeated whatever it does.
 const NOT_RUN: HeaderName = HeaderName::from_static("x-catamaran-not-run");
@@ -192,8 +192,12 @@ impl Error {
 
 impl<E: StdError + Send + Sync + 'static> From<E> for Error {
     fn from(source: E) -> Self {
-        if let Some(SubscribeError::TooMany(_)) = (&source as &dyn Any).downcast_ref() {
+        let any = &source as &dyn Any;
+        if let Some(SubscribeError::TooMany(_)) = any.downcast_ref() {
             return Self::framework(StatusCode::CONFLICT, "too_many_subscriptions", source.to_string());
+        }
+        if any.is::<Unreached>() || matches!(any.downcast_ref(), Some(SendError::Unreached(_))) {
+            return Self::framework(StatusCode::SERVICE_UNAVAILABLE, "servers_unreached", source.to_string());
         }
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error").with_source(source)
     }

@@ -32,8 +32,8 @@ pub use controller::{Controller, Table};
 pub use ctx::{Any, Ctx, Http, Socket};
 pub use error::{Error, Result, ServeError};
 pub use hub::{
-    AuthExpiry, Blast, Blasting, Channel, Closing, EncodeError, Event, History, Hub, Moving, Outcome, Publish,
-    Published, Publishing, SubscribeError, Subscribing, TagError, Untyped, UntypedEvent,
+    AuthExpiry, Blast, Blasting, Channel, Emitting, EncodeError, Event, Everywhere, History, Hub, Listing, Outcome,
+    Publish, Published, Publishing, SendError, SubscribeError, Subscribing, TagError, Unreached, Untyped, UntypedEvent,
 };
 pub use params::Params;
 #[cfg(feature = "rate-limit")]

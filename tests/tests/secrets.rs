@@ -143,8 +143,9 @@ mod vault {
     }
 
     #[action(post "/close")]
-    pub(crate) async fn close(hub: Hub) {
-        hub.close_tagged("canary-tag", "canary-reason").await;
+    pub(crate) async fn close(hub: Hub) -> Result {
+        hub.close_tagged("canary-tag", "canary-reason").await?;
+        Ok(())
     }
 
     #[action(post "/inside")]

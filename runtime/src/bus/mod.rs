@@ -57,7 +57,6 @@ pub(crate) trait Bus: fmt::Debug + Send + Sync {
     /// Brings no more of a stream.
     fn detach(&self, stream: &Arc<str>);
 
-    #[expect(dead_code, reason = "what concerns all servers asks it")]
     /// The other hubs that have shown life lately, as it is now: whoever joined before this was asked is among them.
     fn others(&self) -> BoxFuture<'_, Result<Vec<Node>, Down>>;
 

@@ -10,7 +10,7 @@ use futures_util::future::{BoxFuture, ready};
 use tokio::sync::Semaphore;
 
 use super::{Attached, Bus, Down, Read, Sent};
-use crate::hub::{self, Copy, Entry, Flow, Position, epoch};
+use crate::hub::{self, Copy, Entry, Flow, Position, RESERVED, epoch};
 
 /// What all nodes share, as a server of Redis or Postgres would.
 #[derive(Clone, Debug, Default)]
@@ -130,8 +130,8 @@ impl State {
             self.stream(name).kept.push(copy.clone());
             for node in self.nodes.iter_mut().filter(|node| !node.down && node.attached.contains(name)) {
                 match &mut node.pile {
-                    Some(pile) => pile.push(copy.clone()),
-                    None => brought.push((node.flow.clone(), copy.clone())),
+                    Some(pile) if !name.starts_with(RESERVED) => pile.push(copy.clone()),
+                    _ => brought.push((node.flow.clone(), copy.clone())),
                 }
             }
         }
@@ -156,7 +156,7 @@ impl Bus for Puppet {
         Box::pin(async move {
             let (attached, told) = {
                 let mut state = self.backend.lock();
-                state.attaches += 1;
+                state.attaches += usize::from(!name.starts_with(RESERVED));
                 if state.nodes[self.node].down {
                     return Err(Down);
                 }
@@ -176,7 +176,7 @@ impl Bus for Puppet {
             };
             told.iter().for_each(|flow| flow.lost(name));
             let gate = self.backend.lock().gate.clone();
-            if let Some(gate) = gate {
+            if let Some(gate) = gate.filter(|_| !name.starts_with(RESERVED)) {
                 gate.acquire().await.expect("it stays open").forget();
             }
             Ok(attached)
@@ -186,7 +186,7 @@ impl Bus for Puppet {
     fn read<'a>(&'a self, name: &'a Arc<str>, after: &'a Position) -> BoxFuture<'a, Read> {
         Box::pin(async move {
             let mut state = self.backend.lock();
-            state.reads += 1;
+            state.reads += usize::from(!name.starts_with(RESERVED));
             if state.nodes[self.node].down {
                 return Read::Down;
             }

@@ -1,14 +1,9 @@
 //! Closing the sockets that a login opened: found by a tag or through a channel, taken out of everything, and told why.
 
-use std::pin::Pin;
-
 use axum::response::{IntoResponse, Response};
 
-use super::{Hub, channel::Channel, entry::Target, peer::Peer};
+use super::{Hub, channel::Channel, cluster::Everywhere, command::Command, entry::Target};
 use crate::{Error, RequestSocket};
-
-/// Sockets that are being closed; how many there were.
-pub type Closing<'a> = Pin<Box<dyn Future<Output = usize> + Send + 'a>>;
 
 /// Why a socket could not be tagged.
 #[derive(Debug, thiserror::Error)]
@@ -50,23 +45,27 @@ impl Hub {
     ///
     /// #[action(post "/logout")]
     /// async fn log_out(hub: Hub) {
-    ///     hub.close_tagged("user:7", "logged out").await;
+    ///     if let Err(error) = hub.close_tagged("user:7", "logged out").await {
+    ///         tracing::warn!(servers = ?error.servers, "these close the sockets of user 7 when they come back");
+    ///     }
     /// }
     /// ```
-    pub fn close_tagged(&self, tag: &str, reason: &str) -> Closing<'_> {
-        let peers = self.streams().sockets().tagged(tag);
-        self.close_all(peers, reason)
+    ///
+    /// # Errors
+    ///
+    /// If not all servers could be reached. Those that were not do it when they come back, before they deliver anything that
+    /// was published meanwhile; a server that is away for more than an hour lets all its sockets in anew instead.
+    pub fn close_tagged(&self, tag: &str, reason: &str) -> Everywhere<'_> {
+        self.everywhere(Command::CloseTagged { tag: tag.to_owned(), reason: reason.to_owned() })
     }
 
     /// As [`close_tagged`](Self::close_tagged), for every socket that is subscribed to a channel or about to be.
-    pub fn close_members<C: Channel + ?Sized>(&self, channel: &C, reason: &str) -> Closing<'_> {
-        let peers = self.streams().members_and_holders(&Target::of(channel));
-        self.close_all(peers, reason)
-    }
-
-    fn close_all(&self, peers: Vec<Peer>, reason: &str) -> Closing<'_> {
-        let reason = reason.to_owned();
-        Box::pin(async move { peers.iter().filter(|peer| self.streams().close(peer, &reason)).count() })
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn close_members<C: Channel + ?Sized>(&self, channel: &C, reason: &str) -> Everywhere<'_> {
+        self.everywhere(Command::CloseMembers { of: (&Target::of(channel)).into(), reason: reason.to_owned() })
     }
 }
 

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::SystemTime};
 
 use sha2::{Digest, Sha256};
 
-use super::{channel::Channel, history::History, message::Message, peer::Peer};
+use super::{channel::Channel, cluster::RESERVED, history::History, message::Message, peer::Peer};
 
 /// The name of a hub among those that a bus joins, made anew by each process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,7 +34,11 @@ pub(crate) struct Target {
 impl Target {
     pub(crate) fn of<C: Channel + ?Sized>(channel: &C) -> Self {
         let name: Arc<str> = channel.name().into();
-        let stream = C::STREAM.map_or_else(|| name.clone(), |stream| format!("stream:{stream}").into());
+        let stream = match C::STREAM {
+            Some(stream) => format!("stream:{stream}").into(),
+            None if name.starts_with(RESERVED) => format!("stream:{name}").into(),
+            None => name.clone(),
+        };
         Self { channel: name, stream, history: C::HISTORY }
     }
 }

@@ -69,7 +69,10 @@ impl Flow {
         let Some(streams) = self.streams.upgrade() else { return };
         tracing::info!("the bus can be reached");
         streams.set_down(false);
-        streams.all().into_iter().for_each(|stream| renew(stream, streams.bus().clone()));
+        tokio::spawn(async move {
+            streams.attach_cluster().await;
+            streams.renew_all().await;
+        });
     }
 }
 
@@ -77,8 +80,10 @@ impl Stream {
     /// Waits until the bus brings the stream; of all that want it at once, one asks.
     pub(super) async fn attached(&self, bus: &dyn Bus) {
         let attach = async {
-            let Ok(Attached { top, floor }) = bus.attach(&self.name, None, false).await else {
+            let degraded = std::mem::take(&mut self.lock().link.degraded);
+            let Ok(Attached { top, floor }) = bus.attach(&self.name, None, degraded).await else {
                 let mut state = self.lock();
+                state.link.degraded |= degraded;
                 state.link.own_epoch = true;
                 state.start(Position { epoch: epoch(), offset: 0 }, Vec::new());
                 return;
@@ -91,6 +96,15 @@ impl Stream {
             self.lock().start(top, if let Read::Entries(kept) = kept { kept } else { Vec::new() });
         };
         self.attached.get_or_init(|| attach).await;
+        self.obey();
+    }
+
+    /// Attaches the stream, or attaches it anew.
+    pub(super) async fn renew_now(&self, bus: &dyn Bus) {
+        self.attached(bus).await;
+        renew_once(self, bus).await;
+        self.lock().apply_early();
+        self.obey();
     }
 
     /// Waits until this node has applied an entry, or never will.
@@ -145,6 +159,7 @@ impl State {
         self.link.started = true;
         for copy in kept {
             if copy.position().is_some_and(|at| at.epoch == top.epoch && at.offset == self.log.top().offset + 1) {
+                self.order(&copy);
                 self.log.append(copy);
             }
         }
@@ -174,15 +189,23 @@ async fn fill(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
         {
             state.skip_to(Position { offset: first - 1, ..top });
         }
-        if !reached || state.first_early().is_none() {
-            state.filling = false;
+        let closed = !reached || state.first_early().is_none();
+        state.filling &= !closed;
+        drop(state);
+        stream.obey();
+        if closed {
             return;
         }
     }
 }
 
-/// Attaches a stream anew, and reads or reports what it missed; once more if it is asked to meanwhile.
-fn renew(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
+/// Attaches a stream anew, and reads or reports what it missed.
+pub(super) fn renew(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
+    tokio::spawn(renewed(stream, bus));
+}
+
+/// As [`renew`], until it is done; once more if that is asked for meanwhile.
+pub(super) async fn renewed(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
     {
         let renewals = &mut stream.lock().link.renewals;
         *renewals += 1;
@@ -190,24 +213,23 @@ fn renew(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
             return;
         }
     }
-    tokio::spawn(async move {
-        stream.attached(&*bus).await;
-        loop {
-            let begun = stream.lock().link.renewals;
-            renew_once(&stream, &*bus).await;
-            stream.applied.notify_waiters();
-            let mut state = stream.lock();
-            if state.link.renewals > begun {
-                continue;
-            }
-            state.link.renewals = 0;
-            state.apply_early();
-            if state.first_early().is_some() && !std::mem::replace(&mut state.filling, true) {
-                tokio::spawn(fill(stream.clone(), bus));
-            }
-            return;
+    stream.attached(&*bus).await;
+    loop {
+        let begun = stream.lock().link.renewals;
+        renew_once(&stream, &*bus).await;
+        stream.applied.notify_waiters();
+        let mut state = stream.lock();
+        if state.link.renewals > begun {
+            continue;
         }
-    });
+        state.link.renewals = 0;
+        state.apply_early();
+        if state.first_early().is_some() && !std::mem::replace(&mut state.filling, true) {
+            tokio::spawn(fill(stream.clone(), bus));
+        }
+        drop(state);
+        return stream.obey();
+    }
 }
 
 /// If the bus cannot be reached, nothing changes: it asks again when it can.
@@ -218,7 +240,8 @@ async fn renew_once(stream: &Stream, bus: &dyn Bus) {
         let (own_epoch, degraded) = (link.own_epoch, std::mem::take(&mut link.degraded));
         (state.log.top().clone(), own_epoch, degraded)
     };
-    let Ok(Attached { top, .. }) = bus.attach(&stream.name, (!own_epoch).then(|| known.clone()), degraded).await else {
+    let Ok(Attached { top, floor }) = bus.attach(&stream.name, (!own_epoch).then(|| known.clone()), degraded).await
+    else {
         stream.lock().link.degraded |= degraded;
         return;
     };
@@ -226,9 +249,17 @@ async fn renew_once(stream: &Stream, bus: &dyn Bus) {
     if continues && top.offset > known.offset && !stream.read_after(&known, bus).await {
         return;
     }
+    let oldest = Position { offset: floor, ..top.clone() };
+    let kept = match !continues && stream.is_for_commands() {
+        true => bus.read(&stream.name, &oldest).await,
+        false => Read::Gone,
+    };
     let mut state = stream.lock();
     state.link.own_epoch = false;
     if !continues || state.log.top().offset < top.offset {
         state.skip_to(top);
+    }
+    if let Read::Entries(kept) = kept {
+        kept.iter().for_each(|copy| state.order(copy));
     }
 }

@@ -2,57 +2,65 @@
 
 use std::pin::Pin;
 
-use super::{Hub, channel::Channel, entry::Target};
+use super::{Hub, Unreached, channel::Channel, cluster::Everywhere, command::Command, entry::Target};
 
-/// Members of a channel that are being moved.
-pub type Moving<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+/// The ids of sockets, which all servers are asked for.
+pub type Listing<'a> = Pin<Box<dyn Future<Output = Result<Vec<String>, Unreached>> + Send + 'a>>;
 
 impl Hub {
     /// The ids of the sockets that are subscribed to a channel, in no order.
-    pub fn members<C: Channel + ?Sized>(&self, channel: &C) -> Vec<String> {
-        self.streams().members(&Target::of(channel)).iter().map(|peer| peer.id().to_owned()).collect()
+    ///
+    /// # Errors
+    ///
+    /// If not all servers could be asked. A server that has died counts as one of them for 5 seconds.
+    pub fn members<C: Channel + ?Sized>(&self, channel: &C) -> Listing<'_> {
+        let of = (&Target::of(channel)).into();
+        Box::pin(async move { Ok(self.streams().everywhere(Command::List { of }).await?.sockets) })
     }
 
     /// How many sockets are subscribed to a channel.
-    pub fn count<C: Channel + ?Sized>(&self, channel: &C) -> usize {
-        self.streams().members(&Target::of(channel)).len()
+    ///
+    /// # Errors
+    ///
+    /// If not all servers could be asked; the error says how many there are on the others.
+    pub fn count<C: Channel + ?Sized>(&self, channel: &C) -> Everywhere<'_> {
+        self.everywhere(Command::Count { of: (&Target::of(channel)).into() })
     }
 
-    /// Subscribes all members of one channel to another, too.
-    pub fn add_members<A: Channel + ?Sized, B: Channel + ?Sized>(&self, of: &A, to: &B) -> Moving<'_> {
-        let (of, to) = (Target::of(of), Target::of(to));
-        Box::pin(async move {
-            for peer in self.streams().members(&of) {
-                self.streams().add(&peer, to.clone(), None).await;
-            }
-        })
+    /// Subscribes all members of one channel to another, too, and says how many there are.
+    ///
+    /// # Errors
+    ///
+    /// If not all servers could be reached.
+    pub fn add_members<A: Channel + ?Sized, B: Channel + ?Sized>(&self, of: &A, to: &B) -> Everywhere<'_> {
+        self.everywhere(Command::Add { of: (&Target::of(of)).into(), to: (&Target::of(to)).into() })
     }
 
-    /// Takes all members of one channel out of another.
-    pub fn remove_members<A: Channel + ?Sized, B: Channel + ?Sized>(&self, of: &A, from: &B) -> Moving<'_> {
-        let (of, from) = (Target::of(of), Target::of(from));
-        Box::pin(async move {
-            for peer in self.streams().members(&of) {
-                self.streams().remove(&peer, &from.channel, "removed");
-            }
-        })
+    /// Takes all members of one channel out of another, and says how many there are.
+    ///
+    /// # Errors
+    ///
+    /// If not all servers could be reached.
+    pub fn remove_members<A: Channel + ?Sized, B: Channel + ?Sized>(&self, of: &A, from: &B) -> Everywhere<'_> {
+        self.everywhere(Command::Remove { of: (&Target::of(of)).into(), from: from.name() })
     }
 
-    /// Takes all members out of a channel.
-    pub fn empty<C: Channel + ?Sized>(&self, channel: &C) -> Moving<'_> {
+    /// Takes all members out of a channel, and says how many there were.
+    ///
+    /// # Errors
+    ///
+    /// If not all servers could be reached.
+    pub fn empty<C: Channel + ?Sized>(&self, channel: &C) -> Everywhere<'_> {
         self.remove_members(channel, channel)
     }
 
-    /// Takes all members of a channel out of every channel that they are in, this one included.
-    pub fn leave_all<C: Channel + ?Sized>(&self, channel: &C) -> Moving<'_> {
-        let of = Target::of(channel);
-        Box::pin(async move {
-            for peer in self.streams().members(&of) {
-                let channels: Vec<_> = peer.joined().keys().cloned().collect();
-                for channel in channels {
-                    self.streams().remove(&peer, &channel, "removed");
-                }
-            }
-        })
+    /// Takes all members of a channel out of every channel that they are in, this one included, and says how many there
+    /// were.
+    ///
+    /// # Errors
+    ///
+    /// If not all servers could be reached.
+    pub fn leave_all<C: Channel + ?Sized>(&self, channel: &C) -> Everywhere<'_> {
+        self.everywhere(Command::LeaveAll { of: (&Target::of(channel)).into() })
     }
 }

@@ -5,6 +5,8 @@
 mod backlog;
 mod channel;
 mod close;
+mod cluster;
+mod command;
 mod entry;
 mod event;
 mod expiry;
@@ -30,7 +32,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 pub use channel::{Channel, Untyped, UntypedEvent, escape};
-pub use close::{Closing, TagError};
+pub use close::TagError;
+#[cfg(test)]
+pub(crate) use cluster::RESERVED;
+pub use cluster::{Everywhere, SendError, Unreached};
+use command::Command;
 pub(crate) use entry::{Alias, Copy, Entry, Excluded, Id, Node, Place, Position, Target};
 pub use event::{EncodeError, Event, message};
 pub use expiry::AuthExpiry;
@@ -38,7 +44,7 @@ pub(crate) use flow::Flow;
 use frame::Frame;
 pub use history::History;
 pub use log::Outcome;
-pub use members::Moving;
+pub use members::Listing;
 pub use message::Message;
 pub(crate) use peer::{Peer, Received, Resume};
 pub use publish::{Blast, Blasting, Publish, Published, Publishing};
@@ -73,15 +79,25 @@ impl Hub {
         Some(RequestSocket::outside_request(peer.handshake()?, peer, self.clone()))
     }
 
-    /// Sends an event to the socket with this id, at most once; false if there is none.
+    /// Sends an event to the socket with this id, on whichever server it is, at most once; false if there is none.
     ///
     /// # Errors
     ///
-    /// If the event cannot be written as JSON.
-    pub fn emit_to<E: Event>(&self, id: &str, event: &E) -> Result<bool, EncodeError> {
-        let message = event.message()?;
-        let peer = self.0.sockets().get(id);
-        Ok(peer.inspect(|peer| peer.send(&Frame::Event(&message))).is_some())
+    /// If the event cannot be written as JSON, or if the socket was not found and not all servers could be reached.
+    pub fn emit_to<E: Event>(&self, id: &str, event: &E) -> Emitting<'_> {
+        let (peer, message) = (self.0.sockets().get(id), event.message());
+        let socket = id.to_owned();
+        Box::pin(async move {
+            let message = message?;
+            if let Some(peer) = peer {
+                peer.send(&Frame::Event(&message));
+                return Ok(true);
+            }
+            match self.everywhere(Command::Emit { socket, event: (&message).into() }).await {
+                Err(Unreached { sockets: 1.., .. }) => Ok(true),
+                sent => Ok(sent? > 0),
+            }
+        })
     }
 
     /// How many sockets of this server have been cut off so far because they read too slowly; see
@@ -141,6 +157,9 @@ impl IntoResponse for SubscribeError {
         Error::from(self).into_response()
     }
 }
+
+/// An event on its way to one socket; whether it was found.
+pub type Emitting<'a> = Pin<Box<dyn Future<Output = Result<bool, SendError>> + Send + 'a>>;
 
 /// A subscription under way.
 ///
@@ -213,14 +232,16 @@ mod tests {
         ada.socket().subscribe(&room("a")).await.unwrap();
         bob.socket().subscribe(&room("a")).await.unwrap();
         bob.socket().subscribe(&room("b")).await.unwrap();
-        assert_eq!((hub.count(&room("a")), hub.count(&room("b")), hub.count(&room("c"))), (2, 1, 0));
-        assert_eq!(hub.members(&room("b")), [bob.socket().id()]);
+        for (name, count) in [("a", 2), ("b", 1), ("c", 0)] {
+            assert_eq!(hub.count(&room(name)).await.unwrap(), count);
+        }
+        assert_eq!(hub.members(&room("b")).await.unwrap(), [bob.socket().id()]);
 
-        hub.add_members(&room("a"), &room("b")).await;
+        assert_eq!(hub.add_members(&room("a"), &room("b")).await.unwrap(), 2);
         hub.publish(&room("b"), event("to both")).await.unwrap();
-        hub.remove_members(&room("b"), &room("a")).await;
+        assert_eq!(hub.remove_members(&room("b"), &room("a")).await.unwrap(), 2);
         hub.publish(&room("a"), event("to nobody")).await.unwrap();
-        hub.empty(&room("b")).await;
+        hub.empty(&room("b")).await.unwrap();
         hub.publish(&room("b"), event("to nobody")).await.unwrap();
         for socket in [&mut ada, &mut bob] {
             assert_eq!(socket.received(), [r#"["said","to both"]"#]);
@@ -233,9 +254,9 @@ mod tests {
     async fn an_event_reaches_one_socket_or_all() {
         let hub = Hub::default();
         let (mut ada, mut bob) = (TestSocket::new(&hub), TestSocket::new(&hub));
-        assert!(hub.emit_to(ada.socket().id(), &event("to ada")).unwrap());
-        assert!(!hub.emit_to("nobody", &event("to nobody")).unwrap());
-        hub.blast(&event("to all")).await.unwrap();
+        assert!(hub.emit_to(ada.socket().id(), &event("to ada")).await.unwrap());
+        assert!(!hub.emit_to("nobody", &event("to nobody")).await.unwrap());
+        assert_eq!(hub.blast(&event("to all")).await.unwrap(), 2);
         ada.socket().subscribe(&room("a")).await.unwrap();
         bob.socket().subscribe(&room("a")).await.unwrap();
         hub.publish(&room("a"), event("to bob")).except(ada.socket()).await.unwrap();

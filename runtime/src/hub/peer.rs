@@ -7,7 +7,7 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use axum::http::request::Parts;
@@ -54,6 +54,7 @@ struct Inner {
     /// The entries of several channels of which it was sent one copy since. Made with the first.
     sent: Mutex<Option<Box<Recent>>>,
     link: Link,
+    opened: SystemTime,
     gone: AtomicBool,
     /// It is told why it ends, and its requests may still be answered.
     closing: AtomicBool,
@@ -146,6 +147,7 @@ impl Peer {
             received,
             sent: Mutex::default(),
             link,
+            opened: SystemTime::now(),
             gone: AtomicBool::new(false),
             slow: AtomicBool::new(false),
             closing: AtomicBool::new(false),
@@ -159,6 +161,10 @@ impl Peer {
 
     pub(crate) fn client(&self) -> Option<&Arc<str>> {
         self.0.client.as_ref()
+    }
+
+    pub(super) fn opened(&self) -> SystemTime {
+        self.0.opened
     }
 
     pub(super) fn alias(&self) -> Option<Alias> {

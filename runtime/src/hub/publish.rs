@@ -8,9 +8,10 @@ use std::{marker::PhantomData, pin::Pin};
 use super::{
     Hub,
     channel::Channel,
+    cluster::SendError,
+    command::Command,
     entry::{Excluded, Target},
     event::{EncodeError, Event},
-    frame::Frame,
     message::Message,
 };
 use crate::{Ctx, RequestSocket, ctx::Via};
@@ -81,7 +82,7 @@ pub struct Blast<'a> {
 }
 
 /// An event on its way to every socket.
-pub type Blasting<'a> = Pin<Box<dyn Future<Output = Result<(), EncodeError>> + Send + 'a>>;
+pub type Blasting<'a> = Pin<Box<dyn Future<Output = Result<usize, SendError>> + Send + 'a>>;
 
 impl Blast<'_> {
     /// Leaves one socket out.
@@ -92,18 +93,12 @@ impl Blast<'_> {
 }
 
 impl<'a> IntoFuture for Blast<'a> {
-    type Output = Result<(), EncodeError>;
+    type Output = Result<usize, SendError>;
     type IntoFuture = Blasting<'a>;
 
     fn into_future(self) -> Blasting<'a> {
         let Self { hub, message, except } = self;
-        Box::pin(async move {
-            let message = message?;
-            let peers = hub.streams().sockets().all();
-            let peers = peers.iter().filter(|peer| !except.iter().any(|excluded| excluded.is(peer)));
-            peers.for_each(|peer| peer.send(&Frame::Event(&message)));
-            Ok(())
-        })
+        Box::pin(async move { Ok(hub.everywhere(Command::blast(&message?, &except)).await?) })
     }
 }
 
@@ -130,11 +125,11 @@ impl Hub {
         Publish { hub: self, message: event.message(), to, except, event: PhantomData }
     }
 
-    /// Sends an event to every socket that is connected to this server, at most once; no position counts it.
+    /// Sends an event to every socket of all servers, at most once, and says how many there were; no position counts it.
     ///
     /// # Errors
     ///
-    /// If the event cannot be written as JSON.
+    /// If the event cannot be written as JSON, or not all servers could be reached.
     pub fn blast<E: Event>(&self, event: &E) -> Blast<'_> {
         Blast { hub: self, message: event.message(), except: Vec::new() }
     }

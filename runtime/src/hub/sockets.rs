@@ -142,7 +142,7 @@ mod tests {
         assert_eq!((hub.streams().sockets().tagged("user:7").len(), known()), (2, (2, 2)));
         drop(ada);
         assert_eq!(known(), (1, 1));
-        assert_eq!(hub.close_tagged("user:7", "").await, 1);
+        assert_eq!(hub.close_tagged("user:7", "").await.unwrap(), 1);
         assert_eq!(known(), (0, 0));
         assert!(matches!(bob.socket().tag("user:7"), Err(TagError::Gone)));
         assert_eq!(known(), (0, 0));

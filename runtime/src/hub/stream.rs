@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::SystemTime,
 };
 
@@ -12,12 +12,14 @@ use tokio::{
 };
 
 use super::{
+    cluster::RESERVED,
     entry::{Copy, Entry, Position, Target},
     expiry::{Alarms, Expiry},
     frame::Frame,
     log::{Log, MAX_HELD, Outcome},
     peer::Peer,
     readers::Readers,
+    streams::Streams,
 };
 use crate::metrics;
 
@@ -33,6 +35,8 @@ pub(crate) struct Stream {
     /// Tells publishers that an entry was applied.
     pub(super) applied: Notify,
     alarms: Arc<Alarms>,
+    /// What is applied here is for the server itself, and not for sockets.
+    commands: Option<Weak<Streams>>,
     state: Mutex<State>,
 }
 
@@ -54,8 +58,18 @@ pub(super) struct State {
     /// How many subscriptions have expired.
     expired: u64,
     readers: Readers,
+    /// What is to be done by the server itself, if the stream is for that.
+    orders: Option<Orders>,
     /// When it was last published or subscribed to.
     pub(super) used: SystemTime,
+}
+
+/// What was applied and is for the server itself.
+#[derive(Debug, Default)]
+struct Orders {
+    commands: Vec<Copy>,
+    /// Some were missed; whether because the bus lost its memory.
+    missed: Option<bool>,
 }
 
 /// How the stream stands to the bus.
@@ -103,9 +117,10 @@ pub(super) enum Next {
 }
 
 impl Stream {
-    pub(super) fn new(name: Arc<str>, kept: Arc<AtomicUsize>, alarms: Arc<Alarms>) -> Self {
+    pub(super) fn new(name: Arc<str>, streams: &Streams) -> Self {
+        let commands = name.starts_with(RESERVED).then(|| streams.weak());
         let state = State {
-            log: Log::new(kept),
+            log: Log::new(streams.kept().clone()),
             link: Link::default(),
             early: BTreeMap::new(),
             filling: false,
@@ -114,9 +129,11 @@ impl Stream {
             renewals: HashMap::new(),
             expired: 0,
             readers: Readers::default(),
+            orders: commands.is_some().then(Orders::default),
             used: SystemTime::now(),
         };
-        Self { name, attached: OnceCell::new(), applied: Notify::new(), alarms, state: Mutex::new(state) }
+        let alarms = streams.alarms().clone();
+        Self { name, attached: OnceCell::new(), applied: Notify::new(), alarms, commands, state: Mutex::new(state) }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -127,7 +144,22 @@ impl Stream {
     pub(super) fn arrive(&self, copy: Copy) -> Next {
         let next = self.lock().arrive(copy);
         self.applied.notify_waiters();
+        self.obey();
         next
+    }
+
+    /// Does what was applied and is for the server itself. No lock of a stream may be held.
+    pub(super) fn obey(&self) {
+        let Some(streams) = self.commands.as_ref().and_then(Weak::upgrade) else { return };
+        let Some(Orders { commands, missed }) = self.lock().orders.as_mut().map(std::mem::take) else { return };
+        if let Some(lost_memory) = missed {
+            streams.missed(&self.name, lost_memory);
+        }
+        commands.iter().for_each(|copy| streams.hear(copy));
+    }
+
+    pub(super) fn is_for_commands(&self) -> bool {
+        self.commands.is_some()
     }
 
     /// Keeps what is published to a channel from now on, or from where the client was, until the subscription is live.
@@ -237,9 +269,17 @@ impl State {
                 peer.send_copy(&copy);
             }
         }
+        self.order(&copy);
         self.used = copy.entry.at;
         self.log.retain(copy.target().history);
         self.log.append(copy);
+    }
+
+    /// The server itself is to do what this says, if the stream is for that.
+    pub(super) fn order(&mut self, copy: &Copy) {
+        if let Some(orders) = &mut self.orders {
+            orders.commands.push(copy.clone());
+        }
     }
 
     /// Applies what came early and is next now.
@@ -270,8 +310,12 @@ impl State {
 
     /// Goes on at another position, and tells all live subscribers that something may be missing before it.
     pub(super) fn skip_to(&mut self, top: Position) {
-        if top.epoch != self.log.top().epoch {
+        let another_epoch = top.epoch != self.log.top().epoch;
+        if another_epoch {
             self.readers.clear();
+        }
+        if let Some(orders) = &mut self.orders {
+            orders.missed = Some(another_epoch);
         }
         for (channel, all) in &mut self.live {
             for live in all.values_mut() {

@@ -61,13 +61,13 @@ mod actions {
     }
 
     #[action(get "/census")]
-    async fn census(hub: Hub, State(crowd): State<Crowd>) -> Json<Census> {
-        Json(Census {
+    async fn census(hub: Hub, State(crowd): State<Crowd>) -> catamaran::Result<Json<Census>> {
+        Ok(Json(Census {
             sockets: crowd.io.get().map_or(0, |io| io.sockets().len()),
-            subscribed: hub.count(&News),
+            subscribed: hub.count(&News).await?,
             slow: hub.slow_sockets(),
             ended: crowd.ended.load(Ordering::SeqCst),
-        })
+        }))
     }
 }
 

@@ -117,9 +117,9 @@ mod golden {
     /// Moves who is in one room into another, publishes there, and takes them out again.
     #[action(post "/move")]
     async fn move_members(hub: Hub) -> catamaran::Result {
-        hub.add_members(&room("r1"), &room("r2")).await;
+        hub.add_members(&room("r1"), &room("r2")).await?;
         hub.publish(&room("r2"), UntypedEvent::new("moved", &"in")?).await?;
-        hub.remove_members(&room("r1"), &room("r2")).await;
+        hub.remove_members(&room("r1"), &room("r2")).await?;
         hub.publish(&room("r2"), UntypedEvent::new("moved", &"out")?).await?;
         hub.publish(&room("r1"), UntypedEvent::new("moved", &"done")?).await?;
         Ok(())

@@ -75,8 +75,8 @@ async fn write(ctx: Ctx, id: u64, line: u64) -> catamaran::Result {
 }
 
 #[action(get "/log/{id}/readers")]
-async fn readers(hub: Hub, id: u64) -> String {
-    hub.count(&Log { id }).to_string()
+async fn readers(hub: Hub, id: u64) -> catamaran::Result<String> {
+    Ok(hub.count(&Log { id }).await?.to_string())
 }
 
 /// Keeps the socket for longer than it is connected.
@@ -88,7 +88,7 @@ async fn keep(ctx: Ctx<Socket>, State(lab): State<Lab>) {
 /// Emits to the asking socket by its id.
 #[action(get "/echo")]
 async fn echo(ctx: Ctx<Socket>) -> catamaran::Result<String> {
-    Ok(ctx.hub().emit_to(ctx.socket().id(), &LogEvent::Line(0))?.to_string())
+    Ok(ctx.hub().emit_to(ctx.socket().id(), &LogEvent::Line(0)).await?.to_string())
 }
 
 fn app(lab: &Lab) -> App<Lab> {
@@ -571,7 +571,7 @@ async fn watched() -> (Server, mpsc::UnboundedReceiver<Gone>, Arc<AtomicUsize>) 
         .on_disconnect(async move |socket: RequestSocket, hub: Hub, uri: Uri, body: String| {
             assert!(uri.path() == "/socket.io/" && socket.handshake().uri == uri);
             assert!(socket.subscribe(&Log { id: 7 }).await.is_err());
-            let readers = hub.count(&Log { id: 7 });
+            let readers = hub.count(&Log { id: 7 }).await.unwrap();
             sender.send(Gone { id: socket.id().to_owned(), body, readers }).unwrap();
         });
     (Server::start(app).await, gone, let_in)

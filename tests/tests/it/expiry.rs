@@ -116,7 +116,7 @@ async fn with_a_session_that_is_valid_a_subscription_is_renewed_without_a_loss()
     assert_eq!(client.next().await, Packet::Event(EXPIRED.into()));
     publish("secret").await;
     assert_eq!(client.resume("/room", &format!(r#"{{"room":[{epoch},6]}}"#)).await.status, 401);
-    assert!(hub.members(&Untyped::new("room")).is_empty());
+    assert!(hub.members(&Untyped::new("room")).await.unwrap().is_empty());
     hub.blast(&UntypedEvent::new("all", "").unwrap()).await.unwrap();
     assert_eq!(client.next().await, Packet::Event(r#"["all",""]"#.into()));
 }
@@ -152,7 +152,7 @@ async fn a_stock_client_is_sent_nothing_more_and_http_is_as_it_was() {
     let mut client = Client::connect(&server).await;
     assert_eq!(client.ask(&get("/room")).await.status, 200);
     within("the end of the subscription", async {
-        while hub.count(&Untyped::new("room")) > 0 {
+        while hub.count(&Untyped::new("room")).await.unwrap() > 0 {
             tokio::task::yield_now().await;
         }
     })

@@ -23,7 +23,7 @@ use tokio::{
 use crate::leak::memory;
 use crate::{
     readers::{Poller, number, slow_line, subscribe},
-    support::{Client, Eio, Packet, Server, get, until, within},
+    support::{Client, Eio, Packet, Server, count, get, until, within},
 };
 
 /// How many bytes may wait for a socket in these tests.
@@ -132,8 +132,9 @@ impl Stage {
 
     /// Waits until nobody but the readers is left, anywhere; no longer than is promised of this heartbeat.
     async fn is_left_alone_within(&mut self, beat: Duration) {
-        let left =
-            until("the slow socket to be gone", || self.server.io.sockets().len() == 3 && self.hub().count(&News) == 3);
+        let left = until("the slow socket to be gone", || {
+            self.server.io.sockets().len() == 3 && count(self.hub(), &News) == 3
+        });
         timeout(2 * beat + Duration::from_secs(5), left).await.expect("gone in time");
         self.publish(10).await;
     }
@@ -345,7 +346,7 @@ async fn a_socket_on_a_connection_of_others_is_served() {
         publish(hub, expected, LIMIT / 2).await;
         assert_eq!((number(&client.next().await), number(&upgraded.next().await)), (expected, expected));
     }
-    assert_eq!((hub.count(&News), hub.slow_sockets()), (2, 0));
+    assert_eq!((count(hub, &News), hub.slow_sockets()), (2, 0));
 }
 
 /// Answers wait until there is room, however large they are, and no event is held against whoever asked for them.

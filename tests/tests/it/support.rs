@@ -12,8 +12,8 @@ use axum::{
     body::Body as HttpBody,
     http::{HeaderMap, HeaderValue, Request, Response},
 };
-use catamaran::{App, ServeError};
-use futures_util::{SinkExt, StreamExt};
+use catamaran::{App, Channel, Hub, ServeError};
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
@@ -52,6 +52,11 @@ pub(crate) async fn until(what: &str, mut so: impl FnMut() -> bool) {
         }
     })
     .await;
+}
+
+/// How many sockets are in a channel of a server that is alone, and so need not ask another.
+pub(crate) fn count<C: Channel>(hub: &Hub, channel: &C) -> usize {
+    hub.count(channel).now_or_never().expect("it asks nobody").expect("it is alone")
 }
 
 /// An application that runs as long as this value lives.

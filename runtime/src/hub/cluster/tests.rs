@@ -1,0 +1,239 @@
+//! What one server asks of all, on a bus that can be cut.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::json;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::CLOSINGS;
+use crate::{
+    Hub, SendError, Unreached, Untyped, UntypedEvent,
+    bus::puppet::Backend,
+    hub::{Channel, History, cluster::COMMANDS, command::Command, entry::Target, peer::Peer},
+    test::TestSocket,
+};
+
+fn server(backend: &Backend) -> Hub {
+    let hub = Hub::default();
+    let flow = hub.streams().flow();
+    hub.streams().join(Arc::new(backend.connect(flow.clone())));
+    flow.up();
+    hub
+}
+
+/// Two servers that know each other.
+async fn two(backend: &Backend) -> (Hub, Hub) {
+    let (here, there) = (server(backend), server(backend));
+    for (one, other) in [(&here, &there), (&there, &here)] {
+        let probe = TestSocket::new(other);
+        // It is answered once the other has attached its streams.
+        while one.emit_to(probe.socket().id(), &said("probe")).await.ok() != Some(true) {
+            tokio::task::yield_now().await;
+        }
+    }
+    (here, there)
+}
+
+fn room(name: &str) -> Untyped {
+    Untyped::new(name)
+}
+
+fn said(text: &str) -> UntypedEvent {
+    UntypedEvent::new("said", text).unwrap()
+}
+
+fn name(hub: &Hub) -> String {
+    hub.streams().node().to_string()
+}
+
+/// A channel that keeps what is published while a server is away.
+struct Kept;
+
+impl Channel for Kept {
+    type Event = UntypedEvent;
+    const PATTERN: &'static str = "kept";
+    const HISTORY: History = History::of(100);
+
+    fn name(&self) -> String {
+        Self::PATTERN.to_owned()
+    }
+}
+
+/// A tagged socket of our own client, live in a channel, and what it is sent.
+async fn tagged(hub: &Hub, client: &str) -> (Peer, UnboundedReceiver<String>) {
+    let (peer, mut wire) = Peer::of_test(client, Some(client));
+    hub.streams().connect(&peer);
+    hub.streams().sockets().tag(&peer, "user:7".into()).unwrap();
+    hub.streams().add(&peer, Target::of(&Kept), None).await.unwrap();
+    assert!(wire.recv().await.unwrap().starts_with(r#"["$join""#));
+    (peer, wire)
+}
+
+async fn until(mut so: impl FnMut() -> bool) {
+    let waiting = async {
+        while !so() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), waiting).await.expect("it becomes so");
+}
+
+#[tokio::test]
+async fn members_are_counted_listed_and_moved_on_all_servers() {
+    let (here, there) = two(&Backend::default()).await;
+    let (ada, bob, eve) = (TestSocket::new(&here), TestSocket::new(&there), TestSocket::new(&there));
+    for socket in [&ada, &bob] {
+        socket.socket().subscribe(&room("a")).await.unwrap();
+    }
+    eve.socket().subscribe(&room("b")).await.unwrap();
+    for hub in [&here, &there] {
+        assert_eq!((hub.count(&room("a")).await.unwrap(), hub.count(&room("b")).await.unwrap()), (2, 1));
+    }
+    assert_eq!(here.add_members(&room("a"), &room("b")).await.unwrap(), 2);
+    let mut members = here.members(&room("b")).await.unwrap();
+    members.sort();
+    let mut expected = [&ada, &bob, &eve].map(|socket| socket.socket().id().to_owned());
+    expected.sort();
+    assert_eq!(members, expected);
+
+    assert_eq!(here.remove_members(&room("a"), &room("b")).await.unwrap(), 2);
+    assert_eq!(there.members(&room("b")).await.unwrap(), [eve.socket().id()]);
+    assert_eq!(here.empty(&room("b")).await.unwrap(), 1);
+    assert_eq!(here.leave_all(&room("a")).await.unwrap(), 2);
+    assert_eq!((there.count(&room("a")).await.unwrap(), there.count(&room("b")).await.unwrap()), (0, 0));
+}
+
+#[tokio::test]
+async fn an_event_reaches_one_socket_or_all_wherever_they_are() {
+    let (here, there) = two(&Backend::default()).await;
+    let (mut ada, mut bob) = (TestSocket::new(&here), TestSocket::new(&there));
+    assert!(here.emit_to(bob.socket().id(), &said("to bob")).await.unwrap());
+    assert!(!here.emit_to("nobody", &said("to nobody")).await.unwrap());
+    assert_eq!(there.blast(&said("to all")).await.unwrap(), 2);
+    assert_eq!(here.blast(&said("to ada")).except(bob.socket()).await.unwrap(), 1);
+    assert_eq!(ada.received(), [r#"["said","to all"]"#, r#"["said","to ada"]"#]);
+    assert_eq!(bob.received(), [r#"["said","to bob"]"#, r#"["said","to all"]"#]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_answer_is_named() {
+    let backend = Backend::default();
+    let (here, there) = two(&backend).await;
+    let (mut ada, mut bob) = (TestSocket::new(&here), TestSocket::new(&there));
+    for socket in [&ada, &bob] {
+        socket.socket().subscribe(&room("a")).await.unwrap();
+    }
+    backend.down(1);
+    let Unreached { sockets, servers } = here.count(&room("a")).await.unwrap_err();
+    assert_eq!((sockets, servers), (1, vec![name(&there)]));
+    assert!(matches!(here.blast(&said("to some")).await, Err(SendError::Unreached(Unreached { sockets: 1, .. }))));
+    assert!(here.emit_to(ada.socket().id(), &said("to ada")).await.unwrap());
+    assert!(here.emit_to(bob.socket().id(), &said("to bob")).await.is_err());
+    // The one that is cut off itself knows who was there.
+    assert_eq!(there.count(&room("a")).await.unwrap_err().servers, [name(&here)]);
+    backend.up(1);
+    until(|| !there.streams().is_down()).await;
+    assert_eq!(ada.received(), [r#"["said","to some"]"#, r#"["said","to ada"]"#]);
+    assert_eq!(bob.received().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_was_away_closes_before_it_delivers() {
+    let backend = Backend::default();
+    let (here, there) = two(&backend).await;
+    let (_ada, mut ada) = tagged(&here, "ada").await;
+    let (bob, mut hears) = tagged(&there, "bob").await;
+    backend.down(1);
+    let unreached = here.close_tagged("user:7", "logged out").await.unwrap_err();
+    assert_eq!((unreached.sockets, unreached.servers), (1, vec![name(&there)]));
+    here.publish(&Kept, said("secret")).await.unwrap();
+    assert!(!bob.is_gone());
+    backend.up(1);
+    until(|| bob.is_gone()).await;
+    until(|| there.streams().find("kept").unwrap().lock().log.top().offset == 1).await;
+    for wire in [&mut ada, &mut hears] {
+        while let Ok(frame) = wire.try_recv() {
+            assert!(!frame.contains("secret"), "{frame}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_closed_while_the_bus_was_away_is_closed_elsewhere_once_it_is_back() {
+    let backend = Backend::default();
+    let (here, there) = two(&backend).await;
+    let (bob, _wire) = tagged(&there, "bob").await;
+    backend.down(0);
+    assert_eq!(here.close_tagged("user:7", "logged out").await.unwrap_err().servers, [name(&there)]);
+    assert!(!bob.is_gone());
+    backend.up(0);
+    until(|| bob.is_gone()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_that_lost_its_memory_is_told_of_closings_again() {
+    let backend = Backend::default();
+    let (here, there) = two(&backend).await;
+    let (bob, _wire) = tagged(&there, "bob").await;
+    backend.down(1);
+    here.close_tagged("user:7", "logged out").await.unwrap_err();
+    backend.down(0);
+    backend.forget(CLOSINGS);
+    backend.up(1);
+    // It has read what the backend knows, which is nothing.
+    until(|| there.streams().find(CLOSINGS).unwrap().lock().log.top().offset == 0).await;
+    assert!(!bob.is_gone());
+    backend.up(0);
+    until(|| bob.is_gone()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_was_away_for_too_long_lets_all_in_anew() {
+    let backend = Backend::default();
+    let (here, there) = two(&backend).await;
+    let (bob, _wire) = tagged(&there, "bob").await;
+    backend.down(1);
+    here.close_tagged("user:8", "").await.unwrap_err();
+    here.close_tagged("user:9", "").await.unwrap_err();
+    backend.trim(CLOSINGS, 1);
+    backend.up(1);
+    until(|| bob.is_gone()).await;
+    assert_eq!(there.streams().sockets().all().len(), 0);
+}
+
+#[tokio::test]
+async fn a_server_that_joins_closes_what_it_had_opened_before() {
+    let backend = Backend::default();
+    let here = server(&backend);
+    let late = Hub::default();
+    let flow = late.streams().flow();
+    late.streams().join(Arc::new(backend.connect(flow)));
+    backend.down(1);
+    let (bob, _wire) = Peer::of_test("bob", Some("bob"));
+    late.streams().connect(&bob);
+    late.streams().sockets().tag(&bob, "user:7".into()).unwrap();
+    tokio::time::timeout(Duration::from_secs(10), here.close_tagged("user:7", "")).await.unwrap().unwrap_err();
+    backend.up(1);
+    until(|| bob.is_gone()).await;
+}
+
+#[tokio::test]
+async fn a_closing_that_comes_late_spares_who_logged_in_since() {
+    let hub = Hub::default();
+    let (bob, _wire) = tagged(&hub, "bob").await;
+    let close = || Command::CloseTagged { tag: "user:7".into(), reason: String::new() };
+    assert_eq!(hub.streams().carry_out(close(), bob.opened() - Duration::from_secs(60)).await.count, 0);
+    assert_eq!(hub.streams().carry_out(close(), bob.opened() - Duration::from_secs(5)).await.count, 1);
+}
+
+#[tokio::test]
+async fn no_channel_of_an_application_is_one_of_the_cluster() {
+    let (here, there) = two(&Backend::default()).await;
+    let mut bob = TestSocket::new(&there);
+    bob.socket().subscribe(&room(COMMANDS)).await.unwrap();
+    let command = json!([1, { "Blast": { "event": { "name": "evil", "data": [] }, "except": [] } }]);
+    here.publish(&room(COMMANDS), UntypedEvent::new("", &command).unwrap()).await.unwrap();
+    until(|| !bob.received().is_empty()).await;
+    assert_eq!(here.count(&room("a")).await.unwrap(), 0);
+    assert_eq!(bob.received().len(), 0);
+}
