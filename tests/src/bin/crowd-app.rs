@@ -1,5 +1,5 @@
-//! The server of a crowd of sockets: `crowd-app MAX_BACKLOG_BYTES BEAT_MS`. It has a process of its own, so that its memory
-//! is not that of its clients. It prints `listening on http://127.0.0.1:PORT`, and stops on SIGTERM.
+//! The server of a crowd of sockets: `crowd-app MAX_BACKLOG_BYTES INTERVAL_MS TIMEOUT_MS`. It has a process of its own, so
+//! that its memory is not that of its clients. It prints `listening on http://127.0.0.1:PORT`, and ends when it is killed.
 
 use std::{
     error::Error,
@@ -77,18 +77,16 @@ async fn disconnected(State(crowd): State<Crowd>) {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let mut args = std::env::args().skip(1);
-    let limit = args.next().ok_or("the first argument is the limit in bytes")?.parse()?;
-    let beat =
-        Duration::from_millis(args.next().ok_or("the second argument is the heartbeat in milliseconds")?.parse()?);
+    let args = std::env::args().skip(1).map(|arg| arg.parse()).collect::<Result<Vec<u64>, _>>()?;
+    let [limit, interval, timeout] = args[..] else { return Err("three numbers are needed".into()) };
     let crowd = Crowd::default();
     let io = crowd.io.clone();
     let app = App::new(crowd)
         .mount(routes![actions])
         .on_disconnect(disconnected)
         .transports([TransportType::Websocket, TransportType::Polling])
-        .max_backlog_bytes(limit)
-        .heartbeat(beat, beat)
+        .max_backlog_bytes(limit.try_into()?)
+        .heartbeat(Duration::from_millis(interval), Duration::from_millis(timeout))
         .socketio(move |socketio| assert!(io.set(socketio.clone()).is_ok()));
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("listening on http://{}", listener.local_addr()?);

@@ -18,12 +18,15 @@ use crate::{
 };
 
 /// Says how many sockets there are, 200 unless set; 2,000 took 20 s on four cores without optimizations, and the server up to
-/// 47 MiB for the 400 that were slow.
+/// 55 MiB for the 400 that were slow.
 const SOCKETS: &str = "CATAMARAN_CROWD";
 /// How many bytes may wait for a socket.
 const LIMIT: usize = 64 * 1024;
-const BEAT: Duration = Duration::from_secs(1);
-/// A text that a slow line brings within a beat, and one that fills what may wait.
+/// How often the heartbeat asks, and how long it waits. The other tests of this binary want the same processors, and no
+/// client is slow because it has none.
+const INTERVAL: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// A text that a slow line brings within a second, and one that fills what may wait.
 const SMALL: usize = 50;
 const LARGE: usize = 16 * 1024;
 /// What the kernel takes for a socket that reads nothing, on both sides of the connection, and what is in the writer's
@@ -72,7 +75,7 @@ impl Crowd {
     /// such an event before anybody measures.
     async fn gather(sockets: usize) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_crowd-app"));
-        command.args([LIMIT.to_string(), BEAT.as_millis().to_string()]);
+        command.args([LIMIT as u128, INTERVAL.as_millis(), TIMEOUT.as_millis()].map(|number| number.to_string()));
         // What an allocator keeps for one thread is of no use to another, and would look like a leak.
         command.env("MALLOC_ARENA_MAX", "1");
         let process = Process::start(&mut command).await;
@@ -218,7 +221,7 @@ impl Fifth {
         fifth
     }
 
-    /// Thaws the frozen, and waits until every client has seen that its connection is over.
+    /// Thaws the frozen, and waits until they and all that are stuck have seen that their connections are over.
     async fn end(self) {
         drop(self.frozen);
         within("the ends of connections", self.living.join_all()).await;
@@ -231,7 +234,12 @@ async fn live(kind: Kind, address: SocketAddr, count: watch::Sender<u64>, mut fr
         Kind::Deaf => answer_pings(open(address).await).await,
         Kind::Slow => {
             let (address, _line) = slow_line(address).await;
-            read(&mut open(address).await, &count).await;
+            let mut client = open(address).await;
+            // Where the heartbeat ended it, the kernel still sends what it had taken, at this pace.
+            tokio::select! {
+                () = read(&mut client, &count) => {}
+                () = thaw(&mut frozen) => {}
+            }
         }
         Kind::Frozen => {
             let mut client = open(address).await;
@@ -239,12 +247,12 @@ async fn live(kind: Kind, address: SocketAddr, count: watch::Sender<u64>, mut fr
                 is_frozen = frozen.wait_for(|frozen| *frozen) => drop(is_frozen.expect("a sender")),
                 packet = client.next() => panic!("{packet:?} before the frost"),
             }
-            while frozen.changed().await.is_ok() {}
+            thaw(&mut frozen).await;
             while client.next().await != Packet::Closed {}
         }
         Kind::Poller => {
             let poller = Poller::subscribe(address).await;
-            let mut pause = interval(BEAT / 2);
+            let mut pause = interval(INTERVAL / 2);
             while poller.send("3").await.status == 200 {
                 pause.tick().await;
             }
@@ -256,9 +264,14 @@ async fn live(kind: Kind, address: SocketAddr, count: watch::Sender<u64>, mut fr
     }
 }
 
+/// Waits until nobody says any more who is frozen.
+async fn thaw(frozen: &mut watch::Receiver<bool>) {
+    while frozen.changed().await.is_ok() {}
+}
+
 /// Answers pings without having read them.
 async fn answer_pings(mut client: Client) {
-    let mut pause = interval(BEAT / 2);
+    let mut pause = interval(INTERVAL / 2);
     while client.try_send("3".into()).await {
         pause.tick().await;
     }
@@ -266,7 +279,9 @@ async fn answer_pings(mut client: Client) {
 
 /// No later than is promised of the heartbeat.
 async fn in_time<F: Future>(what: &str, future: F) -> F::Output {
-    timeout(2 * BEAT + Duration::from_secs(5), future).await.unwrap_or_else(|_| panic!("{what} came too late"))
+    timeout(INTERVAL + TIMEOUT + Duration::from_secs(5), future)
+        .await
+        .unwrap_or_else(|_| panic!("{what} came too late"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -294,8 +309,8 @@ async fn the_others_in_a_crowd_notice_nothing_of_those_that_are_slow() {
     }
     figures.push(crowd.memory());
     println!("KiB, and at most, before the first, the second and after the second crowd of {slow}: {figures:?}");
-    // The second crowd got by with what the first one left.
-    assert!(figures[2].0 <= figures[1].0 + bound / 10);
+    // The second crowd got by with what the first one left: this is less than what may wait for each.
+    assert!(figures[2].0 <= figures[1].0 + bound / 4, "{figures:?}");
     ends.join_all().await;
     crowd.publish(SMALL).await;
 }
