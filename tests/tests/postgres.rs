@@ -248,6 +248,70 @@ async fn what_another_server_publishes_while_one_is_away_is_read() {
 }
 
 #[tokio::test]
+async fn what_one_server_delivered_alone_is_a_gap_on_the_other() {
+    let (here, there, mut client, backend, epoch) = after(async |_| {}).await;
+    let admin = backend.client_of("template1").await;
+    admin.batch_execute("alter database postgres allow_connections false").await.unwrap();
+    let elder = "select pg_terminate_backend(pid) from (select pid from pg_stat_activity
+        where application_name = 'catamaran' order by backend_start limit 2) theirs";
+    assert_eq!(admin.query(elder, &[]).await.unwrap().len(), 2);
+    within("the loss", async {
+        while here.hub.publish(&Log { id: 7 }, said("alone")).await.unwrap() != Published::LocalOnly {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    admin.batch_execute("alter database postgres allow_connections true").await.unwrap();
+    loop {
+        match client.next().await {
+            Packet::Event(text) if text.starts_with(r#"["$gap","log:7""#) => {
+                assert!(!text.contains(&epoch), "{text}");
+                break;
+            }
+            // One that arrived although its answer did not.
+            Packet::Event(text) => assert!(text.contains("alone"), "{text}"),
+            _ => {}
+        }
+    }
+    there.publish(&Log { id: 7 }, "together").await;
+    assert_eq!(client.next().await, event(1, "together"));
+}
+
+#[tokio::test]
+async fn a_publish_that_gets_no_answer_ends_and_comes_if_it_was_counted() {
+    let (here, _there, mut client, backend, _) = after(async |_| {}).await;
+    backend.freeze();
+    let sent = within("an end", here.hub.publish(&Log { id: 7 }, said("late")).into_future()).await.unwrap();
+    assert_eq!(sent, Published::Unknown);
+    backend.thaw();
+    assert_eq!(client.next().await, event(2, "late"));
+}
+
+#[tokio::test]
+async fn all_servers_answer_who_is_subscribed() {
+    let backend = Backend::start();
+    let (here, there) = (Node::of(&backend).await, Node::of(&backend).await);
+    let (_ada, _bob) = (here.subscribe(7).await, there.subscribe(7).await);
+    assert_eq!(here.hub.count(&Log { id: 7 }).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_role_that_may_not_make_the_tables_waits_for_them() {
+    let backend = Backend::start();
+    let admin = backend.client().await;
+    admin.batch_execute("create role app login").await.unwrap();
+    let app = App::new(()).mount(routes![log]).bus(Postgres::connect(backend.url().replace("postgres@", "app@")));
+    let node = Node { hub: app.hub(), server: Server::start(app).await };
+    assert_eq!(node.hub.publish(&Log { id: 7 }, said("alone")).await.unwrap(), Published::LocalOnly);
+    admin.batch_execute(Postgres::SCHEMA).await.unwrap();
+    let rights = "grant usage on schema catamaran to app;
+        grant select, insert, update, delete on all tables in schema catamaran to app";
+    admin.batch_execute(rights).await.unwrap();
+    node.comes_up().await;
+    node.publish(&Log { id: 7 }, "counted").await;
+}
+
+#[tokio::test]
 async fn a_server_that_hangs_for_four_seconds_loses_nothing() {
     misses_nothing(async |backend| {
         backend.freeze();

@@ -3,25 +3,29 @@
 use std::{
     collections::HashSet,
     convert::Infallible,
-    error::Error as _,
+    error::Error,
     fmt,
     future::poll_fn,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
+use bytes::BytesMut;
+use futures_util::TryStreamExt;
 use tokio::{
     sync::{Notify, Semaphore},
     task::JoinSet,
     time::{interval, sleep, timeout},
 };
 use tokio_postgres::{
-    AsyncMessage, Client, Config, Connection, Error, NoTls, Row, Socket, Statement, error::Severity, tls::NoTlsStream,
-    types::ToSql,
+    AsyncMessage, Client, Config, Connection, NoTls, Row, Socket, Statement,
+    error::{Severity, SqlState},
+    tls::NoTlsStream,
+    types::{IsNull, ToSql, Type, to_sql_checked},
 };
 
 use super::{
-    cleaner,
+    Postgres, cleaner,
     link::{Link, lock},
     news::{self, Snapshot},
     statements::Statements,
@@ -46,8 +50,6 @@ const TELL: Duration = Duration::from_millis(2);
 /// What stands for a history without an age, in milliseconds: a hundred years.
 const FOR_EVER: i64 = 100 * 365 * 24 * 3600 * 1000;
 
-const SCHEMA: &str = include_str!("schema.sql");
-
 /// What the statements rely on, whatever the database or the role says. The tables fill and empty too quickly for
 /// statistics, so that only the indexes are right for them.
 const SETTINGS: &str = "
@@ -63,11 +65,11 @@ const SETTINGS: &str = "
 #[derive(Debug)]
 pub(super) enum Failure {
     /// The server says that it did not run.
-    Refused(Error),
+    Refused(tokio_postgres::Error),
     /// Nobody was asked: the connections had ended.
     Closed,
     /// The connection ended before the answer.
-    Lost(Error),
+    Lost(tokio_postgres::Error),
     /// No answer came in time.
     Late,
     /// The server is a replica.
@@ -79,6 +81,9 @@ impl fmt::Display for Failure {
         match self {
             // Without its details, which may have values of rows.
             Self::Refused(error) | Self::Lost(error) => match (error.as_db_error(), error.source()) {
+                (Some(said), _) if *said.code() == SqlState::INSUFFICIENT_PRIVILEGE => {
+                    write!(f, "{} (`catamaran::Postgres` says which rights it needs)", said.message())
+                }
                 (Some(said), _) => write!(f, "{} ({})", said.message(), said.code().code()),
                 (None, Some(source)) => write!(f, "{error}: {source}"),
                 (None, None) => write!(f, "{error}"),
@@ -90,8 +95,8 @@ impl fmt::Display for Failure {
     }
 }
 
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
+impl From<tokio_postgres::Error> for Failure {
+    fn from(error: tokio_postgres::Error) -> Self {
         // After what is fatal the connection ends, and what else was on its way may have run.
         match error.as_db_error() {
             Some(said) if said.parsed_severity() == Some(Severity::Error) => Self::Refused(error),
@@ -123,6 +128,27 @@ pub(super) struct Session {
     /// Why a statement failed, which ends the session.
     failed: Mutex<Option<String>>,
     ended: Notify,
+}
+
+/// A parameter that the library does not write into the log: at the level `debug` it does so with all.
+struct Unlogged<'a>(&'a (dyn ToSql + Sync));
+
+impl fmt::Debug for Unlogged<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("_")
+    }
+}
+
+impl ToSql for Unlogged<'_> {
+    fn to_sql(&self, of: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        self.0.to_sql_checked(of, out)
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
 }
 
 /// A connection; it says nothing else of itself.
@@ -258,6 +284,19 @@ impl Session {
     /// Runs a statement. A failure ends the session: whatever it was, the hub then begins anew with what is certain.
     async fn ask(
         &self,
+        connected: &Connected,
+        statement: &Statement,
+        parameters: Parameters<'_>,
+    ) -> Result<Vec<Row>, Failure> {
+        let answer = self.try_to_ask(connected, statement, parameters).await;
+        answer.inspect_err(|failure| {
+            lock(&self.failed).get_or_insert_with(|| failure.to_string());
+            self.ended.notify_one();
+        })
+    }
+
+    async fn try_to_ask(
+        &self,
         Connected(client): &Connected,
         statement: &Statement,
         parameters: Parameters<'_>,
@@ -265,12 +304,11 @@ impl Session {
         if client.is_closed() {
             return Err(Failure::Closed);
         }
-        let answer = timeout(LIMIT, client.query(statement, parameters)).await;
-        let answer = answer.map_or(Err(Failure::Late), |answer| answer.map_err(Failure::from));
-        answer.inspect_err(|failure| {
-            lock(&self.failed).get_or_insert_with(|| failure.to_string());
-            self.ended.notify_one();
-        })
+        let rows = async {
+            let rows = client.query_raw(statement, parameters.iter().copied().map(Unlogged)).await?;
+            rows.try_collect().await
+        };
+        timeout(LIMIT, rows).await.map_or(Err(Failure::Late), |answer| answer.map_err(Failure::from))
     }
 
     /// Shows every second that this node lives.
@@ -286,7 +324,11 @@ impl Session {
     async fn tell_others(&self) -> Result<Infallible, Failure> {
         loop {
             self.telling.notified().await;
-            self.ask(&self.read, &self.statements.notify, &[]).await?;
+            match self.try_to_ask(&self.read, &self.statements.notify, &[]).await {
+                // The queue of notifications may be full, by the fault of anybody who listens. News are looked for anyway.
+                Ok(_) | Err(Failure::Refused(_)) => {}
+                Err(failure) => return Err(failure),
+            }
             sleep(TELL).await;
         }
     }
@@ -319,7 +361,7 @@ async fn enter(client: &Client, node: Node) -> Result<(), Failure> {
     let made = "select to_regprocedure('catamaran.enter(bigint)') is not null";
     if !client.query_one(made, &[]).await?.get::<_, bool>(0) {
         // Nodes that start together make them one after the other.
-        client.batch_execute(&format!("select pg_advisory_xact_lock(1667331169, 0); {SCHEMA}")).await?;
+        client.batch_execute(&format!("select pg_advisory_xact_lock(1667331169, 0); {}", Postgres::SCHEMA)).await?;
     }
     client.execute("select catamaran.enter($1)", &[&node.0.cast_signed()]).await?;
     client.batch_execute(SETTINGS).await?;
