@@ -1,9 +1,10 @@
 //! The bus over Postgres: tables that count and keep what is published, and a notification that wakes whoever reads them.
 //!
-//! A node writes on one connection and reads on another ([`session`]); whenever either is lost, both are made anew
-//! ([`link`]). What is new is found by the transactions that a reader has not seen yet ([`news`]).
+//! A node writes on one connection and reads on another ([`connection`], [`session`]); whenever either is lost, both are
+//! made anew ([`link`]). What is new is found by the transactions that a reader has not seen yet ([`news`]).
 
 mod cleaner;
+mod connection;
 mod link;
 mod news;
 mod session;
