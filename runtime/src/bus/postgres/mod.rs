@@ -167,12 +167,17 @@ mod tests {
 
     #[test]
     fn a_url_that_makes_no_sense_is_refused_without_its_password() {
-        for url in
-            ["", "localhost", "redis://localhost", "postgres://me:pa?ss@localhost/app", "postgres://me:pass@/app"]
-        {
+        for url in [
+            "",
+            "localhost",
+            "redis://localhost",
+            "postgres://me:hunter@localhost:port/app",
+            "postgres://me:hunter@/app",
+            "postgres://me@localhost/app?hunter=2",
+        ] {
             let error = Postgres::connect(url).config().unwrap_err();
             assert!(error.starts_with("`bus` must be a URL of Postgres"), "{url}: {error}");
-            assert!(!error.contains("pa"), "{url}: {error}");
+            assert!(!error.contains("hunter"), "{url}: {error}");
         }
         let error = Postgres::connect("postgres://me@localhost/app?sslmode=require").config().unwrap_err();
         assert!(error.contains("sslmode=require"), "{error}");
