@@ -4,6 +4,7 @@
 //! include: docs/performance.md.
 
 mod client;
+mod crowd;
 mod fanout;
 mod http;
 mod idle;
@@ -21,7 +22,7 @@ use std::time::Duration;
 use rounds::Plan;
 use tokio::runtime::Runtime;
 
-const BENCHES: [&str; 8] = ["socket", "http", "inside", "publish", "idle", "fanout", "returning", "start"];
+const BENCHES: [&str; 9] = ["socket", "http", "inside", "publish", "idle", "fanout", "crowd", "returning", "start"];
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -56,6 +57,7 @@ fn main() {
             "publish" => publish::run(plan),
             "idle" => runtime.block_on(idle::run(plan)),
             "fanout" => runtime.block_on(fanout::run(plan)),
+            "crowd" => runtime.block_on(crowd::run(plan)),
             "returning" => runtime.block_on(returning::run(plan)),
             _ => runtime.block_on(start::run(plan)),
         }

@@ -16,7 +16,7 @@ const AT_ONCE: usize = 256;
 /// A client is two files of the server's for a moment, until the end of its old connection is noticed.
 const FILES_EACH: usize = 2;
 /// What else is open.
-const OTHER_FILES: usize = 200;
+pub(crate) const OTHER_FILES: usize = 200;
 
 /// How a client comes back.
 #[derive(Clone, Copy)]
@@ -123,7 +123,7 @@ async fn arrive(
 }
 
 /// How many files this process may have open.
-fn open_files() -> usize {
+pub(crate) fn open_files() -> usize {
     let limits = fs::read_to_string("/proc/self/limits").expect("Linux's /proc");
     let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("a limit of open files");
     line.split_whitespace().nth(3).and_then(|limit| limit.parse().ok()).unwrap_or(usize::MAX)

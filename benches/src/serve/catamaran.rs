@@ -8,7 +8,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use catamaran::{Outcome, Untyped, UntypedEvent, prelude::*};
+use catamaran::{Outcome, TransportType, Untyped, UntypedEvent, prelude::*};
 use serde::Serialize;
 
 use super::{Greeting, Note};
@@ -63,4 +63,16 @@ async fn lines(ctx: Ctx<Socket>, State(lines): State<Arc<Vec<Note>>>) -> catamar
 
 pub(crate) fn app() -> App<Arc<Vec<Note>>> {
     App::new(Arc::new(vec![Note::of(100); 100])).mount(routes![hello, number, echo, watch, publish, lines])
+}
+
+/// How many are in the room.
+#[action(get "/present")]
+async fn present(hub: Hub) -> catamaran::Result<Json<usize>> {
+    Ok(Json(hub.count(&room()).await?))
+}
+
+/// A server that soon cuts off who reads too slowly, over whichever transport.
+pub(crate) fn crowd() -> App<Arc<Vec<Note>>> {
+    let transports = [TransportType::Websocket, TransportType::Polling];
+    app().mount(routes![present]).transports(transports).max_backlog_bytes(256 * 1024)
 }

@@ -43,6 +43,7 @@ pub(crate) fn run(role: &str) {
         println!("{}", listener.local_addr().expect("the address"));
         match role {
             "catamaran" => catamaran::app().serve_on(listener).await.expect("an application without mistakes"),
+            "crowd" => catamaran::crowd().serve_on(listener).await.expect("an application without mistakes"),
             "socketioxide" => by_hand::serve(listener, by_hand::sockets().0).await,
             "silent" => by_hand::serve(listener, by_hand::silent_sockets()).await,
             "axum" => by_hand::serve(listener, by_hand::routes()).await,

@@ -140,6 +140,11 @@ impl Cluster {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn is_attached(&self) -> bool {
+        self.streams.iter().all(|stream| stream.lock().link.started)
+    }
+
     /// Remembers a closing for an hour. Those that the bus has not got yet are given to it when it can be reached.
     fn remember(&self, closing: Closing) {
         let mut closings = lock(&self.closings);

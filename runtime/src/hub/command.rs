@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use super::{
     entry::{Alias, Excluded, Target},
+    flow,
     frame::Frame,
     history::History,
     message::Message,
@@ -55,6 +56,8 @@ pub(super) enum Command {
     LeaveAll {
         of: To,
     },
+    /// Tells all who are subscribed to anything that they may have missed something.
+    Turn,
     /// Closes those that have a tag.
     CloseTagged {
         tag: String,
@@ -201,6 +204,13 @@ impl Streams {
                     channels.iter().for_each(|channel| self.remove(peer, channel, "removed"));
                 }
                 members.len().into()
+            }
+            Command::Turn => {
+                for stream in self.all().into_iter().filter(|stream| !stream.is_for_commands()) {
+                    stream.lock().link.degraded = true;
+                    flow::renew(stream, self.bus().clone());
+                }
+                Answer::default()
             }
             Command::CloseTagged { tag, reason } => self.close_all(self.sockets().tagged(&tag), &reason, given),
             Command::CloseMembers { of, reason } => {

@@ -71,8 +71,7 @@ impl Flow {
         streams.set_down(false);
         tokio::spawn(async move {
             streams.attach_cluster().await;
-            let all = streams.all().into_iter().filter(|stream| !stream.is_for_commands());
-            all.for_each(|stream| renew(stream, streams.bus().clone()));
+            streams.renew_all().await;
         });
     }
 }
@@ -81,8 +80,10 @@ impl Stream {
     /// Waits until the bus brings the stream; of all that want it at once, one asks.
     pub(super) async fn attached(&self, bus: &dyn Bus) {
         let attach = async {
-            let Ok(Attached { top, floor }) = bus.attach(&self.name, None, false).await else {
+            let degraded = std::mem::take(&mut self.lock().link.degraded);
+            let Ok(Attached { top, floor }) = bus.attach(&self.name, None, degraded).await else {
                 let mut state = self.lock();
+                state.link.degraded |= degraded;
                 state.link.own_epoch = true;
                 state.start(Position { epoch: epoch(), offset: 0 }, Vec::new());
                 return;
@@ -198,8 +199,13 @@ async fn fill(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
     }
 }
 
-/// Attaches a stream anew, and reads or reports what it missed; once more if it is asked to meanwhile.
-fn renew(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
+/// Attaches a stream anew, and reads or reports what it missed.
+pub(super) fn renew(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
+    tokio::spawn(renewed(stream, bus));
+}
+
+/// As [`renew`], until it is done; once more if that is asked for meanwhile.
+pub(super) async fn renewed(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
     {
         let renewals = &mut stream.lock().link.renewals;
         *renewals += 1;
@@ -207,25 +213,23 @@ fn renew(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
             return;
         }
     }
-    tokio::spawn(async move {
-        stream.attached(&*bus).await;
-        loop {
-            let begun = stream.lock().link.renewals;
-            renew_once(&stream, &*bus).await;
-            stream.applied.notify_waiters();
-            let mut state = stream.lock();
-            if state.link.renewals > begun {
-                continue;
-            }
-            state.link.renewals = 0;
-            state.apply_early();
-            if state.first_early().is_some() && !std::mem::replace(&mut state.filling, true) {
-                tokio::spawn(fill(stream.clone(), bus));
-            }
-            drop(state);
-            return stream.obey();
+    stream.attached(&*bus).await;
+    loop {
+        let begun = stream.lock().link.renewals;
+        renew_once(&stream, &*bus).await;
+        stream.applied.notify_waiters();
+        let mut state = stream.lock();
+        if state.link.renewals > begun {
+            continue;
         }
-    });
+        state.link.renewals = 0;
+        state.apply_early();
+        if state.first_early().is_some() && !std::mem::replace(&mut state.filling, true) {
+            tokio::spawn(fill(stream.clone(), bus));
+        }
+        drop(state);
+        return stream.obey();
+    }
 }
 
 /// If the bus cannot be reached, nothing changes: it asks again when it can.

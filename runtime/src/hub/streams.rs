@@ -1,7 +1,7 @@
 //! All streams of this node, and who becomes live in them.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     hash::{BuildHasher, RandomState},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
@@ -10,13 +10,16 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use futures_util::{StreamExt, stream};
 use socketioxide::socket::Sid;
+use tokio::time::timeout;
 
 use super::{
     cluster::Cluster,
+    command::Command,
     entry::{Entry, Excluded, Id, Node, Place, Position, Target},
     expiry::Alarms,
-    flow::Flow,
+    flow::{self, Flow},
     frame::Frame,
     log::Outcome,
     message::Message,
@@ -33,6 +36,13 @@ const IDLE_STREAMS: usize = 4096;
 const LOOKS: usize = 4;
 /// The most bytes of history that all streams keep together.
 const MAX_KEPT: usize = 64 * 1024 * 1024;
+
+/// How late an entry may come that the bus has counted; then its stream is attached anew.
+const LATE: Duration = Duration::from_secs(1);
+/// How many streams are attached anew at once, so that the bus has time for other things.
+const RENEWALS: usize = 256;
+/// Of how many streams it is remembered that something was published there that the bus did not get.
+pub(super) const MAX_UNSENT: usize = 65_536;
 
 /// How many subscriptions a socket may have unless the application says otherwise.
 const MAX_SUBSCRIPTIONS: usize = 256;
@@ -65,6 +75,10 @@ pub(crate) struct Streams {
 struct Known {
     streams: HashMap<Arc<str>, Arc<Stream>>,
     order: VecDeque<Arc<str>>,
+    /// Those that are not known here, and of which the bus did not get something.
+    unsent: HashSet<Arc<str>>,
+    /// There were more of them than are remembered.
+    unsent_more: bool,
 }
 
 impl Streams {
@@ -108,15 +122,19 @@ impl Streams {
         match self.bus().publish(Entry { id, message, except, places, at: SystemTime::now() }).await {
             Sent::Counted(entry) => {
                 for Place { target, position } in &entry.places {
-                    if let Some((stream, position)) = self.find(&target.stream).zip(position.as_ref()) {
-                        stream.has_applied(position, &self.down).await;
+                    if let Some((stream, position)) = self.find(&target.stream).zip(position.as_ref())
+                        && timeout(LATE, stream.has_applied(position, &self.down)).await.is_err()
+                    {
+                        flow::renew(stream, self.bus().clone());
                     }
                 }
                 Published::Delivered
             }
             Sent::Not(entry) => {
                 for Place { target, .. } in &entry.places {
-                    self.stream(&target.stream).lock().deliver_uncounted(&entry, &target.channel);
+                    if let Some(stream) = self.known().find_or_note(&target.stream) {
+                        stream.lock().deliver_uncounted(&entry, &target.channel);
+                    }
                 }
                 Published::LocalOnly
             }
@@ -258,6 +276,22 @@ impl Streams {
         self.known().streams.get(name).cloned()
     }
 
+    /// The bus can be reached: all streams are attached anew, and those take a new epoch of which it did not get something.
+    pub(super) async fn renew_all(&self) {
+        let (unsent, more) = {
+            let mut known = self.known();
+            (known.unsent.iter().cloned().collect::<Vec<_>>(), std::mem::take(&mut known.unsent_more))
+        };
+        // Whoever makes one finds that something of it was not sent.
+        let _made: Vec<_> = unsent.iter().map(|name| self.stream(name)).collect();
+        let all = self.all().into_iter().filter(|stream| !stream.is_for_commands());
+        let renewed = stream::iter(all).map(|stream| flow::renewed(stream, self.bus().clone()));
+        renewed.buffer_unordered(RENEWALS).collect::<()>().await;
+        if more && self.everywhere(Command::Turn).await.is_err() {
+            tracing::error!("not all subscribers can be told of what was published while the bus could not be reached");
+        }
+    }
+
     pub(super) fn all(&self) -> Vec<Arc<Stream>> {
         self.known().streams.values().cloned().collect()
     }
@@ -299,10 +333,25 @@ impl Known {
             self.look_at_next(&**streams.bus());
         }
         let stream = Arc::new(Stream::new(name.clone(), streams));
+        stream.lock().link.degraded = self.unsent.remove(name);
         self.streams.insert(name.clone(), stream.clone());
         self.order.push_back(name.clone());
         if let Some(linger) = streams.bus().linger() {
             tokio::spawn(detach_when_idle(Arc::downgrade(&stream), streams.this.clone(), linger));
+        }
+        stream
+    }
+
+    /// A stream that something is published to without the bus. If it is not known, nobody here hears it; it is noted for
+    /// the subscribers of other servers.
+    fn find_or_note(&mut self, name: &Arc<str>) -> Option<Arc<Stream>> {
+        let stream = self.streams.get(name).cloned();
+        if stream.is_none() {
+            if self.unsent.len() < MAX_UNSENT {
+                self.unsent.insert(name.clone());
+            } else {
+                self.unsent_more = true;
+            }
         }
         stream
     }

@@ -13,6 +13,7 @@ use crate::{
         Channel, History, Hub, Outcome, Position, Published, Untyped, UntypedEvent,
         entry::Target,
         peer::{Peer, Received},
+        streams::MAX_UNSENT,
     },
 };
 
@@ -231,6 +232,35 @@ async fn what_was_delivered_where_nobody_is_subscribed_is_a_gap_elsewhere() {
     assert_eq!(here.publish(&Room(ROOM), said("lost")).await.unwrap(), Published::LocalOnly);
     backend.up(0);
     bob.hears_gap().await;
+}
+
+/// However long the bus is away, and however many channels are published to, memory is bounded, and nobody misses anything
+/// in silence.
+#[tokio::test]
+async fn what_was_delivered_to_more_channels_than_are_remembered_is_a_gap_everywhere() {
+    let backend = Backend::default();
+    let (here, there) = (node(&backend), node(&backend));
+    let mut bob = Subscriber::of(&there, "bob", &Room(ROOM)).await;
+    backend.up(1);
+    until(|| there.streams().cluster().unwrap().is_attached()).await;
+    backend.down(0);
+    for n in 0..MAX_UNSENT {
+        here.publish(&Untyped::new(format!("n:{n}")), said("lost")).await.unwrap();
+    }
+    assert_eq!(here.publish(&Room(ROOM), said("lost")).await.unwrap(), Published::LocalOnly);
+    assert!(here.streams().all().iter().all(|stream| stream.is_for_commands()));
+    backend.up(0);
+    bob.hears_gap().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_the_bus_does_not_bring_is_read() {
+    let backend = Backend::default();
+    let here = node(&backend);
+    let mut ada = Subscriber::of(&here, "ada", &Room(ROOM)).await;
+    backend.intercept(0);
+    publish(&here, &["a"]).await;
+    ada.hears(1, "a").await;
 }
 
 #[tokio::test]
