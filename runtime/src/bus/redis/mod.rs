@@ -41,8 +41,8 @@ const MAX_AGE: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// # }
 /// ```
 ///
-/// It needs Redis 7 or any Valkey, and in an ACL `+@scripting +@pubsub +@connection +info +cluster|slots` and to read and write
-/// the keys, and the channels, that begin with `{shop}:`. `rediss://` and `unix://` work as far as the crate `redis` was
+/// It needs Redis 7 or any Valkey, and of an ACL
+/// `~{shop}:* &{shop}:* +@read +@write +@scripting +@pubsub +@connection +info +time +cluster|slots`. `rediss://` and `unix://` work as far as the crate `redis` was
 /// built with them: for TLS, add `redis = { version = "1", features = ["tokio-rustls-comp"] }` and a provider of
 /// cryptography to the application.
 ///
