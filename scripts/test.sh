@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything that CI checks, in order. Installs what is missing first: npm packages, cargo-deny, and on Debian, as root
-# or by sudo, nodejs, npm, chromium and postgresql; elsewhere it says what to install and stops.
+# or by sudo, nodejs, npm, chromium, redis-server and postgresql; elsewhere it says what to install and stops.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -29,6 +29,7 @@ need cc gcc libc6-dev
 need node nodejs npm
 need npm npm
 need chromium chromium
+need redis-server redis-server
 # Debian keeps the programs of the server outside of PATH.
 PATH="$PATH$(printf ':%s' /usr/lib/postgresql/*/bin)"
 need initdb postgresql
@@ -42,15 +43,15 @@ cargo fmt --all --check
 
 step "lints"
 cargo clippy --workspace --all-targets --locked -- -D warnings
+cargo clippy -p catamaran -p catamaran-tests --features catamaran-tests/backends --all-targets --locked -- -D warnings
 
 step "tests"
 CATAMARAN_LEAK_CYCLES=50000 CATAMARAN_DIFFERENTIAL_REQUESTS=100000 CATAMARAN_MUTATED_PACKETS=100000 CATAMARAN_ACKED_REQUESTS=100000 \
   CATAMARAN_CROWD=2000 cargo test --workspace --locked
 
 step "several servers"
-cargo clippy -p catamaran -p catamaran-tests --features catamaran-tests/backends --all-targets --locked -- -D warnings
-cargo test -p catamaran --features postgres --lib --locked bus::
-cargo test -p catamaran-tests --features backends --test postgres --test postgres_log --locked
+cargo test -p catamaran --features postgres,redis --lib --locked
+cargo test -p catamaran-tests --features backends --test redis --test postgres --test postgres_log --locked
 
 step "no log at TRACE says a secret"
 CATAMARAN_CANARY=canary-7f3a cargo test -p catamaran-tests --test it --locked -- --skip leak::

@@ -30,6 +30,8 @@ pub use app::App;
 pub use bus::Backend;
 #[cfg(feature = "postgres")]
 pub use bus::Postgres;
+#[cfg(feature = "redis")]
+pub use bus::Redis;
 pub use controller::{Controller, Table};
 pub use ctx::{Any, Ctx, Http, Socket};
 pub use error::{Error, Result, ServeError};

@@ -28,7 +28,10 @@ const HOLE: Duration = Duration::from_millis(20);
 pub(crate) struct Flow {
     pub(super) streams: Weak<Streams>,
     /// The name of the hub.
-    #[cfg_attr(not(any(test, feature = "postgres")), expect(dead_code, reason = "a bus between servers says it"))]
+    #[cfg_attr(
+        not(any(test, feature = "postgres", feature = "redis")),
+        expect(dead_code, reason = "a bus between servers says it")
+    )]
     pub(crate) node: Node,
 }
 
@@ -47,7 +50,7 @@ impl Flow {
 }
 
 #[cfg_attr(
-    not(any(test, feature = "postgres")),
+    not(any(test, feature = "postgres", feature = "redis")),
     expect(dead_code, reason = "only a bus between servers loses anything")
 )]
 impl Flow {
@@ -237,6 +240,8 @@ pub(super) async fn renewed(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
 
 /// If the bus cannot be reached, nothing changes: it asks again when it can.
 async fn renew_once(stream: &Stream, bus: &dyn Bus) {
+    // Two at once would both find that the epoch is another, and tell of the one loss as of two.
+    let _one_at_a_time = stream.renewing.lock().await;
     let (known, own_epoch, degraded) = {
         let mut state = stream.lock();
         let link = &mut state.link;

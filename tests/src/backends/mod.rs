@@ -1,3 +1,4 @@
-//! Servers that join nodes, each of a test's own on a free loopback port.
+//! Servers that join those of an application, each started by the test that needs it.
 
 pub mod postgres;
+pub mod redis;
