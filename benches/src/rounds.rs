@@ -81,7 +81,11 @@ impl Rounds {
 }
 
 pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
+    percentile(values.collect(), 50)
+}
+
+/// What this percentage of the values lies below.
+pub(crate) fn percentile(mut values: Vec<f64>, percent: usize) -> f64 {
     values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    values[values.len() * percent / 100]
 }

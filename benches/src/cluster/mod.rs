@@ -1,0 +1,81 @@
+//! What is published on one server, until the subscribers of another have it; beside other ways to join two servers.
+
+mod node;
+mod room;
+
+use room::{Figures, Room};
+
+use crate::{
+    backends::Redis,
+    rounds::{Plan, Side, median},
+    server::Server,
+};
+
+/// How many publishers there are where it is about how much goes through, each with one event under way.
+const PUBLISHERS: usize = 64;
+
+pub(crate) async fn run(plan: Plan) {
+    let redis = Redis::start();
+    let kinds = kinds(redis.as_ref());
+    for subscribers in [1, 100] {
+        println!(
+            "  {:<34} {:>10} {:>10} {:>14} {:>12}",
+            format!("to {subscribers}"),
+            "p50",
+            "p99",
+            "deliveries/s",
+            "CPU each"
+        );
+        let mut rooms = Vec::new();
+        for kind in &kinds {
+            rooms.push((Room::open((kind.start)(), kind.side, PUBLISHERS, subscribers).await, Vec::new()));
+        }
+        for round in 0..plan.rounds {
+            for turn in 0..rooms.len() {
+                // Another begins each round.
+                let turn = (turn + round) % kinds.len();
+                let (room, figures) = &mut rooms[turn];
+                figures.push(room.measure(plan).await);
+            }
+        }
+        for (kind, (room, figures)) in kinds.iter().zip(rooms) {
+            print(kind.name, &figures);
+            room.close().await;
+        }
+    }
+}
+
+/// Servers that share a room, and whose requests they understand.
+struct Kind {
+    name: &'static str,
+    side: Side,
+    start: Box<dyn Fn() -> Vec<Server>>,
+}
+
+impl Kind {
+    fn new(name: &'static str, side: Side, start: impl Fn() -> Vec<Server> + 'static) -> Self {
+        Self { name, side, start: Box::new(start) }
+    }
+}
+
+fn kinds(redis: Option<&Redis>) -> Vec<Kind> {
+    let mut kinds = vec![Kind::new("catamaran, one server", Side::Catamaran, || vec![Server::start("catamaran")])];
+    if let Some(redis) = redis {
+        let url = redis.url.clone();
+        let two = move || [(); 2].map(|()| Server::joined("socketioxide-redis", &url)).into();
+        kinds.push(Kind::new("socketioxide-redis", Side::Twin, two));
+        if node::installed() {
+            let url = redis.url.clone();
+            let two = move || [(); 2].map(|()| Server::of(&mut node::command(&url))).into();
+            kinds.push(Kind::new("Node, @socket.io/redis-adapter", Side::Twin, two));
+        }
+    }
+    kinds
+}
+
+fn print(name: &str, figures: &[Figures]) {
+    let of = |figure: fn(&Figures) -> f64| median(figures.iter().map(figure));
+    let (p50, p99) = (of(|figures| figures.p50), of(|figures| figures.p99));
+    let (rate, cpu) = (of(|figures| figures.rate), of(|figures| figures.cpu));
+    println!("    {name:<32} {p50:>7.2} ms {p99:>7.2} ms {rate:>14.0} {cpu:>9.2} µs");
+}
