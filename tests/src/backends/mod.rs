@@ -1,0 +1,3 @@
+//! Servers that join those of an application, each started by the test that needs it.
+
+pub mod redis;
