@@ -12,6 +12,7 @@ mod idle;
 mod inside;
 mod publish;
 mod returning;
+mod revoke;
 mod rounds;
 mod serve;
 mod server;
@@ -23,7 +24,8 @@ use std::time::Duration;
 use rounds::Plan;
 use tokio::runtime::Runtime;
 
-const BENCHES: [&str; 9] = ["socket", "http", "inside", "publish", "idle", "fanout", "cluster", "returning", "start"];
+const BENCHES: [&str; 10] =
+    ["socket", "http", "inside", "publish", "idle", "fanout", "cluster", "revoke", "returning", "start"];
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -59,6 +61,7 @@ fn main() {
             "idle" => runtime.block_on(idle::run(plan)),
             "fanout" => runtime.block_on(fanout::run(plan)),
             "cluster" => runtime.block_on(cluster::run(plan)),
+            "revoke" => runtime.block_on(revoke::run(plan)),
             "returning" => runtime.block_on(returning::run(plan)),
             _ => runtime.block_on(start::run(plan)),
         }

@@ -84,8 +84,8 @@ pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     percentile(values.collect(), 50)
 }
 
-/// What this percentage of the values lies below.
+/// The least that this percentage of the values does not exceed.
 pub(crate) fn percentile(mut values: Vec<f64>, percent: usize) -> f64 {
     values.sort_by(f64::total_cmp);
-    values[values.len() * percent / 100]
+    values[(values.len() * percent).div_ceil(100) - 1]
 }

@@ -3,10 +3,11 @@
 mod node;
 mod room;
 
+use catamaran_tests::backends::redis::RedisServer;
 use room::{Figures, Room};
 
 use crate::{
-    backends::Redis,
+    backends,
     rounds::{Plan, Side, median},
     server::Server,
 };
@@ -15,12 +16,12 @@ use crate::{
 const PUBLISHERS: usize = 64;
 
 pub(crate) async fn run(plan: Plan) {
-    let redis = Redis::start();
+    let redis = backends::redis();
     let kinds = kinds(redis.as_ref());
     for subscribers in [1, 100] {
         println!(
             "  {:<34} {:>10} {:>10} {:>14} {:>12}",
-            format!("to {subscribers}"),
+            format!("subscribers: {subscribers}"),
             "p50",
             "p99",
             "deliveries/s",
@@ -56,17 +57,23 @@ impl Kind {
     fn new(name: &'static str, side: Side, start: impl Fn() -> Vec<Server> + 'static) -> Self {
         Self { name, side, start: Box::new(start) }
     }
+
+    /// Two servers of a role that meet at a URL.
+    fn joined(name: &'static str, side: Side, role: &'static str, url: String) -> Self {
+        Self::new(name, side, move || vec![Server::joined(role, &url), Server::joined(role, &url)])
+    }
 }
 
-fn kinds(redis: Option<&Redis>) -> Vec<Kind> {
+fn kinds(redis: Option<&RedisServer>) -> Vec<Kind> {
     let mut kinds = vec![Kind::new("catamaran, one server", Side::Catamaran, || vec![Server::start("catamaran")])];
     if let Some(redis) = redis {
-        let url = redis.url.clone();
-        let two = move || [(); 2].map(|()| Server::joined("socketioxide-redis", &url)).into();
-        kinds.push(Kind::new("socketioxide-redis", Side::Twin, two));
+        kinds.push(Kind::joined("catamaran, Redis", Side::Catamaran, "catamaran-redis", redis.url()));
+    }
+    if let Some(redis) = redis {
+        kinds.push(Kind::joined("socketioxide-redis", Side::Twin, "socketioxide-redis", redis.url()));
         if node::installed() {
-            let url = redis.url.clone();
-            let two = move || [(); 2].map(|()| Server::of(&mut node::command(&url))).into();
+            let url = redis.url();
+            let two = move || vec![node::start(&url), node::start(&url)];
             kinds.push(Kind::new("Node, @socket.io/redis-adapter", Side::Twin, two));
         }
     }

@@ -2,14 +2,13 @@
 
 use std::{path::Path, process::Command};
 
-use crate::backends;
+use crate::{backends, server::Server};
 
 const PACKAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/node");
 
-/// Whether Node is there; says so if not.
+/// Whether Node is there, with the packages that the servers need.
 pub(super) fn installed() -> bool {
-    if !backends::installed("node") || !backends::installed("npm") {
-        println!("  without Node's servers, since node and npm are not installed");
+    if !backends::found("node") || !backends::found("npm") {
         return false;
     }
     if !Path::new(PACKAGE).join("node_modules/.package-lock.json").exists() {
@@ -20,8 +19,6 @@ pub(super) fn installed() -> bool {
     true
 }
 
-pub(super) fn command(url: &str) -> Command {
-    let mut command = Command::new("node");
-    command.arg(format!("{PACKAGE}/server.js")).arg(url);
-    command
+pub(super) fn start(url: &str) -> Server {
+    Server::of(Command::new("node").arg(format!("{PACKAGE}/server.js")).arg(url))
 }
