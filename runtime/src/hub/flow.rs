@@ -28,7 +28,10 @@ const HOLE: Duration = Duration::from_millis(20);
 pub(crate) struct Flow {
     pub(super) streams: Weak<Streams>,
     /// The name of the hub.
-    #[cfg_attr(not(any(test, feature = "redis")), expect(dead_code, reason = "a bus between servers says it"))]
+    #[cfg_attr(
+        not(any(test, feature = "postgres", feature = "redis")),
+        expect(dead_code, reason = "a bus between servers says it")
+    )]
     pub(crate) node: Node,
 }
 
@@ -46,7 +49,10 @@ impl Flow {
     }
 }
 
-#[cfg_attr(not(any(test, feature = "redis")), expect(dead_code, reason = "only a bus between servers loses anything"))]
+#[cfg_attr(
+    not(any(test, feature = "postgres", feature = "redis")),
+    expect(dead_code, reason = "only a bus between servers loses anything")
+)]
 impl Flow {
     /// Entries of a stream were lost on their way, or it has a new epoch.
     pub(crate) fn lost(&self, stream: &str) {
@@ -199,8 +205,13 @@ async fn fill(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
     }
 }
 
-/// Attaches a stream anew, and reads or reports what it missed; once more if it is asked to meanwhile.
+/// Attaches a stream anew, and reads or reports what it missed.
 pub(super) fn renew(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
+    tokio::spawn(renewed(stream, bus));
+}
+
+/// As [`renew`], until it is done; once more if that is asked for meanwhile.
+pub(super) async fn renewed(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
     {
         let renewals = &mut stream.lock().link.renewals;
         *renewals += 1;
@@ -208,25 +219,23 @@ pub(super) fn renew(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
             return;
         }
     }
-    tokio::spawn(async move {
-        stream.attached(&*bus).await;
-        loop {
-            let begun = stream.lock().link.renewals;
-            renew_once(&stream, &*bus).await;
-            stream.applied.notify_waiters();
-            let mut state = stream.lock();
-            if state.link.renewals > begun {
-                continue;
-            }
-            state.link.renewals = 0;
-            state.apply_early();
-            if state.first_early().is_some() && !std::mem::replace(&mut state.filling, true) {
-                tokio::spawn(fill(stream.clone(), bus));
-            }
-            drop(state);
-            return stream.obey();
+    stream.attached(&*bus).await;
+    loop {
+        let begun = stream.lock().link.renewals;
+        renew_once(&stream, &*bus).await;
+        stream.applied.notify_waiters();
+        let mut state = stream.lock();
+        if state.link.renewals > begun {
+            continue;
         }
-    });
+        state.link.renewals = 0;
+        state.apply_early();
+        if state.first_early().is_some() && !std::mem::replace(&mut state.filling, true) {
+            tokio::spawn(fill(stream.clone(), bus));
+        }
+        drop(state);
+        return stream.obey();
+    }
 }
 
 /// If the bus cannot be reached, nothing changes: it asks again when it can.

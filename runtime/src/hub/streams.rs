@@ -10,6 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use futures_util::{StreamExt, stream};
 use socketioxide::socket::Sid;
 use tokio::time::timeout;
 
@@ -38,6 +39,8 @@ const MAX_KEPT: usize = 64 * 1024 * 1024;
 
 /// How late an entry may come that the bus has counted; then its stream is attached anew.
 const LATE: Duration = Duration::from_secs(1);
+/// How many streams are attached anew at once, so that the bus has time for other things.
+const RENEWALS: usize = 256;
 /// Of how many streams it is remembered that something was published there that the bus did not get.
 pub(super) const MAX_UNSENT: usize = 65_536;
 
@@ -282,7 +285,8 @@ impl Streams {
         // Whoever makes one finds that something of it was not sent.
         let _made: Vec<_> = unsent.iter().map(|name| self.stream(name)).collect();
         let all = self.all().into_iter().filter(|stream| !stream.is_for_commands());
-        all.for_each(|stream| flow::renew(stream, self.bus().clone()));
+        let renewed = stream::iter(all).map(|stream| flow::renewed(stream, self.bus().clone()));
+        renewed.buffer_unordered(RENEWALS).collect::<()>().await;
         if more && self.everywhere(Command::Turn).await.is_err() {
             tracing::error!("not all subscribers can be told of what was published while the bus could not be reached");
         }

@@ -1,0 +1,130 @@
+//! The bus over Postgres: tables that count and keep what is published, and a notification that wakes whoever reads them.
+//!
+//! A node writes on one connection and reads on another ([`session`]); whenever either is lost, both are made anew
+//! ([`link`]). What is new is found by the transactions that a reader has not seen yet ([`news`]).
+
+mod link;
+mod news;
+mod session;
+
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use link::Link;
+use tokio::task::JoinSet;
+use tokio_postgres::{Config, config::SslMode};
+
+use super::{Attached, Backend, Bus, Down, Read, Sent};
+use crate::hub::{Entry, Flow, Node, Position};
+
+/// How long a stream stays attached that nobody needs.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// A Postgres server that joins the servers of an application, for [`App::bus`](crate::App::bus).
+pub struct Postgres {
+    url: String,
+}
+
+impl Postgres {
+    /// The database with this URL. Nothing is connected before the application starts.
+    pub fn connect(url: impl Into<String>) -> Self {
+        Self { url: url.into() }
+    }
+
+    fn config(&self) -> Result<Config, String> {
+        // What the parser says may quote a part of the password.
+        let config = Config::from_str(&self.url).ok().filter(|config| !config.get_hosts().is_empty());
+        let mut config =
+            config.ok_or("`bus` must be a URL of Postgres, such as `postgres://user:password@localhost/database`")?;
+        if config.get_ssl_mode() == SslMode::Require {
+            return Err("`bus` must be a URL without `sslmode=require`: TLS needs a proxy beside this server".into());
+        }
+        if config.get_application_name().is_none() {
+            config.application_name("catamaran");
+        }
+        Ok(config)
+    }
+}
+
+impl fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Postgres").finish_non_exhaustive()
+    }
+}
+
+impl From<Postgres> for Backend {
+    fn from(postgres: Postgres) -> Self {
+        Self(Box::new(move |flow| Ok(Arc::new(Tables::new(postgres.config()?, flow)))))
+    }
+}
+
+/// One node's way to the tables.
+#[derive(Debug)]
+struct Tables {
+    link: Arc<Link>,
+    /// Ends the connections with this value.
+    _task: JoinSet<()>,
+}
+
+impl Tables {
+    fn new(config: Config, flow: Flow) -> Self {
+        let link = Arc::new(Link::new(config, flow));
+        let mut task = JoinSet::new();
+        task.spawn(link.clone().run());
+        Self { link, _task: task }
+    }
+}
+
+impl Bus for Tables {
+    fn attach<'a>(
+        &'a self,
+        stream: &'a Arc<str>,
+        known: Option<Position>,
+        turn: bool,
+    ) -> BoxFuture<'a, Result<Attached, Down>> {
+        Box::pin(self.link.attach(stream, known, turn))
+    }
+
+    fn read<'a>(&'a self, stream: &'a Arc<str>, after: &'a Position) -> BoxFuture<'a, Read> {
+        Box::pin(async { self.link.read(stream, after).await.unwrap_or(Read::Down) })
+    }
+
+    fn publish(&self, entry: Entry) -> BoxFuture<'_, Sent> {
+        // What is on its way goes on when whoever asked for it is gone.
+        let publishing = tokio::spawn(self.link.clone().publish(entry));
+        Box::pin(async { publishing.await.unwrap_or(Sent::Unknown) })
+    }
+
+    fn detach(&self, stream: &Arc<str>) {
+        self.link.detach(stream);
+    }
+
+    fn others(&self) -> BoxFuture<'_, Result<Vec<Node>, Down>> {
+        Box::pin(self.link.others())
+    }
+
+    fn linger(&self) -> Option<Duration> {
+        Some(LINGER)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_that_makes_no_sense_is_refused_without_its_password() {
+        for url in
+            ["", "localhost", "redis://localhost", "postgres://me:pa?ss@localhost/app", "postgres://me:pass@/app"]
+        {
+            let error = Postgres::connect(url).config().unwrap_err();
+            assert!(error.starts_with("`bus` must be a URL of Postgres"), "{url}: {error}");
+            assert!(!error.contains("pa"), "{url}: {error}");
+        }
+        let error = Postgres::connect("postgres://me@localhost/app?sslmode=require").config().unwrap_err();
+        assert!(error.contains("sslmode=require"), "{error}");
+        for url in ["postgres://me:pass@localhost:5433/app", "host=/run/postgresql user=me"] {
+            assert!(Postgres::connect(url).config().is_ok(), "{url}");
+        }
+    }
+}
