@@ -6,7 +6,7 @@ use futures_util::{StreamExt, stream};
 use tokio::{net::TcpStream, task::JoinSet, time::timeout};
 
 use crate::{
-    backends::redis,
+    backends::{postgres, redis},
     client::{Socket, affordable},
     rounds::{Plan, percentile},
     server::Server,
@@ -21,6 +21,9 @@ pub(crate) async fn run(plan: Plan) {
     let (sockets, rounds) = if plan.smoke { (20, 2) } else { (affordable(1_000, 1), 100) };
     if let Some(redis) = redis() {
         Cluster::start("catamaran-redis", &redis.url()).measure("Redis", sockets, rounds).await;
+    }
+    if let Some(postgres) = postgres() {
+        Cluster::start("catamaran-postgres", &postgres.url()).measure("Postgres", sockets, rounds).await;
     }
 }
 

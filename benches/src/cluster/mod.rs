@@ -3,7 +3,7 @@
 mod node;
 mod room;
 
-use catamaran_tests::backends::redis::RedisServer;
+use catamaran_tests::backends::{postgres, redis::RedisServer};
 use room::{Figures, Room};
 
 use crate::{
@@ -16,8 +16,8 @@ use crate::{
 const PUBLISHERS: usize = 64;
 
 pub(crate) async fn run(plan: Plan) {
-    let redis = backends::redis();
-    let kinds = kinds(redis.as_ref());
+    let (redis, postgres) = (backends::redis(), backends::postgres());
+    let kinds = kinds(redis.as_ref(), postgres.as_ref());
     for subscribers in [1, 100] {
         println!(
             "  {:<34} {:>10} {:>10} {:>14} {:>12}",
@@ -64,10 +64,13 @@ impl Kind {
     }
 }
 
-fn kinds(redis: Option<&RedisServer>) -> Vec<Kind> {
+fn kinds(redis: Option<&RedisServer>, postgres: Option<&postgres::Server>) -> Vec<Kind> {
     let mut kinds = vec![Kind::new("catamaran, one server", Side::Catamaran, || vec![Server::start("catamaran")])];
     if let Some(redis) = redis {
         kinds.push(Kind::joined("catamaran, Redis", Side::Catamaran, "catamaran-redis", redis.url()));
+    }
+    if let Some(postgres) = postgres {
+        kinds.push(Kind::joined("catamaran, Postgres", Side::Catamaran, "catamaran-postgres", postgres.url()));
     }
     if let Some(redis) = redis {
         kinds.push(Kind::joined("socketioxide-redis", Side::Twin, "socketioxide-redis", redis.url()));

@@ -5,7 +5,7 @@ pub(crate) mod catamaran;
 
 use std::net::Ipv4Addr;
 
-use ::catamaran::Redis;
+use ::catamaran::{Postgres, Redis};
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpListener, runtime::Builder};
 
@@ -47,6 +47,7 @@ pub(crate) fn run(role: &str, url: &str) {
         match role {
             "catamaran" => catamaran::app().serve_on(listener).await.expect("an application without mistakes"),
             "catamaran-redis" => catamaran::serve_joined(listener, Redis::connect(url)).await,
+            "catamaran-postgres" => catamaran::serve_joined(listener, Postgres::connect(url)).await,
             "socketioxide" => by_hand::serve(listener, by_hand::sockets().0).await,
             "socketioxide-redis" => by_hand::serve(listener, by_hand::sockets_over_redis(url).await).await,
             "silent" => by_hand::serve(listener, by_hand::silent_sockets()).await,
