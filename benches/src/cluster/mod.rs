@@ -29,7 +29,7 @@ pub(crate) async fn run(plan: Plan) {
         );
         let mut rooms = Vec::new();
         for kind in &kinds {
-            rooms.push((Room::open((kind.start)(), kind.side, PUBLISHERS, subscribers).await, Vec::new()));
+            rooms.push((Room::open(kind.name, (kind.start)(), kind.side, PUBLISHERS, subscribers).await, Vec::new()));
         }
         for round in 0..plan.rounds {
             for turn in 0..rooms.len() {

@@ -46,7 +46,13 @@ pub(super) struct Room {
 }
 
 impl Room {
-    pub(super) async fn open(servers: Vec<Server>, side: Side, publishers: usize, subscribers: u64) -> Self {
+    pub(super) async fn open(
+        name: &'static str,
+        servers: Vec<Server>,
+        side: Side,
+        publishers: usize,
+        subscribers: u64,
+    ) -> Self {
         let progress: Arc<[Progress]> = (0..publishers).map(|_| Progress::default()).collect();
         let watch = match side {
             Side::Catamaran => r#"["get",{"url":"/watch"}]"#,
@@ -60,7 +66,7 @@ impl Room {
         }
         let publishers = (0..publishers).map(async |index| {
             let socket = Socket::connect(servers[0].address).await;
-            Publisher { socket, side, index, published: 0, progress: progress.clone() }
+            Publisher { socket, name, side, index, published: 0, progress: progress.clone() }
         });
         let publishers = join_all(publishers).await;
         Self { servers, publishers, subscribers, reading }
@@ -91,6 +97,7 @@ impl Room {
 
 struct Publisher {
     socket: Socket<TcpStream>,
+    name: &'static str,
     side: Side,
     index: usize,
     published: u64,
@@ -111,7 +118,9 @@ impl Publisher {
             self.socket.ask(1, &event, GREETING).await;
             self.published += 1;
             let progress = &self.progress[self.index];
-            timeout(PATIENCE, progress.complete.notified()).await.expect("all subscribers have the event");
+            timeout(PATIENCE, progress.complete.notified()).await.unwrap_or_else(|_| {
+                panic!("event {} of publisher {} is missing: {}", self.published, self.index, self.name)
+            });
             latencies.push((*progress.last.lock().expect("no panic") - sent).as_secs_f64());
         }
         latencies

@@ -8,7 +8,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use catamaran::{Backend, Outcome, Published, Untyped, UntypedEvent, prelude::*};
+use catamaran::{Backend, Error, Outcome, Published, Untyped, UntypedEvent, prelude::*};
 use serde::Serialize;
 use tokio::{net::TcpListener, time::sleep};
 
@@ -41,8 +41,10 @@ async fn watch(ctx: Ctx<Socket>) -> catamaran::Result<Json<Greeting>> {
 
 #[action(post "/publish")]
 async fn publish(hub: Hub, Json(note): Json<Note>) -> catamaran::Result<Json<Greeting>> {
-    hub.publish(&room(), UntypedEvent::new("said", &note)?).await?;
-    Ok(Json(Greeting { message: "hello" }))
+    match hub.publish(&room(), UntypedEvent::new("said", &note)?).await? {
+        Published::Delivered => Ok(Json(Greeting { message: "hello" })),
+        other => Err(Error::new(StatusCode::SERVICE_UNAVAILABLE, format!("{other:?}"))),
+    }
 }
 
 /// A channel that keeps what was published.
