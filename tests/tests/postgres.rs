@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use catamaran::{Channel, Outcome, Postgres, Published, UntypedEvent, prelude::*, test::TestSocket};
+use catamaran::{Channel, Postgres, Published, UntypedEvent, prelude::*, test::TestSocket};
 use catamaran_tests::backends::postgres::Server as Backend;
-use support::{Client, Server, until, within};
+use futures_util::{StreamExt, stream};
+use support::{Client, Packet, Server, get, until, within};
 
 #[allow(dead_code, unused_imports)]
 #[path = "it/support.rs"]
 mod support;
+
+const BOB: &str = "bob-0123456789abcdef";
 
 #[channel("log:{id}", event = UntypedEvent, history = 1000)]
 struct Log {
@@ -20,18 +23,32 @@ struct Tick {
     id: u64,
 }
 
-/// A node without a network of its own.
+#[controller("/log/{id}")]
+mod log {
+    use super::*;
+
+    #[action(get "/")]
+    pub(crate) async fn watch(ctx: Ctx<Socket>, id: u64) -> catamaran::Result {
+        ctx.subscribe(&Log { id }).await?;
+        Ok(())
+    }
+}
+
+/// One server of the application.
 struct Node {
     hub: Hub,
-    /// It holds the hub's bus.
-    _app: App<()>,
+    server: Server,
 }
 
 impl Node {
+    async fn start(backend: &Backend) -> Self {
+        let app = App::new(()).mount(routes![log]).bus(Postgres::connect(backend.url()));
+        Self { hub: app.hub(), server: Server::start(app).await }
+    }
+
     /// One that has reached the backend.
     async fn of(backend: &Backend) -> Self {
-        let app = App::new(()).bus(Postgres::connect(backend.url()));
-        let node = Self { hub: app.hub(), _app: app };
+        let node = Self::start(backend).await;
         node.comes_up().await;
         node
     }
@@ -48,6 +65,17 @@ impl Node {
     async fn publish(&self, channel: &impl Channel<Event = UntypedEvent>, text: &str) {
         assert_eq!(self.hub.publish(channel, said(text)).await.unwrap(), Published::Delivered);
     }
+
+    async fn subscribe(&self, id: u64) -> TestSocket {
+        let socket = TestSocket::new(&self.hub);
+        socket.socket().subscribe(&Log { id }).await.unwrap();
+        socket
+    }
+}
+
+/// The event of this offset, as our own client receives it in `log:7`.
+fn event(offset: u64, text: &str) -> Packet {
+    Packet::Event(format!(r#"["$","log:7",{offset},"said","{text}"]"#))
 }
 
 fn said(text: &str) -> UntypedEvent {
@@ -69,10 +97,7 @@ async fn texts(socket: &mut TestSocket, count: usize) -> Vec<String> {
 async fn two_servers_exchange_events_in_order() {
     let backend = Backend::start();
     let (here, there) = (Node::of(&backend).await, Node::of(&backend).await);
-    let (mut ada, mut bob) = (TestSocket::new(&here.hub), TestSocket::new(&there.hub));
-    for socket in [&ada, &bob] {
-        socket.socket().subscribe(&Log { id: 7 }).await.unwrap();
-    }
+    let (mut ada, mut bob) = (here.subscribe(7).await, there.subscribe(7).await);
     for n in 0..50 {
         here.publish(&Log { id: 7 }, &format!("{n} from here")).await;
         there.publish(&Log { id: 7 }, &format!("{n} from there")).await;
@@ -82,4 +107,203 @@ async fn two_servers_exchange_events_in_order() {
     for n in 0..50 {
         assert_eq!(heard[2 * n..2 * n + 2], [format!("{n} from here"), format!("{n} from there")]);
     }
+}
+
+#[tokio::test]
+async fn an_event_of_two_channels_comes_once_to_who_is_in_both() {
+    let backend = Backend::start();
+    let (here, there) = (Node::of(&backend).await, Node::of(&backend).await);
+    let mut client = Client::resuming(&there.server, BOB).await;
+    client.ask(&get("/log/1")).await;
+    client.ask(&get("/log/2")).await;
+    let (one, two) = (Log { id: 1 }, Log { id: 2 });
+    here.hub.publish(&two, said("both")).and(&one).await.unwrap();
+    here.publish(&one, "last").await;
+    assert_eq!(client.next().await, Packet::Event(r#"["$","log:1",1,"said","both"]"#.into()));
+    // The position in the other channel is told without the event.
+    let mut rest = vec![client.next().await];
+    while rest.last() != Some(&Packet::Event(r#"["$","log:1",2,"said","last"]"#.into())) {
+        rest.push(client.next().await);
+    }
+    assert!(rest.iter().all(|packet| !matches!(packet, Packet::Event(text) if text.contains("both"))), "{rest:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_servers_apply_ten_thousand_events_in_one_order_beside_a_long_transaction() {
+    let backend = Backend::start();
+    let (here, there) = (Node::of(&backend).await, Node::of(&backend).await);
+    // It has written, so that no snapshot forgets it, and does not end.
+    let open = backend.client().await;
+    open.batch_execute("create table other (n int); begin; insert into other values (1)").await.unwrap();
+    let mut sockets = Vec::new();
+    for id in 0..5 {
+        sockets.push((here.subscribe(id).await, there.subscribe(id).await));
+    }
+    let publish = async |node: &Node, name: &str| {
+        let all = (0..5000_u64).map(|n| async move {
+            let (event, id) = (UntypedEvent::new("said", &(n, n % 5, name)).unwrap(), n % 5);
+            // Each tenth goes to a second channel too, in whatever order they are named.
+            let publish = node.hub.publish(&Log { id }, event);
+            let publish = if n % 10 == 0 { publish.and(&Log { id: (id + 3) % 5 }) } else { publish };
+            assert_eq!(publish.await.unwrap(), Published::Delivered);
+        });
+        stream::iter(all).buffer_unordered(64).collect::<()>().await;
+    };
+    tokio::join!(publish(&here, "here"), publish(&there, "there"));
+    for ((ada, bob), count) in sockets.iter_mut().zip([2000, 2000, 2000, 3000, 2000]) {
+        let (ada, bob) = (texts(ada, count).await, texts(bob, count).await);
+        assert_eq!((ada.len(), bob.len()), (count, count));
+        assert!(ada == bob);
+    }
+    open.batch_execute("rollback").await.unwrap();
+}
+
+/// What happens to the backend while a client and the other server are connected.
+async fn after(outage: impl AsyncFnOnce(&mut Backend)) -> (Node, Node, Client, Backend, String) {
+    let mut backend = Backend::start();
+    let (here, there) = (Node::of(&backend).await, Node::of(&backend).await);
+    let mut client = Client::resuming(&there.server, BOB).await;
+    let answer = client.ask(&get("/log/7")).await;
+    let epoch = answer.channels["log:7"][0].as_str().unwrap().to_owned();
+    here.publish(&Log { id: 7 }, "before").await;
+    assert_eq!(client.next().await, event(1, "before"));
+    outage(&mut backend).await;
+    (here, there, client, backend, epoch)
+}
+
+/// The client hears that it may have missed something, then what follows, and is not recovered over it.
+async fn hears_a_gap(outage: impl AsyncFnOnce(&mut Backend)) {
+    let (here, there, mut client, _backend, epoch) = after(outage).await;
+    let told = loop {
+        match client.next().await {
+            Packet::Event(text) if text.starts_with(r#"["$gap","log:7""#) => break text,
+            Packet::Event(text) => panic!("{text}"),
+            _ => {}
+        }
+    };
+    assert!(!told.contains(&epoch), "{told}");
+    here.comes_up().await;
+    there.comes_up().await;
+    here.publish(&Log { id: 7 }, "after").await;
+    assert_eq!(client.next().await, event(1, "after"));
+    for offset in [0, 1] {
+        let mut back = Client::resuming(&there.server, "back-0123456789abcdef").await;
+        let answer = back.resume("/log/7", &format!(r#"{{"log:7":["{epoch}",{offset}]}}"#)).await;
+        assert_eq!(answer.channels["log:7"][2], "gap");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_stops_and_starts_has_lost_nothing_in_silence() {
+    hears_a_gap(async |backend| {
+        backend.stop();
+        backend.run();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_crashes_has_lost_nothing_in_silence() {
+    hears_a_gap(async |backend| {
+        backend.crash();
+        backend.run();
+    })
+    .await;
+}
+
+/// The client misses nothing of the outage: neither what was published during it by a server that still could, nor after.
+async fn misses_nothing(outage: impl AsyncFnOnce(&mut Backend)) {
+    let (here, there, mut client, _backend, _) = after(outage).await;
+    here.comes_up().await;
+    there.comes_up().await;
+    here.publish(&Log { id: 7 }, "after").await;
+    assert_eq!(client.next().await, event(2, "after"));
+}
+
+#[tokio::test]
+async fn connections_that_are_terminated_lose_nothing() {
+    misses_nothing(async |backend| {
+        let others = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'catamaran'";
+        assert_eq!(backend.client().await.query(others, &[]).await.unwrap().len(), 4);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_another_server_publishes_while_one_is_away_is_read() {
+    let (here, _there, mut client, backend, _) = after(async |_| {}).await;
+    let admin = backend.client_of("template1").await;
+    // Only the node whose connections are the younger, and it cannot come back yet.
+    admin.batch_execute("alter database postgres allow_connections false").await.unwrap();
+    let younger = "select pg_terminate_backend(pid) from (select pid from pg_stat_activity
+        where application_name = 'catamaran' order by backend_start desc limit 2) theirs";
+    assert_eq!(admin.query(younger, &[]).await.unwrap().len(), 2);
+    for n in 2..=20 {
+        here.publish(&Log { id: 7 }, &n.to_string()).await;
+    }
+    admin.batch_execute("alter database postgres allow_connections true").await.unwrap();
+    for n in 2..=20 {
+        assert_eq!(client.next().await, event(n, &n.to_string()));
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_for_four_seconds_loses_nothing() {
+    misses_nothing(async |backend| {
+        backend.freeze();
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        backend.thaw();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_without_room_for_connections_is_waited_for() {
+    let backend = Backend::with(&["max_connections=6", "superuser_reserved_connections=0"]);
+    let mut full = Vec::new();
+    while let Ok((client, connection)) = tokio_postgres::connect(&backend.url(), tokio_postgres::NoTls).await {
+        tokio::spawn(connection);
+        full.push(client);
+    }
+    let node = Node::start(&backend).await;
+    assert_eq!(node.hub.publish(&Log { id: 7 }, said("alone")).await.unwrap(), Published::LocalOnly);
+    drop(full);
+    node.comes_up().await;
+}
+
+#[tokio::test]
+async fn an_event_without_a_notification_is_found() {
+    let backend = Backend::start();
+    let here = Node::of(&backend).await;
+    let mut ada = here.subscribe(7).await;
+    let body = r#"{"node":1,"number":1,"event":"said","data":["unheard"],
+        "to":[{"channel":"log:7","stream":"log:7","entries":10,"bytes":1000,"age":null}],"at":1}"#;
+    let sql = "select catamaran.publish(1, array['log:7'::bytea], 'fresh', $1, array[10], array[1000], array[1000])";
+    backend.client().await.query(sql, &[&body.as_bytes()]).await.unwrap();
+    assert_eq!(texts(&mut ada, 1).await, ["unheard"]);
+}
+
+#[tokio::test]
+async fn what_need_not_be_kept_is_deleted() {
+    let backend = Backend::start();
+    let here = Node::of(&backend).await;
+    for n in 0..1500 {
+        here.publish(&Log { id: 7 }, &n.to_string()).await;
+        here.publish(&Tick { id: 7 }, "tick").await;
+    }
+    here.hub.publish(&Log { id: 7 }, said("both")).and(&Tick { id: 7 }).await.unwrap();
+    let admin = backend.client().await;
+    let count = async |table: &str| {
+        let sql = format!("select count(*) from catamaran.{table}");
+        admin.query_one(&sql, &[]).await.unwrap().get::<_, i64>(0)
+    };
+    // Nothing that a node may not have read.
+    admin.query("select catamaran.clean(interval '1 hour')", &[]).await.unwrap();
+    assert!(count("entries").await > 3000);
+    while admin.query_one("select catamaran.clean(interval '0')", &[]).await.unwrap().get::<_, bool>(0) {}
+    // One that no history keeps is kept by the other channel that it went to.
+    assert_eq!((count("entries").await, count("places").await), (1000, 1000));
+    admin.query("update catamaran.streams set used = now() - interval '1 hour'", &[]).await.unwrap();
+    admin.query("select catamaran.sweep('', interval '0', interval '1 hour')", &[]).await.unwrap();
+    assert_eq!((count("entries").await, count("places").await, count("streams").await), (0, 0, 0));
 }

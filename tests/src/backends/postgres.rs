@@ -63,16 +63,26 @@ impl Server {
 
     /// What connects to it.
     pub fn url(&self) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+        self.url_of("postgres")
+    }
+
+    fn url_of(&self, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
     }
 
     /// A connection for the test itself.
+    pub async fn client(&self) -> Client {
+        self.client_of("postgres").await
+    }
+
+    /// A connection for the test itself, to another database.
     ///
     /// # Panics
     ///
     /// If the server does not take it.
-    pub async fn client(&self) -> Client {
-        let (client, connection) = tokio_postgres::connect(&self.url(), NoTls).await.expect("the server runs");
+    pub async fn client_of(&self, database: &str) -> Client {
+        let (client, connection) =
+            tokio_postgres::connect(&self.url_of(database), NoTls).await.expect("the server runs");
         tokio::spawn(connection);
         client
     }

@@ -216,8 +216,9 @@ begin
     if not pg_try_advisory_xact_lock(1667331169, 1) then
         return after;
     end if;
-    select max(next.name) into last
-    from (select k.name from catamaran.streams k where k.name > after order by k.name limit 1000) next;
+    select next.name into last
+    from (select k.name from catamaran.streams k where k.name > after order by k.name limit 1000) next
+    order by next.name desc limit 1;
     for s in
         select k.* from catamaran.streams k where k.name > after and k.name <= last and (k.used < now() - unused or exists (
             select from catamaran.places p join catamaran.entries e on e.id = p.entry
