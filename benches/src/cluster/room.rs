@@ -64,19 +64,22 @@ impl Room {
             socket.ask(1, watch, GREETING).await;
             reading.spawn(read(socket, progress.clone(), subscribers));
         }
-        let publishers = (0..publishers).map(async |index| {
-            let socket = Socket::connect(servers[0].address).await;
-            Publisher { socket, name, side, index, published: 0, progress: progress.clone() }
-        });
-        let publishers = join_all(publishers).await;
+        let publisher = |index| Publisher { name, side, index, published: 0, progress: progress.clone() };
+        let publishers = (0..publishers).map(publisher).collect();
         Self { servers, publishers, subscribers, reading }
     }
 
     pub(super) async fn measure(&mut self, plan: Plan) -> Figures {
-        let latencies = self.publishers[0].publish(plan.time).await;
+        // New ones each time, since nobody answers pings for them while it is the turn of others.
+        let connect = |_: &Publisher| Socket::connect(self.servers[0].address);
+        let mut sockets = join_all(self.publishers.iter().map(connect)).await;
+        let latencies = self.publishers[0].publish(&mut sockets[0], plan.time).await;
+
         let (cpu, start) = (self.cpu(), Instant::now());
-        let published = join_all(self.publishers.iter_mut().map(|publisher| publisher.publish(plan.time))).await;
-        let deliveries = (published.iter().map(Vec::len).sum::<usize>() as u64 * self.subscribers) as f64;
+        let publishing = self.publishers.iter_mut().zip(&mut sockets);
+        let publishing = publishing.map(|(publisher, socket)| publisher.publish(socket, plan.time));
+        let published: usize = join_all(publishing).await.iter().map(Vec::len).sum();
+        let deliveries = (published as u64 * self.subscribers) as f64;
         Figures {
             p50: percentile(latencies.clone(), 50) * 1e3,
             p99: percentile(latencies, 99) * 1e3,
@@ -96,7 +99,6 @@ impl Room {
 }
 
 struct Publisher {
-    socket: Socket<TcpStream>,
     name: &'static str,
     side: Side,
     index: usize,
@@ -106,7 +108,7 @@ struct Publisher {
 
 impl Publisher {
     /// Publishes event after event, each when all subscribers have the one before; gives how many seconds each took.
-    async fn publish(&mut self, time: Duration) -> Vec<f64> {
+    async fn publish(&mut self, socket: &mut Socket<TcpStream>, time: Duration) -> Vec<f64> {
         let (start, mut latencies) = (Instant::now(), Vec::new());
         while start.elapsed() < time {
             let note = Note { id: id(self.index, self.published), ..Note::of(BYTES) }.json();
@@ -115,7 +117,7 @@ impl Publisher {
                 Side::Twin => format!(r#"["publish",{{"data":{note}}}]"#),
             };
             let sent = Instant::now();
-            self.socket.ask(1, &event, GREETING).await;
+            socket.ask(1, &event, GREETING).await;
             self.published += 1;
             let progress = &self.progress[self.index];
             timeout(PATIENCE, progress.complete.notified()).await.unwrap_or_else(|_| {
