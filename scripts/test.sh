@@ -42,7 +42,7 @@ cargo clippy --workspace --all-targets --locked -- -D warnings
 
 step "tests"
 CATAMARAN_LEAK_CYCLES=50000 CATAMARAN_DIFFERENTIAL_REQUESTS=100000 CATAMARAN_MUTATED_PACKETS=100000 CATAMARAN_ACKED_REQUESTS=100000 \
-  cargo test --workspace --locked
+  CATAMARAN_CROWD=2000 cargo test --workspace --locked
 
 step "no log at TRACE says a secret"
 CATAMARAN_CANARY=canary-7f3a cargo test -p catamaran-tests --test it --locked -- --skip leak::

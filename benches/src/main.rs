@@ -6,6 +6,7 @@
 mod backends;
 mod client;
 mod cluster;
+mod crowd;
 mod fanout;
 mod http;
 mod idle;
@@ -24,8 +25,8 @@ use std::time::Duration;
 use rounds::Plan;
 use tokio::runtime::Runtime;
 
-const BENCHES: [&str; 10] =
-    ["socket", "http", "inside", "publish", "idle", "fanout", "cluster", "revoke", "returning", "start"];
+const BENCHES: [&str; 11] =
+    ["socket", "http", "inside", "publish", "idle", "fanout", "crowd", "cluster", "revoke", "returning", "start"];
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -60,6 +61,7 @@ fn main() {
             "publish" => publish::run(plan),
             "idle" => runtime.block_on(idle::run(plan)),
             "fanout" => runtime.block_on(fanout::run(plan)),
+            "crowd" => runtime.block_on(crowd::run(plan)),
             "cluster" => runtime.block_on(cluster::run(plan)),
             "revoke" => runtime.block_on(revoke::run(plan)),
             "returning" => runtime.block_on(returning::run(plan)),

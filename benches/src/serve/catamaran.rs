@@ -8,7 +8,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use catamaran::{Backend, Error, Outcome, Published, Untyped, UntypedEvent, prelude::*};
+use catamaran::{Backend, Error, Outcome, Published, TransportType, Untyped, UntypedEvent, prelude::*};
 use serde::Serialize;
 use tokio::{net::TcpListener, time::sleep};
 
@@ -94,4 +94,16 @@ pub(crate) async fn serve_joined(listener: TcpListener, backend: impl Into<Backe
 async fn published(hub: &Hub, to: &Untyped) -> Published {
     let event = UntypedEvent::new("ready", &()).expect("nothing is JSON");
     hub.publish(to, event).await.expect("nothing is JSON")
+}
+
+/// How many are in the room.
+#[action(get "/present")]
+async fn present(hub: Hub) -> catamaran::Result<Json<usize>> {
+    Ok(Json(hub.count(&room()).await?))
+}
+
+/// A server that soon cuts off who reads too slowly, over whichever transport.
+pub(crate) fn crowd() -> App<Arc<Vec<Note>>> {
+    let transports = [TransportType::Websocket, TransportType::Polling];
+    app().mount(routes![present]).transports(transports).max_backlog_bytes(256 * 1024)
 }

@@ -48,6 +48,7 @@ pub(crate) fn run(role: &str, url: &str) {
             "catamaran" => catamaran::app().serve_on(listener).await.expect("an application without mistakes"),
             "catamaran-redis" => catamaran::serve_joined(listener, Redis::connect(url)).await,
             "catamaran-postgres" => catamaran::serve_joined(listener, Postgres::connect(url)).await,
+            "crowd" => catamaran::crowd().serve_on(listener).await.expect("an application without mistakes"),
             "socketioxide" => by_hand::serve(listener, by_hand::sockets().0).await,
             "socketioxide-redis" => by_hand::serve(listener, by_hand::sockets_over_redis(url).await).await,
             "silent" => by_hand::serve(listener, by_hand::silent_sockets()).await,
