@@ -248,6 +248,70 @@ async fn what_another_server_publishes_while_one_is_away_is_read() {
 }
 
 #[tokio::test]
+async fn what_one_server_delivered_alone_is_a_gap_on_the_other() {
+    let (here, there, mut client, backend, epoch) = after(async |_| {}).await;
+    let admin = backend.client_of("template1").await;
+    admin.batch_execute("alter database postgres allow_connections false").await.unwrap();
+    let elder = "select pg_terminate_backend(pid) from (select pid from pg_stat_activity
+        where application_name = 'catamaran' order by backend_start limit 2) theirs";
+    assert_eq!(admin.query(elder, &[]).await.unwrap().len(), 2);
+    within("the loss", async {
+        while here.hub.publish(&Log { id: 7 }, said("alone")).await.unwrap() != Published::LocalOnly {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    admin.batch_execute("alter database postgres allow_connections true").await.unwrap();
+    loop {
+        match client.next().await {
+            Packet::Event(text) if text.starts_with(r#"["$gap","log:7""#) => {
+                assert!(!text.contains(&epoch), "{text}");
+                break;
+            }
+            // One that arrived although its answer did not.
+            Packet::Event(text) => assert!(text.contains("alone"), "{text}"),
+            _ => {}
+        }
+    }
+    there.publish(&Log { id: 7 }, "together").await;
+    assert_eq!(client.next().await, event(1, "together"));
+}
+
+#[tokio::test]
+async fn a_publish_that_gets_no_answer_ends_and_comes_if_it_was_counted() {
+    let (here, _there, mut client, backend, _) = after(async |_| {}).await;
+    backend.freeze();
+    let sent = within("an end", here.hub.publish(&Log { id: 7 }, said("late")).into_future()).await.unwrap();
+    assert_eq!(sent, Published::Unknown);
+    backend.thaw();
+    assert_eq!(client.next().await, event(2, "late"));
+}
+
+#[tokio::test]
+async fn all_servers_answer_who_is_subscribed() {
+    let backend = Backend::start();
+    let (here, there) = (Node::of(&backend).await, Node::of(&backend).await);
+    let (_ada, _bob) = (here.subscribe(7).await, there.subscribe(7).await);
+    assert_eq!(here.hub.count(&Log { id: 7 }).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_role_that_may_not_make_the_tables_waits_for_them() {
+    let backend = Backend::start();
+    let admin = backend.client().await;
+    admin.batch_execute("create role app login").await.unwrap();
+    let app = App::new(()).mount(routes![log]).bus(Postgres::connect(backend.url().replace("postgres@", "app@")));
+    let node = Node { hub: app.hub(), server: Server::start(app).await };
+    assert_eq!(node.hub.publish(&Log { id: 7 }, said("alone")).await.unwrap(), Published::LocalOnly);
+    admin.batch_execute(Postgres::SCHEMA).await.unwrap();
+    let rights = "grant usage on schema catamaran to app;
+        grant select, insert, update, delete on all tables in schema catamaran to app";
+    admin.batch_execute(rights).await.unwrap();
+    node.comes_up().await;
+    node.publish(&Log { id: 7 }, "counted").await;
+}
+
+#[tokio::test]
 async fn a_server_that_hangs_for_four_seconds_loses_nothing() {
     misses_nothing(async |backend| {
         backend.freeze();
@@ -292,18 +356,53 @@ async fn what_need_not_be_kept_is_deleted() {
         here.publish(&Tick { id: 7 }, "tick").await;
     }
     here.hub.publish(&Log { id: 7 }, said("both")).and(&Tick { id: 7 }).await.unwrap();
+    // What was counted before the stream took a new epoch.
+    here.publish(&Log { id: 8 }, "old").await;
     let admin = backend.client().await;
+    // Beside those that say that a stream has taken a new epoch.
     let count = async |table: &str| {
         let sql = format!("select count(*) from catamaran.{table}");
         admin.query_one(&sql, &[]).await.unwrap().get::<_, i64>(0)
     };
+    let trim = async |grace: &str, unused: &str| {
+        let all = "(select array_agg(name) from catamaran.streams)";
+        let sql = format!("select catamaran.trim({all}, interval '{grace}', interval '{unused}')");
+        admin.query(&sql, &[]).await.unwrap();
+    };
+    let turn = "select catamaran.attach(1, 'log:8'::bytea, null, null, true, 'fresh')";
+    admin.query(turn, &[]).await.unwrap();
     // Nothing that a node may not have read.
-    admin.query("select catamaran.clean(interval '1 hour')", &[]).await.unwrap();
-    assert!(count("entries").await > 3000);
-    while admin.query_one("select catamaran.clean(interval '0')", &[]).await.unwrap().get::<_, bool>(0) {}
+    trim("1 hour", "1 day").await;
+    assert!(count("entries where body is not null").await > 3000);
+    trim("0", "1 day").await;
     // One that no history keeps is kept by the other channel that it went to.
-    assert_eq!((count("entries").await, count("places").await), (1000, 1000));
+    assert_eq!((count("entries where body is not null").await, count("places").await), (1000, 1000));
     admin.query("update catamaran.streams set used = now() - interval '1 hour'", &[]).await.unwrap();
-    admin.query("select catamaran.sweep('', interval '0', interval '1 hour')", &[]).await.unwrap();
-    assert_eq!((count("entries").await, count("places").await, count("streams").await), (0, 0, 0));
+    trim("0", "1 hour").await;
+    assert_eq!(
+        (count("entries where body is not null").await, count("places").await, count("streams").await),
+        (0, 0, 0)
+    );
+}
+
+#[tokio::test]
+async fn one_server_deletes_what_need_not_be_kept() {
+    let backend = Backend::start();
+    let (_here, there) = (Node::of(&backend).await, Node::of(&backend).await);
+    let admin = backend.client().await;
+    for n in 0..20 {
+        there.publish(&Tick { id: n }, "tick").await;
+    }
+    // As if it had been published long ago.
+    admin.execute("update catamaran.entries set at = at - interval '1 minute'", &[]).await.unwrap();
+    within("an empty table", async {
+        while admin.query_one("select count(*) from catamaran.entries", &[]).await.unwrap().get::<_, i64>(0) > 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    // The count goes on.
+    there.publish(&Tick { id: 7 }, "next").await;
+    let top = "select \"offset\" from catamaran.places where stream = 'tick:7'";
+    assert_eq!(admin.query_one(top, &[]).await.unwrap().get::<_, i64>(0), 2);
 }

@@ -135,6 +135,10 @@ impl Streams {
                     if let Some(stream) = self.known().find_or_note(&target.stream) {
                         stream.lock().deliver_uncounted(&entry, &target.channel);
                     }
+                    // If the bus is back already, it was not asked since for what this node delivered on its own.
+                    if !self.is_down() {
+                        flow::renew(self.stream(&target.stream), self.bus().clone());
+                    }
                 }
                 Published::LocalOnly
             }

@@ -1,6 +1,6 @@
 create schema if not exists catamaran;
 
--- The life of the server in which all of this was counted, and the last entry that was looked at to clean up.
+-- The life of the server in which all of this was counted, and the last entry that the cleaner has looked at.
 create unlogged table if not exists catamaran.server (
     started timestamptz not null,
     cleaned bigint not null
@@ -14,7 +14,7 @@ create unlogged table if not exists catamaran.nodes (
 -- What is kept of each stream: so many entries, bytes and milliseconds. `floor` is the last offset that is not kept.
 create unlogged table if not exists catamaran.streams (
     name bytea primary key,
-    epoch text not null,
+    epoch text collate "C" not null,
     floor bigint not null default 0,
     entries bigint not null default 0,
     bytes bigint not null default 0,
@@ -36,7 +36,7 @@ create unlogged table if not exists catamaran.entries (
 -- The entries of each stream; `total` adds up their bytes.
 create unlogged table if not exists catamaran.places (
     stream bytea,
-    epoch text,
+    epoch text collate "C",
     "offset" bigint,
     entry bigint not null,
     total bigint not null,
@@ -133,113 +133,81 @@ language sql as $$
     );
 $$;
 
--- Deletes what a locked stream need not keep, but nothing that a node may not have read yet.
-create or replace function catamaran.trim(s catamaran.streams, grace interval) returns void
+-- The streams of the next entries that every node has read, whether there are more, and the last entry it looked at.
+create or replace function catamaran.due(grace interval, out names bytea[], out upto bigint, out more boolean)
 language plpgsql as $$
 declare
+    since bigint := (select cleaned from catamaran.server);
+begin
+    select max(next.id) filter (where next.at < clock_timestamp() - grace), count(*) = 1000 into upto, more
+    from (select e.id, e.at from catamaran.entries e where e.id > since order by e.id limit 1000) next;
+    select array_agg(distinct name) into names
+    from catamaran.entries e, unnest(e.streams) name where e.id > since and e.id <= upto;
+end $$;
+
+-- The next streams after a name that need not keep what they do although nothing came, and the last one it looked at.
+create or replace function catamaran.idle(
+    after bytea, grace interval, unused interval, out names bytea[], out last bytea
+)
+language plpgsql as $$
+begin
+    select next.name into last
+    from (select k.name from catamaran.streams k where k.name > after order by k.name limit 1000) next
+    order by next.name desc limit 1;
+    select array_agg(k.name) into names
+    from catamaran.streams k where k.name > after and k.name <= last and (k.used < now() - unused or exists (
+        select from catamaran.places p join catamaran.entries e on e.id = p.entry
+        where p.stream = k.name and p.epoch = k.epoch and p."offset" = k.floor + 1
+            and e.at < clock_timestamp() - greatest(grace, k.age * interval '1 millisecond')
+    ));
+end $$;
+
+-- Deletes what streams need not keep, but nothing that a node may not have read yet; and streams that nobody uses.
+create or replace function catamaran.trim(names bytea[], grace interval, unused interval) returns void
+language plpgsql as $$
+declare
+    s catamaran.streams;
     newest catamaran.places;
     oldest record;
     upto bigint;
 begin
-    select * into newest from catamaran.places p
-    where p.stream = s.name and p.epoch = s.epoch order by p."offset" desc limit 1;
-    for oldest in
-        select p."offset", p.total, e.at from catamaran.places p join catamaran.entries e on e.id = p.entry
-        where p.stream = s.name and p.epoch = s.epoch and p."offset" > s.floor order by p."offset"
-    loop
-        exit when oldest.at > clock_timestamp() - grace
-            or (oldest."offset" > newest."offset" - s.entries and oldest.total > newest.total - s.bytes
-                and oldest.at > clock_timestamp() - s.age * interval '1 millisecond');
-        upto := oldest."offset";
-    end loop;
-    if upto is not null then
-        update catamaran.streams k set floor = upto, used = now() where k.name = s.name;
-        perform catamaran.cut(s.name, s.epoch, upto);
-    elsif s.used < now() - interval '1 hour' then
-        update catamaran.streams k set used = now() where k.name = s.name;
-    end if;
-end $$;
-
--- Looks at the next entries that every node has read, and deletes what they made superfluous; whether there are more.
--- One node does so at a time.
-create or replace function catamaran.clean(grace interval) returns boolean
-language plpgsql as $$
-declare
-    since bigint;
-    upto bigint;
-    looked_at bigint;
-    s catamaran.streams;
-    former record;
-begin
-    if not pg_try_advisory_xact_lock(1667331169, 1) then
-        return false;
-    end if;
-    select cleaned into since from catamaran.server;
-    select max(next.id) filter (where next.at < clock_timestamp() - grace), count(*) into upto, looked_at
-    from (select e.id, e.at from catamaran.entries e where e.id > since order by e.id limit 1000) next;
-    if upto is null then
-        return false;
-    end if;
-    for s in
-        select k.* from catamaran.streams k where k.name in (
-            select unnest(e.streams) from catamaran.entries e where e.id > since and e.id <= upto
-        )
-        order by k.name for update
-    loop
-        perform catamaran.trim(s, grace);
-        if exists (
-            select from catamaran.entries e
-            where e.id > since and e.id <= upto and e.body is null and s.name = any (e.streams)
-        ) then
-            for former in
-                select p.epoch, max(p."offset") as top from catamaran.places p
-                where p.stream = s.name and p.epoch <> s.epoch group by p.epoch
-            loop
-                perform catamaran.cut(s.name, former.epoch, former.top);
-            end loop;
-        end if;
-    end loop;
-    delete from catamaran.entries e where e.id > since and e.id <= upto and e.body is null;
-    update catamaran.server set cleaned = upto;
-    return looked_at = 1000;
-end $$;
-
--- Looks at the next streams after a name, and deletes what grew too old without anything new, and those that nobody has
--- used for long. The last name it looked at, or null at the end.
-create or replace function catamaran.sweep(after bytea, grace interval, unused interval) returns bytea
-language plpgsql as $$
-declare
-    last bytea;
-    s catamaran.streams;
-    counted record;
-begin
-    if not pg_try_advisory_xact_lock(1667331169, 1) then
-        return after;
-    end if;
-    select next.name into last
-    from (select k.name from catamaran.streams k where k.name > after order by k.name limit 1000) next
-    order by next.name desc limit 1;
-    for s in
-        select k.* from catamaran.streams k where k.name > after and k.name <= last and (k.used < now() - unused or exists (
-            select from catamaran.places p join catamaran.entries e on e.id = p.entry
-            where p.stream = k.name and p.epoch = k.epoch and p."offset" = k.floor + 1
-                and e.at < clock_timestamp() - greatest(grace, k.age * interval '1 millisecond')
-        ))
-        order by k.name for update
-    loop
-        if s.used >= now() - unused then
-            perform catamaran.trim(s, grace);
-        else
-            for counted in
-                select p.epoch, max(p."offset") as top from catamaran.places p where p.stream = s.name group by p.epoch
-            loop
-                perform catamaran.cut(s.name, counted.epoch, counted.top);
-            end loop;
+    for s in select k.* from catamaran.streams k where k.name = any (names) order by k.name for update loop
+        if s.used < now() - unused then
+            perform catamaran.cut(s.name, s.epoch, 9223372036854775807);
             delete from catamaran.streams k where k.name = s.name;
+            continue;
+        end if;
+        perform catamaran.cut(s.name, former.epoch, 9223372036854775807) from (
+            select distinct p.epoch from catamaran.places p where p.stream = s.name and p.epoch < s.epoch
+            union all
+            select distinct p.epoch from catamaran.places p where p.stream = s.name and p.epoch > s.epoch
+        ) former;
+        select * into newest from catamaran.places p
+        where p.stream = s.name and p.epoch = s.epoch order by p."offset" desc limit 1;
+        upto := s.floor;
+        for oldest in
+            select p."offset", p.total, e.at from catamaran.places p join catamaran.entries e on e.id = p.entry
+            where p.stream = s.name and p.epoch = s.epoch order by p."offset"
+        loop
+            exit when oldest.at > clock_timestamp() - grace
+                or (oldest."offset" > newest."offset" - s.entries and oldest.total > newest.total - s.bytes
+                    and oldest.at > clock_timestamp() - s.age * interval '1 millisecond');
+            upto := oldest."offset";
+        end loop;
+        if upto > s.floor or s.used < now() - interval '1 hour' then
+            update catamaran.streams k set floor = upto, used = now() where k.name = s.name;
+            perform catamaran.cut(s.name, s.epoch, upto);
         end if;
     end loop;
-    return last;
 end $$;
+
+-- Entries up to this one need not be looked at again.
+create or replace function catamaran.cleaned(upto bigint) returns void
+language sql as $$
+    delete from catamaran.entries e using catamaran.server s
+    where e.id > s.cleaned and e.id <= upto and e.body is null;
+    update catamaran.server set cleaned = upto;
+$$;
 
 -- Enters a node, and forgets what a former life of the server counted: that may be older than what its nodes applied.
 create or replace function catamaran.enter(node bigint) returns void

@@ -3,30 +3,36 @@
 use std::{
     collections::HashSet,
     convert::Infallible,
-    error::Error as _,
+    error::Error,
     fmt,
     future::poll_fn,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
+use bytes::BytesMut;
+use futures_util::TryStreamExt;
 use tokio::{
     sync::{Notify, Semaphore},
     task::JoinSet,
     time::{interval, sleep, timeout},
 };
 use tokio_postgres::{
-    AsyncMessage, Client, Config, Connection, Error, NoTls, Row, Socket, Statement, error::Severity, tls::NoTlsStream,
-    types::ToSql,
+    AsyncMessage, Client, Config, Connection, NoTls, Row, Socket, Statement,
+    error::{Severity, SqlState},
+    tls::NoTlsStream,
+    types::{IsNull, ToSql, Type, to_sql_checked},
 };
 
 use super::{
+    Postgres, cleaner,
     link::{Link, lock},
     news::{self, Snapshot},
+    statements::Statements,
 };
 use crate::hub::{self, Entry, History, Node, Position, epoch};
 
-type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
+pub(super) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 
 /// How long a statement may take; the server itself gives up a little earlier, and says so.
 const LIMIT: Duration = Duration::from_secs(3);
@@ -41,21 +47,8 @@ const BELIEVED: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(500);
 /// How often other nodes are woken at most.
 const TELL: Duration = Duration::from_millis(2);
-/// How long everything is kept, so that every node can read it.
-const GRACE: Duration = Duration::from_secs(10);
-/// How long a stream is kept that nobody uses.
-const UNUSED: Duration = Duration::from_secs(2 * 24 * 3600);
 /// What stands for a history without an age, in milliseconds: a hundred years.
 const FOR_EVER: i64 = 100 * 365 * 24 * 3600 * 1000;
-
-const SCHEMA: &str = include_str!("schema.sql");
-
-const OTHERS: &str = "
-    with gone as (delete from catamaran.nodes where seen < clock_timestamp() - $2::float8 * interval '1 s')
-    select id from catamaran.nodes where id <> $1 and seen >= clock_timestamp() - $2::float8 * interval '1 s'";
-const BEATS: &str = "
-    insert into catamaran.nodes values ($1, clock_timestamp()) on conflict (id) do update set seen = excluded.seen";
-const SWEEP: &str = "select catamaran.sweep($1, $2::float8 * interval '1 s', $3::float8 * interval '1 s')";
 
 /// What the statements rely on, whatever the database or the role says. The tables fill and empty too quickly for
 /// statistics, so that only the indexes are right for them.
@@ -64,6 +57,7 @@ const SETTINGS: &str = "
     set lock_timeout = 0;
     set enable_seqscan = off;
     set jit = off;
+    set plan_cache_mode = force_generic_plan;
     set default_transaction_isolation = 'read committed';
 ";
 
@@ -71,11 +65,11 @@ const SETTINGS: &str = "
 #[derive(Debug)]
 pub(super) enum Failure {
     /// The server says that it did not run.
-    Refused(Error),
+    Refused(tokio_postgres::Error),
     /// Nobody was asked: the connections had ended.
     Closed,
     /// The connection ended before the answer.
-    Lost(Error),
+    Lost(tokio_postgres::Error),
     /// No answer came in time.
     Late,
     /// The server is a replica.
@@ -87,6 +81,9 @@ impl fmt::Display for Failure {
         match self {
             // Without its details, which may have values of rows.
             Self::Refused(error) | Self::Lost(error) => match (error.as_db_error(), error.source()) {
+                (Some(said), _) if *said.code() == SqlState::INSUFFICIENT_PRIVILEGE => {
+                    write!(f, "{} (`catamaran::Postgres` says which rights it needs)", said.message())
+                }
                 (Some(said), _) => write!(f, "{} ({})", said.message(), said.code().code()),
                 (None, Some(source)) => write!(f, "{error}: {source}"),
                 (None, None) => write!(f, "{error}"),
@@ -98,8 +95,8 @@ impl fmt::Display for Failure {
     }
 }
 
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
+impl From<tokio_postgres::Error> for Failure {
+    fn from(error: tokio_postgres::Error) -> Self {
         // After what is fatal the connection ends, and what else was on its way may have run.
         match error.as_db_error() {
             Some(said) if said.parsed_severity() == Some(Severity::Error) => Self::Refused(error),
@@ -120,16 +117,7 @@ pub(super) struct Session {
     node: Node,
     write: Connected,
     read: Connected,
-    publish: Statement,
-    attach: Statement,
-    entries: Statement,
-    news: Statement,
-    bodies: Statement,
-    others: Statement,
-    beat: Statement,
-    notify: Statement,
-    clean: Statement,
-    sweep: Statement,
+    pub(super) statements: Statements,
     turns: Semaphore,
     /// Something may be new.
     woken: Arc<Notify>,
@@ -140,6 +128,27 @@ pub(super) struct Session {
     /// Why a statement failed, which ends the session.
     failed: Mutex<Option<String>>,
     ended: Notify,
+}
+
+/// A parameter that the library does not write into the log: at the level `debug` it does so with all.
+struct Unlogged<'a>(&'a (dyn ToSql + Sync));
+
+impl fmt::Debug for Unlogged<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("_")
+    }
+}
+
+impl ToSql for Unlogged<'_> {
+    fn to_sql(&self, of: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        self.0.to_sql_checked(of, out)
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
 }
 
 /// A connection; it says nothing else of itself.
@@ -169,16 +178,7 @@ impl Session {
         let seen = Snapshot::parse(seen.get(0)).ok_or(Failure::Late)?;
         let session = Self {
             node,
-            publish: write.prepare("select * from catamaran.publish($1, $2, $3, $4, $5, $6, $7)").await?,
-            attach: write.prepare("select * from catamaran.attach($1, $2, $3, $4, $5, $6)").await?,
-            entries: read.prepare(include_str!("entries.sql")).await?,
-            news: read.prepare(include_str!("news.sql")).await?,
-            bodies: read.prepare("select id, body from catamaran.entries where id = any ($1)").await?,
-            others: read.prepare(OTHERS).await?,
-            beat: write.prepare(BEATS).await?,
-            notify: read.prepare("notify catamaran").await?,
-            clean: write.prepare("select catamaran.clean($1::float8 * interval '1 s')").await?,
-            sweep: write.prepare(SWEEP).await?,
+            statements: Statements::prepare(&write, &read).await?,
             write: Connected(write),
             read: Connected(read),
             turns: Semaphore::new(MAX_UNDER_WAY),
@@ -204,14 +204,15 @@ impl Session {
         let (entries, bytes, ages) = (kept(kept_entries), kept(kept_bytes), kept(kept_age));
         let (node, fresh) = (self.node(), epoch());
         let parameters: Parameters<'_> = &[&node, &names, &&*fresh, &body, &entries, &bytes, &ages];
-        self.ask_in_turn(&self.write, &self.publish, parameters).await?.pop().ok_or(Failure::Late)
+        self.ask_in_turn(&self.write, &self.statements.publish, parameters).await?.pop().ok_or(Failure::Late)
     }
 
     pub(super) async fn attach(&self, name: &[u8], known: Option<Position>, turn: bool) -> Result<Row, Failure> {
         let (epoch, offset) = known.map(|known| (known.epoch.to_string(), known.offset.cast_signed())).unzip();
         let (node, fresh) = (self.node(), hub::epoch());
         let parameters: Parameters<'_> = &[&node, &name, &epoch, &offset, &turn, &&*fresh];
-        let row = self.ask_in_turn(&self.write, &self.attach, parameters).await?.pop().ok_or(Failure::Late)?;
+        let row =
+            self.ask_in_turn(&self.write, &self.statements.attach, parameters).await?.pop().ok_or(Failure::Late)?;
         if row.get("turned") {
             self.tell();
         }
@@ -221,21 +222,31 @@ impl Session {
     /// The entries of a stream after a position.
     pub(super) async fn read(&self, name: &[u8], after: &Position) -> Result<Vec<Row>, Failure> {
         let parameters: Parameters<'_> = &[&name, &&*after.epoch, &after.offset.cast_signed()];
-        self.ask_in_turn(&self.read, &self.entries, parameters).await
+        self.ask_in_turn(&self.read, &self.statements.entries, parameters).await
     }
 
     /// What is new since a snapshot, without the events themselves.
     pub(super) async fn news(&self, since: &Snapshot) -> Result<Vec<Row>, Failure> {
-        self.ask(&self.read, &self.news, &[&since.next, &since.running]).await
+        self.ask(&self.read, &self.statements.news, &[&since.next, &since.running]).await
     }
 
     pub(super) async fn bodies(&self, ids: &[i64]) -> Result<Vec<Row>, Failure> {
-        self.ask(&self.read, &self.bodies, &[&ids]).await
+        self.ask(&self.read, &self.statements.bodies, &[&ids]).await
+    }
+
+    /// Whether this node is the one that cleans, from now on.
+    pub(super) async fn leads(&self) -> Result<bool, Failure> {
+        Ok(self.ask(&self.write, &self.statements.lead, &[]).await?.iter().any(|row| row.get(0)))
+    }
+
+    /// Runs one of the cleaner's statements.
+    pub(super) async fn clean(&self, statement: &Statement, parameters: Parameters<'_>) -> Result<Vec<Row>, Failure> {
+        self.ask(&self.write, statement, parameters).await
     }
 
     pub(super) async fn others(&self) -> Result<Vec<Row>, Failure> {
         let parameters: Parameters<'_> = &[&self.node(), &BELIEVED.as_secs_f64()];
-        self.ask_in_turn(&self.read, &self.others, parameters).await
+        self.ask_in_turn(&self.read, &self.statements.others, parameters).await
     }
 
     /// As the tables have it.
@@ -273,6 +284,19 @@ impl Session {
     /// Runs a statement. A failure ends the session: whatever it was, the hub then begins anew with what is certain.
     async fn ask(
         &self,
+        connected: &Connected,
+        statement: &Statement,
+        parameters: Parameters<'_>,
+    ) -> Result<Vec<Row>, Failure> {
+        let answer = self.try_to_ask(connected, statement, parameters).await;
+        answer.inspect_err(|failure| {
+            lock(&self.failed).get_or_insert_with(|| failure.to_string());
+            self.ended.notify_one();
+        })
+    }
+
+    async fn try_to_ask(
+        &self,
         Connected(client): &Connected,
         statement: &Statement,
         parameters: Parameters<'_>,
@@ -280,12 +304,11 @@ impl Session {
         if client.is_closed() {
             return Err(Failure::Closed);
         }
-        let answer = timeout(LIMIT, client.query(statement, parameters)).await;
-        let answer = answer.map_or(Err(Failure::Late), |answer| answer.map_err(Failure::from));
-        answer.inspect_err(|failure| {
-            lock(&self.failed).get_or_insert_with(|| failure.to_string());
-            self.ended.notify_one();
-        })
+        let rows = async {
+            let rows = client.query_raw(statement, parameters.iter().copied().map(Unlogged)).await?;
+            rows.try_collect().await
+        };
+        timeout(LIMIT, rows).await.map_or(Err(Failure::Late), |answer| answer.map_err(Failure::from))
     }
 
     /// Shows every second that this node lives.
@@ -293,7 +316,7 @@ impl Session {
         let mut beats = interval(BEAT);
         loop {
             beats.tick().await;
-            self.ask(&self.write, &self.beat, &[&self.node()]).await?;
+            self.ask(&self.write, &self.statements.beat, &[&self.node()]).await?;
         }
     }
 
@@ -301,21 +324,12 @@ impl Session {
     async fn tell_others(&self) -> Result<Infallible, Failure> {
         loop {
             self.telling.notified().await;
-            self.ask(&self.read, &self.notify, &[]).await?;
+            match self.try_to_ask(&self.read, &self.statements.notify, &[]).await {
+                // The queue of notifications may be full, by the fault of anybody who listens. News are looked for anyway.
+                Ok(_) | Err(Failure::Refused(_)) => {}
+                Err(failure) => return Err(failure),
+            }
             sleep(TELL).await;
-        }
-    }
-
-    /// Deletes what need not be kept.
-    async fn clean(&self) -> Result<Infallible, Failure> {
-        let (grace, unused) = (GRACE.as_secs_f64(), UNUSED.as_secs_f64());
-        let mut swept = Some(Vec::new());
-        loop {
-            sleep(BEAT).await;
-            while self.ask(&self.write, &self.clean, &[&grace]).await?.iter().any(|row| row.get(0)) {}
-            let parameters: Parameters<'_> = &[&swept.unwrap_or_default(), &grace, &unused];
-            let rows = self.ask(&self.write, &self.sweep, parameters).await?;
-            swept = rows.first().and_then(|row| row.get::<_, Option<Vec<u8>>>(0));
         }
     }
 }
@@ -329,7 +343,7 @@ impl Opened {
             Err(failure) = news::follow(session, link, &mut self.seen) => failure,
             Err(failure) = session.beat() => failure,
             Err(failure) = session.tell_others() => failure,
-            Err(failure) = session.clean() => failure,
+            Err(failure) = cleaner::clean(session) => failure,
             () = session.ended.notified() => Failure::Closed,
             else => Failure::Closed,
         };
@@ -347,7 +361,7 @@ async fn enter(client: &Client, node: Node) -> Result<(), Failure> {
     let made = "select to_regprocedure('catamaran.enter(bigint)') is not null";
     if !client.query_one(made, &[]).await?.get::<_, bool>(0) {
         // Nodes that start together make them one after the other.
-        client.batch_execute(&format!("select pg_advisory_xact_lock(1667331169, 0); {SCHEMA}")).await?;
+        client.batch_execute(&format!("select pg_advisory_xact_lock(1667331169, 0); {}", Postgres::SCHEMA)).await?;
     }
     client.execute("select catamaran.enter($1)", &[&node.0.cast_signed()]).await?;
     client.batch_execute(SETTINGS).await?;
