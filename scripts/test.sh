@@ -47,7 +47,7 @@ cargo clippy -p catamaran -p catamaran-tests --features catamaran-tests/backends
 
 step "tests"
 CATAMARAN_LEAK_CYCLES=50000 CATAMARAN_DIFFERENTIAL_REQUESTS=100000 CATAMARAN_MUTATED_PACKETS=100000 CATAMARAN_ACKED_REQUESTS=100000 \
-  CATAMARAN_CROWD=2000 cargo test --workspace --locked
+  CATAMARAN_CROWD=2000 cargo test --workspace --exclude catamaran-benches --locked
 
 step "several servers"
 cargo test -p catamaran --features postgres,redis --lib --locked

@@ -1,6 +1,6 @@
 //! The clients: Socket.IO packets over a websocket, and HTTP over a connection that is kept alive.
 
-use std::net::SocketAddr;
+use std::{fs, net::SocketAddr};
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::{
@@ -87,6 +87,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         packet.strip_prefix("430").expect("an ack").to_owned()
     }
 
+    /// Waits until the server has closed the socket.
+    pub(crate) async fn closed(&mut self) {
+        while self.next().await != "41" {}
+    }
+
     /// The next packet that is no ping.
     pub(crate) async fn next(&mut self) -> String {
         loop {
@@ -98,6 +103,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             self.send("3").await;
         }
     }
+}
+
+/// As many of the wanted clients as this process may have files open, and its servers, where a client is so many; says so
+/// if these are fewer.
+pub(crate) fn affordable(wanted: usize, files_each: usize) -> usize {
+    /// What else is open.
+    const OTHERS: usize = 200;
+
+    let limits = fs::read_to_string("/proc/self/limits").expect("Linux's /proc");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("a limit of open files");
+    let files = line.split_whitespace().nth(3).and_then(|limit| limit.parse().ok()).unwrap_or(usize::MAX);
+    let clients = wanted.min(files.saturating_sub(OTHERS) / files_each);
+    if clients < wanted {
+        println!("  only {clients} clients, since {wanted} need `ulimit -n {}`", wanted * files_each + OTHERS);
+    }
+    clients
 }
 
 /// An HTTP connection.

@@ -16,9 +16,8 @@ use tokio::{
 };
 
 use crate::{
-    client::{Http, Socket},
+    client::{Http, Socket, affordable},
     fanout::{GREETING, note},
-    returning::{OTHER_FILES, open_files},
     rounds::{Plan, Rounds, Side},
     server::Server,
 };
@@ -33,10 +32,7 @@ const WATCH: &str = r#"["get",{"url":"/watch"}]"#;
 
 pub(crate) async fn run(plan: Plan) {
     let wanted = if plan.smoke { 20 } else { 2_000 };
-    let sockets = wanted.min(open_files().saturating_sub(OTHER_FILES));
-    if sockets < wanted {
-        println!("  only {sockets} sockets, since {wanted} need `ulimit -n {}`", wanted + OTHER_FILES);
-    }
+    let sockets = affordable(wanted, 1);
     let slow = sockets / 5;
     let readers = sockets - slow;
     let plan = Plan { rounds: plan.rounds.min(7), ..plan };

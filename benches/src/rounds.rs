@@ -86,7 +86,11 @@ impl Rounds {
 }
 
 pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
+    percentile(values.collect(), 50)
+}
+
+/// The least that this percentage of the values does not exceed.
+pub(crate) fn percentile(mut values: Vec<f64>, percent: usize) -> f64 {
     values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    values[(values.len() * percent).div_ceil(100) - 1]
 }

@@ -15,6 +15,11 @@ use tokio_postgres::{Client, NoTls};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Whether it can be started.
+pub fn installed() -> bool {
+    binaries().is_some()
+}
+
 /// A server with a cluster of its own in a temporary directory.
 #[derive(Debug)]
 pub struct Server {
@@ -177,7 +182,7 @@ impl Drop for Server {
 
 /// A program of Postgres, which does not run as root.
 fn program(name: &str) -> Command {
-    let path = binaries().join(name);
+    let path = binaries().expect("Postgres is installed (on Debian: apt-get install postgresql)").join(name);
     match unprivileged() {
         None => Command::new(path),
         Some((user, group)) => {
@@ -190,12 +195,11 @@ fn program(name: &str) -> Command {
 }
 
 /// The directory with the programs of the server: Debian has one for each version, outside of `PATH`.
-fn binaries() -> PathBuf {
+fn binaries() -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let versions = versions.map(|version| version.path().join("bin"));
-    let found = env::split_paths(&path).chain(versions).find(|directory| directory.join("initdb").exists());
-    found.expect("Postgres is installed (on Debian: apt-get install postgresql)")
+    env::split_paths(&path).chain(versions).find(|directory| directory.join("initdb").exists())
 }
 
 /// The user and the group that run Postgres for root.
