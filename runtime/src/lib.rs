@@ -28,6 +28,8 @@ pub mod test;
 pub use action::{Action, NoState};
 pub use app::App;
 pub use bus::Backend;
+#[cfg(feature = "postgres")]
+pub use bus::Postgres;
 #[cfg(feature = "redis")]
 pub use bus::Redis;
 pub use controller::{Controller, Table};

@@ -28,7 +28,7 @@ const HOLE: Duration = Duration::from_millis(20);
 pub(crate) struct Flow {
     pub(super) streams: Weak<Streams>,
     /// The name of the hub.
-    #[cfg_attr(not(any(test, feature = "redis")), expect(dead_code, reason = "a bus between servers says it"))]
+    #[cfg_attr(not(any(test, feature = "postgres", feature = "redis")), expect(dead_code, reason = "a bus between servers says it"))]
     pub(crate) node: Node,
 }
 
@@ -46,7 +46,7 @@ impl Flow {
     }
 }
 
-#[cfg_attr(not(any(test, feature = "redis")), expect(dead_code, reason = "only a bus between servers loses anything"))]
+#[cfg_attr(not(any(test, feature = "postgres", feature = "redis")), expect(dead_code, reason = "only a bus between servers loses anything"))]
 impl Flow {
     /// Entries of a stream were lost on their way, or it has a new epoch.
     pub(crate) fn lost(&self, stream: &str) {
