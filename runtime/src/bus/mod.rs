@@ -85,7 +85,10 @@ pub(crate) struct Attached {
 pub(crate) struct Down;
 
 /// What a bus has kept.
-#[cfg_attr(not(any(test, feature = "postgres", feature = "redis")), expect(dead_code, reason = "memory keeps nothing, the hub does"))]
+#[cfg_attr(
+    not(any(test, feature = "postgres", feature = "redis")),
+    expect(dead_code, reason = "memory keeps nothing, the hub does")
+)]
 #[derive(Debug)]
 pub(crate) enum Read {
     /// All that follows the position.
@@ -97,7 +100,10 @@ pub(crate) enum Read {
 }
 
 /// What became of an entry.
-#[cfg_attr(not(any(test, feature = "postgres", feature = "redis")), expect(dead_code, reason = "memory is always there"))]
+#[cfg_attr(
+    not(any(test, feature = "postgres", feature = "redis")),
+    expect(dead_code, reason = "memory is always there")
+)]
 #[derive(Debug)]
 pub(crate) enum Sent {
     /// It has its positions, where somebody is attached, and comes by the flow or has come.
