@@ -31,8 +31,10 @@ need npm npm
 need chromium chromium
 need redis-server redis-server
 # Debian keeps the programs of the server outside of PATH.
-PATH="$PATH$(printf ':%s' /usr/lib/postgresql/*/bin)"
+debian_postgres() { printf ':%s' /usr/lib/postgresql/*/bin; }
+PATH="$PATH$(debian_postgres)"
 need initdb postgresql
+PATH="$PATH$(debian_postgres)"
 command -v cargo-deny >/dev/null || cargo install cargo-deny --version '^0.20' --locked --quiet
 
 # The load tests hold thousands of sockets.
@@ -51,7 +53,7 @@ CATAMARAN_LEAK_CYCLES=50000 CATAMARAN_DIFFERENTIAL_REQUESTS=100000 CATAMARAN_MUT
 
 step "several servers"
 cargo test -p catamaran --features postgres,redis --lib --locked
-cargo test -p catamaran-tests --features backends --test redis --test postgres --test postgres_log --locked
+cargo test -p catamaran-tests --features backends --test postgres --test postgres_log --test redis --locked
 
 step "no log at TRACE says a secret"
 CATAMARAN_CANARY=canary-7f3a cargo test -p catamaran-tests --test it --locked -- --skip leak::

@@ -4,10 +4,7 @@
 mod tests;
 
 use std::{
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -43,7 +40,7 @@ impl Flow {
         match stream.arrive(copy) {
             Next::Nothing => {}
             Next::Fill => drop(tokio::spawn(fill(stream, streams.bus().clone()))),
-            Next::Renew => renew(stream, streams.bus().clone()),
+            Next::Renew => streams.renew(stream),
         }
         streams.shed();
     }
@@ -58,7 +55,7 @@ impl Flow {
     pub(crate) fn lost(&self, stream: &str) {
         let Some(streams) = self.streams.upgrade() else { return };
         if let Some(stream) = streams.find(stream) {
-            renew(stream, streams.bus().clone());
+            streams.renew(stream);
         }
     }
 
@@ -66,18 +63,19 @@ impl Flow {
     pub(crate) fn down(&self) {
         let Some(streams) = self.streams.upgrade() else { return };
         tracing::warn!("the bus cannot be reached: events are delivered on this server alone");
-        streams.set_down(true);
-        streams.all().iter().for_each(|stream| stream.applied.notify_waiters());
+        streams.begin_outage();
     }
 
     /// The bus can be reached again, and may have lost anything meanwhile.
     pub(crate) fn up(&self) {
         let Some(streams) = self.streams.upgrade() else { return };
         tracing::info!("the bus can be reached");
-        streams.set_down(false);
+        let outage = streams.outage();
         tokio::spawn(async move {
             streams.attach_cluster().await;
-            streams.renew_all().await;
+            if streams.end_outage(outage) {
+                streams.renew_all().await;
+            }
         });
     }
 }
@@ -114,7 +112,7 @@ impl Stream {
     }
 
     /// Waits until this node has applied an entry, or never will.
-    pub(super) async fn has_applied(&self, position: &Position, down: &AtomicBool) {
+    pub(super) async fn has_applied(&self, position: &Position, never: impl Fn() -> bool) {
         loop {
             let mut applied = std::pin::pin!(self.applied.notified());
             applied.as_mut().enable();
@@ -123,7 +121,7 @@ impl Stream {
                 let top = state.log.top();
                 top.epoch != position.epoch || top.offset >= position.offset
             };
-            if applied_yet || down.load(Ordering::SeqCst) {
+            if applied_yet || never() {
                 return;
             }
             applied.await;
@@ -136,8 +134,7 @@ impl Stream {
         if position.epoch != top.epoch || position.offset <= top.offset {
             return;
         }
-        let down = AtomicBool::new(false);
-        if timeout(HOLE, self.has_applied(position, &down)).await.is_err() {
+        if timeout(HOLE, self.has_applied(position, || false)).await.is_err() {
             self.read_after(&top, bus).await;
         }
     }
@@ -205,12 +202,7 @@ async fn fill(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
     }
 }
 
-/// Attaches a stream anew, and reads or reports what it missed.
-pub(super) fn renew(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
-    tokio::spawn(renewed(stream, bus));
-}
-
-/// As [`renew`], until it is done; once more if that is asked for meanwhile.
+/// Attaches a stream anew, and reads or reports what it missed; once more if that is asked for meanwhile.
 pub(super) async fn renewed(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
     {
         let renewals = &mut stream.lock().link.renewals;
@@ -242,11 +234,11 @@ pub(super) async fn renewed(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
 async fn renew_once(stream: &Stream, bus: &dyn Bus) {
     // Two at once would both find that the epoch is another, and tell of the one loss as of two.
     let _one_at_a_time = stream.renewing.lock().await;
-    let (known, own_epoch, degraded) = {
+    let (known, own_epoch, degraded, stale) = {
         let mut state = stream.lock();
         let link = &mut state.link;
-        let (own_epoch, degraded) = (link.own_epoch, std::mem::take(&mut link.degraded));
-        (state.log.top().clone(), own_epoch, degraded)
+        let (own_epoch, degraded, stale) = (link.own_epoch, std::mem::take(&mut link.degraded), link.stale);
+        (state.log.top().clone(), own_epoch, degraded, stale)
     };
     let Ok(Attached { top, floor }) = bus.attach(&stream.name, (!own_epoch).then(|| known.clone()), degraded).await
     else {
@@ -254,6 +246,9 @@ async fn renew_once(stream: &Stream, bus: &dyn Bus) {
         return;
     };
     let continues = top.epoch == known.epoch && top.offset >= known.offset;
+    if continues {
+        stream.lock().link.freshen(stale);
+    }
     if continues && top.offset > known.offset && !stream.read_after(&known, bus).await {
         return;
     }
@@ -264,6 +259,7 @@ async fn renew_once(stream: &Stream, bus: &dyn Bus) {
     };
     let mut state = stream.lock();
     state.link.own_epoch = false;
+    state.link.freshen(stale);
     if !continues || state.log.top().offset < top.offset {
         state.skip_to(top);
     }
