@@ -240,6 +240,8 @@ pub(super) async fn renewed(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
 
 /// If the bus cannot be reached, nothing changes: it asks again when it can.
 async fn renew_once(stream: &Stream, bus: &dyn Bus) {
+    // Two at once would both find that the epoch is another, and tell of the one loss as of two.
+    let _one_at_a_time = stream.renewing.lock().await;
     let (known, own_epoch, degraded) = {
         let mut state = stream.lock();
         let link = &mut state.link;

@@ -32,6 +32,8 @@ pub(crate) struct Stream {
     pub(super) name: Arc<str>,
     /// Set once the bus brings what is published; all that want it at once wait for one attempt.
     pub(super) attached: OnceCell<()>,
+    /// Held by whoever attaches it anew.
+    pub(super) renewing: tokio::sync::Mutex<()>,
     /// Tells publishers that an entry was applied.
     pub(super) applied: Notify,
     alarms: Arc<Alarms>,
@@ -133,7 +135,15 @@ impl Stream {
             used: SystemTime::now(),
         };
         let alarms = streams.alarms().clone();
-        Self { name, attached: OnceCell::new(), applied: Notify::new(), alarms, commands, state: Mutex::new(state) }
+        Self {
+            name,
+            attached: OnceCell::new(),
+            renewing: tokio::sync::Mutex::default(),
+            applied: Notify::new(),
+            alarms,
+            commands,
+            state: Mutex::new(state),
+        }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {

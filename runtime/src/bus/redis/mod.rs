@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use ::redis::{Client, ConnectionInfo, IntoConnectionInfo, ProtocolVersion};
+use ::redis::{ConnectionInfo, IntoConnectionInfo, ProtocolVersion};
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
@@ -41,8 +41,8 @@ const MAX_AGE: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// # }
 /// ```
 ///
-/// It needs Redis 7 or any Valkey, and in an ACL `+@scripting +@pubsub +@connection +info +cluster|slots` and to read and write
-/// the keys, and the channels, that begin with `{shop}:`. `rediss://` and `unix://` work as far as the crate `redis` was
+/// It needs Redis 7 or any Valkey, and of an ACL
+/// `~{shop}:* &{shop}:* +@read +@write +@scripting +@pubsub +@connection +info +time +cluster|slots`. `rediss://` and `unix://` work as far as the crate `redis` was
 /// built with them: for TLS, add `redis = { version = "1", features = ["tokio-rustls-comp"] }` and a provider of
 /// cryptography to the application.
 ///
@@ -73,7 +73,7 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// The Redis at a URL; nothing is sent to it before the application is built.
+    /// The Redis at a URL; nothing is sent to it before [`App::bus`](crate::App::bus).
     pub fn connect(url: impl AsRef<str>) -> Self {
         // The reason of the library says nothing of the password.
         let form = "`bus` must be a URL such as `redis://:password@redis.example:6379`";
@@ -97,8 +97,6 @@ impl Redis {
         }
         let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         let info = info.set_redis_settings(settings);
-        // It says whether this build can do TLS, where the URL asks for it.
-        Client::open(info.clone()).map_err(|error| format!("`bus` must be a Redis that can be reached: {error}"))?;
         let shared = Arc::new(Shared {
             keys: Keys::new(&self.prefix),
             node: flow.node.to_string(),
@@ -262,5 +260,35 @@ impl Bus for RedisBus {
 
     fn linger(&self) -> Option<Duration> {
         Some(LINGER)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Hub;
+
+    fn refused(redis: Redis) -> String {
+        redis.start(Hub::default().streams().flow()).unwrap_err()
+    }
+
+    #[test]
+    fn a_url_that_is_none_is_refused_without_its_password() {
+        for url in
+            ["", "redis.example", "http://:canary@redis.example", "redis://:canary@redis.example:port", "rediss://a"]
+        {
+            let reason = refused(Redis::connect(url));
+            assert!(reason.starts_with("`bus` must be a URL"), "{reason}");
+            assert!(!reason.contains("canary"), "{reason}");
+        }
+        let redis = Redis::connect("redis://:canary@redis.example");
+        assert!(!format!("{redis:?}").contains("canary"));
+    }
+
+    #[test]
+    fn a_prefix_that_would_be_in_another_slot_is_refused() {
+        for prefix in ["", "a}b", "{a"] {
+            assert!(refused(Redis::connect("redis://redis.example").prefix(prefix)).contains("prefix"), "{prefix}");
+        }
     }
 }

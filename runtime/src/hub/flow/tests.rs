@@ -192,6 +192,37 @@ async fn a_publish_ends_when_its_own_node_has_applied_it() {
 }
 
 #[tokio::test]
+async fn what_one_publish_did_not_bring_to_the_bus_is_a_gap_for_all_although_the_bus_stays_up() {
+    let backend = Backend::default();
+    let (here, there) = (node(&backend), node(&backend));
+    let mut bob = Subscriber::of(&there, "bob", &Room(ROOM)).await;
+    backend.lock().refused = true;
+    assert_eq!(here.publish(&Room(ROOM), said("here alone")).await.unwrap(), Published::LocalOnly);
+    bob.hears_gap().await;
+}
+
+#[tokio::test]
+async fn a_loss_that_is_found_twice_at_once_is_one_gap() {
+    let backend = Backend::default();
+    let here = node(&backend);
+    let mut ada = Subscriber::of(&here, "ada", &Room(ROOM)).await;
+    publish(&here, &["before"]).await;
+    ada.hears(1, "before").await;
+    backend.forget(ROOM);
+    let gate = Arc::new(Semaphore::new(0));
+    backend.lock().gate = Some(gate.clone());
+    let stream = here.streams().find(ROOM).expect("it is attached");
+    let renew = || stream.renew_now(&**here.streams().bus());
+    let open = async {
+        tokio::task::yield_now().await;
+        gate.add_permits(2);
+    };
+    tokio::join!(renew(), renew(), open);
+    ada.hears_gap().await;
+    ada.hears_nothing_more();
+}
+
+#[tokio::test]
 async fn while_the_bus_is_down_delivery_goes_on_here_and_then_all_hear_of_it() {
     let backend = Backend::default();
     let (here, there) = (node(&backend), node(&backend));
