@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything that CI checks, in order. Installs what is missing first: npm packages, cargo-deny, and on Debian, as root
-# or by sudo, nodejs, npm, chromium and redis-server; elsewhere it says what to install and stops.
+# or by sudo, nodejs, npm, chromium, redis-server and postgresql; elsewhere it says what to install and stops.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -30,6 +30,9 @@ need node nodejs npm
 need npm npm
 need chromium chromium
 need redis-server redis-server
+# Debian keeps the programs of the server outside of PATH.
+PATH="$PATH$(printf ':%s' /usr/lib/postgresql/*/bin)"
+need initdb postgresql
 command -v cargo-deny >/dev/null || cargo install cargo-deny --version '^0.20' --locked --quiet
 
 # The load tests hold thousands of sockets.
@@ -44,11 +47,11 @@ cargo clippy -p catamaran -p catamaran-tests --features catamaran-tests/backends
 
 step "tests"
 CATAMARAN_LEAK_CYCLES=50000 CATAMARAN_DIFFERENTIAL_REQUESTS=100000 CATAMARAN_MUTATED_PACKETS=100000 CATAMARAN_ACKED_REQUESTS=100000 \
-  CATAMARAN_CROWD=2000 cargo test --workspace --locked
+  CATAMARAN_CROWD=2000 cargo test --workspace --exclude catamaran-benches --locked
 
 step "several servers"
-cargo test -p catamaran --features redis --lib --locked
-cargo test -p catamaran-tests --features backends --test redis --locked
+cargo test -p catamaran --features postgres,redis --lib --locked
+cargo test -p catamaran-tests --features backends --test redis --test postgres --test postgres_log --locked
 
 step "no log at TRACE says a secret"
 CATAMARAN_CANARY=canary-7f3a cargo test -p catamaran-tests --test it --locked -- --skip leak::

@@ -335,15 +335,34 @@ async fn a_server_without_room_for_connections_is_waited_for() {
     node.comes_up().await;
 }
 
+/// Publishes to `log:7` as another server would that wakes nobody.
+async fn publish_unheard(client: &tokio_postgres::Client) {
+    let body = r#"{"node":1,"number":1,"event":"said","data":["unheard"],
+        "to":[{"channel":"log:7","stream":"log:7","entries":10,"bytes":1000,"age":null}],"at":1}"#;
+    let sql = "select catamaran.publish(1, array['log:7'::bytea], 'fresh', $1, array[10], array[1000], array[1000])";
+    client.query(sql, &[&body.as_bytes()]).await.unwrap();
+}
+
 #[tokio::test]
 async fn an_event_without_a_notification_is_found() {
     let backend = Backend::start();
     let here = Node::of(&backend).await;
     let mut ada = here.subscribe(7).await;
-    let body = r#"{"node":1,"number":1,"event":"said","data":["unheard"],
-        "to":[{"channel":"log:7","stream":"log:7","entries":10,"bytes":1000,"age":null}],"at":1}"#;
-    let sql = "select catamaran.publish(1, array['log:7'::bytea], 'fresh', $1, array[10], array[1000], array[1000])";
-    backend.client().await.query(sql, &[&body.as_bytes()]).await.unwrap();
+    publish_unheard(&backend.client().await).await;
+    assert_eq!(texts(&mut ada, 1).await, ["unheard"]);
+}
+
+#[tokio::test]
+async fn an_event_whose_transaction_ends_after_a_later_one_is_found() {
+    let backend = Backend::start();
+    let (here, there) = (Node::of(&backend).await, Node::of(&backend).await);
+    let (mut ada, mut bob) = (there.subscribe(7).await, there.subscribe(8).await);
+    let slow = backend.client().await;
+    slow.batch_execute("begin").await.unwrap();
+    publish_unheard(&slow).await;
+    here.publish(&Log { id: 8 }, "later").await;
+    assert_eq!(texts(&mut bob, 1).await, ["later"]);
+    slow.batch_execute("commit").await.unwrap();
     assert_eq!(texts(&mut ada, 1).await, ["unheard"]);
 }
 

@@ -4,7 +4,7 @@ use std::{convert::Infallible, time::Duration};
 
 use tokio::time::sleep;
 
-use super::session::{Failure, Session};
+use super::{connection::Failure, session::Session};
 
 /// How often it is looked for what need not be kept.
 const ROUND: Duration = Duration::from_secs(1);

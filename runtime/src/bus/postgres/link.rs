@@ -13,8 +13,9 @@ use tokio_postgres::Config;
 
 use super::{
     super::{Attached, Down, Read, Sent, encoding::encode},
+    connection::Failure,
     news,
-    session::{Failure, Session},
+    session::Session,
 };
 use crate::hub::{Copy, Entry, Flow, Node, Place, Position};
 
@@ -125,8 +126,8 @@ impl Link {
         let names: Vec<_> = entry.places.iter().map(|place| name(&place.target.stream)).collect();
         let row = match session.publish(&entry, &names, encode(&entry).as_bytes()).await {
             Ok(row) => row,
-            Err(Failure::Refused(_) | Failure::Closed | Failure::ReadOnly) => return Sent::Not(entry),
             Err(Failure::Lost(_) | Failure::Late) => return Sent::Unknown,
+            Err(_) => return Sent::Not(entry),
         };
         let positions = news::positions(&row);
         for (place, position) in entry.places.iter_mut().zip(positions) {

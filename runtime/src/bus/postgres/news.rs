@@ -9,8 +9,9 @@ use tokio_postgres::Row;
 
 use super::{
     super::encoding::decode,
+    connection::Failure,
     link::{Link, unsigned},
-    session::{Failure, Session},
+    session::Session,
 };
 use crate::hub::{Copy, Entry, Position};
 

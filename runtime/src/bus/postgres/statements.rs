@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use tokio_postgres::{Client, Error, Statement};
+use tokio_postgres::Statement;
+
+use super::connection::{Connected, Failure};
 
 /// The statements of a session, each prepared on its connection.
 pub(super) struct Statements {
@@ -28,7 +30,7 @@ impl fmt::Debug for Statements {
 }
 
 impl Statements {
-    pub(super) async fn prepare(write: &Client, read: &Client) -> Result<Self, Error> {
+    pub(super) async fn prepare(write: &Connected, read: &Connected) -> Result<Self, Failure> {
         Ok(Self {
             publish: write.prepare("select * from catamaran.publish($1, $2, $3, $4, $5, $6, $7)").await?,
             attach: write.prepare("select * from catamaran.attach($1, $2, $3, $4, $5, $6)").await?,

@@ -255,16 +255,6 @@ async fn while_the_bus_is_down_delivery_goes_on_here_and_then_all_hear_of_it() {
 }
 
 #[tokio::test]
-async fn what_one_publish_did_not_bring_to_the_bus_is_a_gap_for_all_although_the_bus_stays_up() {
-    let backend = Backend::default();
-    let (here, there) = (node(&backend), node(&backend));
-    let mut bob = Subscriber::of(&there, "bob", &Room(ROOM)).await;
-    backend.lock().refused = true;
-    assert_eq!(here.publish(&Room(ROOM), said("here alone")).await.unwrap(), Published::LocalOnly);
-    bob.hears_gap().await;
-}
-
-#[tokio::test]
 async fn what_was_delivered_where_nobody_is_subscribed_is_a_gap_elsewhere() {
     let backend = Backend::default();
     let (here, there) = (node(&backend), node(&backend));
