@@ -248,7 +248,7 @@ class Socket {
     return this;
   }
 
-  get _raw() { return this._connection; }
+  get _raw() { return this._connection || this._next; }
 
   /** @param {PendingRequest} request @param {number} limit */
   _submit(request, limit) {
@@ -405,8 +405,8 @@ class Socket {
     const connection = this._next = new (this._option('io') ? InjectedConnection : Connection)(address, this);
     this._deadline = setTimeout(() => connection.end('timeout'), this._option('timeout'));
     try {
-      const payload = { ...await this._value('auth'), ...this._subscriptions.connectPayload() };
       await fetchCookie(address, this._option('useCORSRouteToGetCookie'));
+      const payload = { ...await this._value('auth'), ...this._subscriptions.connectPayload() };
       if (connection === this._next) connection.open(payload);
     } catch (error) {
       connection.end('transport error', error);
@@ -417,7 +417,7 @@ class Socket {
   _opened(connection) {
     this._next = undefined;
     if (this._connection) this._leave('reconnecting', 'transport close');
-    // A handler may want something else.
+    // Unless a handler has seen to it.
     if (this._next || this._state === 'disconnected') return connection.close();
     this._connection = connection;
     const again = this._connectedAt > 0;
@@ -638,7 +638,8 @@ class Subscriptions {
     } else if (event === DELIVERY.gap) {
       this.start(channel, args[0], args[1], args[2] || 'not retained');
     } else if (event === DELIVERY.join) {
-      if (position && position.epoch === args[0] && position.offset === args[1]) position.live = true;
+      // The old connection may have heard more.
+      if (position && position.epoch === args[0] && position.offset >= args[1]) position.live = true;
       else this.start(channel, args[0], args[1], position && !position.live ? 'not retained' : '');
     } else if (event === DELIVERY.left) {
       this.left(channel, args[0]);

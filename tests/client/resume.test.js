@@ -609,6 +609,23 @@ test('the old connection is heard until the next is there, and nothing twice or 
   assert.deepEqual([said, heard.filter(([event]) => event === 'gap')], [[1, 2, 3], []]);
 });
 
+test('a channel that the server joins again goes on from what the old connection brought last', async () => {
+  const world = new World();
+  const socket = await connected(world);
+  const [old] = world.sockets;
+  old.emit('$join', 'news', 'epoch-aa', 11);
+  const heard = record(socket, ...HEARD);
+  old.emit('$drain', { after_ms: 0 });
+  await settle();
+  old.emit('$', 'news', 12, 'said', 1);
+  world.socket.accept();
+  assert.deepEqual(positions(world.socket.payload.catamaran.resume), { news: ['epoch-aa', 11] }, 'as it was opened');
+  world.socket.emit('$join', 'news', 'epoch-aa', 11);
+  world.socket.emit('$replay', 'news', [[12, 'said', 1], [13, 'said', 2]], false);
+  await world.advance(2000);
+  assert.deepEqual([heard, socket.duplicates], [[['said', 1], ['said', 2]], 1]);
+});
+
 test('a page that wants something else while it moves on has its way', async () => {
   for (const wish of ['disconnect', 'reconnect']) {
     const world = new World();
