@@ -208,7 +208,8 @@ async fn changes_are_handed_on_in_the_order_of_their_commits() {
 #[cfg(feature = "backends")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn changes_are_handed_on_in_the_order_of_their_commits_by_postgres() {
-    many_writers(&postgres::database().await).await;
+    let database = postgres::Database::new().await;
+    many_writers(&database.url).await;
 }
 
 /// Each writer hands on under its stripes what it did; whoever listens sees each record go from what it was before.

@@ -47,6 +47,8 @@ pub(crate) struct World {
     pub(crate) resources: Resources,
     pub(crate) router: Router,
     _file: Option<File>,
+    #[cfg(feature = "backends")]
+    _database: Option<crate::postgres::Database>,
 }
 
 /// What came back.
@@ -82,7 +84,9 @@ impl World {
 
     #[cfg(feature = "backends")]
     pub(crate) async fn postgres() -> Self {
-        Self::on(&crate::postgres::database().await, None).await
+        let database = crate::postgres::Database::new().await;
+        let world = Self::on(&database.url, None).await;
+        Self { _database: Some(database), ..world }
     }
 
     async fn on(url: &str, file: Option<File>) -> Self {
@@ -92,7 +96,13 @@ impl World {
             schema.register(toy::Entity).register(pet_toy::Entity).register(note::Entity)
         });
         all.await.expect("the schema is sound");
-        Self { router: router(resources.clone()), resources, _file: file }
+        Self {
+            router: router(resources.clone()),
+            resources,
+            _file: file,
+            #[cfg(feature = "backends")]
+            _database: None,
+        }
     }
 
     /// The same as Sails would have it.

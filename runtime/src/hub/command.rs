@@ -11,7 +11,6 @@ use serde_json::value::RawValue;
 
 use super::{
     entry::{Alias, Excluded, Target},
-    flow,
     frame::Frame,
     history::History,
     message::Message,
@@ -208,7 +207,7 @@ impl Streams {
             Command::Turn => {
                 for stream in self.all().into_iter().filter(|stream| !stream.is_for_commands()) {
                     stream.lock().link.degraded = true;
-                    flow::renew(stream, self.bus().clone());
+                    self.renew(stream);
                 }
                 Answer::default()
             }

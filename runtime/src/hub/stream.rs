@@ -32,6 +32,8 @@ pub(crate) struct Stream {
     pub(super) name: Arc<str>,
     /// Set once the bus brings what is published; all that want it at once wait for one attempt.
     pub(super) attached: OnceCell<()>,
+    /// Held by whoever attaches it anew.
+    pub(super) renewing: tokio::sync::Mutex<()>,
     /// Tells publishers that an entry was applied.
     pub(super) applied: Notify,
     alarms: Arc<Alarms>,
@@ -81,8 +83,20 @@ pub(super) struct Link {
     pub(super) own_epoch: bool,
     /// Something was delivered on this node alone, so a position says less than it seems to.
     pub(super) degraded: bool,
+    /// The number of the last outage, until the stream was attached anew. As long as this is not done, what comes waits: it may
+    /// be older than what was delivered on this node alone, and for sockets that are about to be closed.
+    pub(super) stale: Option<u64>,
     /// How often it was asked to attach anew since that began; none if it is not under way.
     pub(super) renewals: usize,
+}
+
+impl Link {
+    /// The stream was attached anew, which began when it was so stale.
+    pub(super) fn freshen(&mut self, stale: Option<u64>) {
+        if self.stale == stale {
+            self.stale = None;
+        }
+    }
 }
 
 /// A live subscription.
@@ -133,7 +147,15 @@ impl Stream {
             used: SystemTime::now(),
         };
         let alarms = streams.alarms().clone();
-        Self { name, attached: OnceCell::new(), applied: Notify::new(), alarms, commands, state: Mutex::new(state) }
+        Self {
+            name,
+            attached: OnceCell::new(),
+            renewing: tokio::sync::Mutex::default(),
+            applied: Notify::new(),
+            alarms,
+            commands,
+            state: Mutex::new(state),
+        }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -156,6 +178,12 @@ impl Stream {
             streams.missed(&self.name, lost_memory);
         }
         commands.iter().for_each(|copy| streams.hear(copy));
+    }
+
+    pub(super) fn set_stale(&self, outage: u64) {
+        if !self.is_for_commands() {
+            self.lock().link.stale = Some(outage);
+        }
     }
 
     pub(super) fn is_for_commands(&self) -> bool {
@@ -238,6 +266,9 @@ impl State {
         if position.offset <= top.offset {
             return Next::Nothing;
         }
+        if self.link.stale.is_some() {
+            return if self.park(copy) { Next::Nothing } else { Next::Renew };
+        }
         if position.offset > top.offset + 1 {
             let parked = self.park(copy);
             return match std::mem::replace(&mut self.filling, true) {
@@ -284,7 +315,7 @@ impl State {
 
     /// Applies what came early and is next now.
     pub(super) fn apply_early(&mut self) {
-        while !self.early.is_empty() {
+        while !self.early.is_empty() && self.link.stale.is_none() {
             let Position { epoch, offset } = self.log.top().clone();
             let Some(copy) = self.early.remove(&Position { epoch, offset: offset + 1 }) else { return };
             self.apply(copy);
