@@ -333,9 +333,8 @@ pub const ROUTES: &[::catamaran_resources::__private::Route] = &[
 #[allow(non_snake_case)]
 pub fn CONTROLLER<S>() -> ::catamaran_resources::__private::Controller<S>
 where
-    S: Send + Sync + 'static,
+    S: ::catamaran_resources::__private::HasResources + Send + Sync + 'static,
     Entity: ::catamaran_resources::__private::Viewed<S>,
-    ::catamaran_resources::Resources: ::catamaran_resources::__private::FromRef<S>,
 {
     ::catamaran_resources::__private::check::<Entity>();
     ::catamaran_resources::__private::Controller {

@@ -5,7 +5,7 @@ use std::{marker::PhantomData, panic::resume_unwind};
 use axum::{
     Json as Body,
     body::Bytes,
-    extract::{FromRef, FromRequestParts, RawQuery},
+    extract::{FromRequestParts, RawQuery},
     http::{HeaderMap, Method, request::Parts},
     response::{IntoResponse, Response},
 };
@@ -21,6 +21,7 @@ use crate::{
     meta::Association,
     policy::Viewers,
     resource::Viewed,
+    state::HasResources,
 };
 
 /// One request to a resource.
@@ -38,8 +39,7 @@ struct For<E>(Asking, PhantomData<fn() -> E>);
 impl<E, S> FromRequestParts<S> for For<E>
 where
     E: Viewed<S>,
-    S: Send + Sync,
-    Resources: FromRef<S>,
+    S: HasResources + Send + Sync,
 {
     type Rejection = Response;
 
@@ -50,7 +50,7 @@ where
             return Err(error.respond(&parts.method, parts.uri.path()));
         }
         let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
-        let asking = Asking { resources: Resources::from_ref(state), viewers, meta: E::meta(), method, path };
+        let asking = Asking { resources: state.resources(), viewers, meta: E::meta(), method, path };
         Ok(Self(asking, PhantomData))
     }
 }
@@ -124,8 +124,7 @@ impl Asking {
 pub fn find<E, S>(call: Call<S>) -> Reply
 where
     E: Viewed<S>,
-    S: Send + Sync + 'static,
-    Resources: FromRef<S>,
+    S: HasResources + Send + Sync + 'static,
 {
     call2::<S, For<E>, RawQuery, Response, _, _, _>(call, |For(asking, _), RawQuery(query)| async move {
         let outcome = asking.find(&query.unwrap_or_default()).await;
@@ -137,8 +136,7 @@ where
 pub fn find_one<E, S>(call: Call<S>) -> Reply
 where
     E: Viewed<S>,
-    S: Send + Sync + 'static,
-    Resources: FromRef<S>,
+    S: HasResources + Send + Sync + 'static,
 {
     call3::<S, Param<0, String>, For<E>, RawQuery, Response, _, _, _>(
         call,
@@ -153,8 +151,7 @@ where
 pub fn create<E, S>(call: Call<S>) -> Reply
 where
     E: Viewed<S>,
-    S: Send + Sync + 'static,
-    Resources: FromRef<S>,
+    S: HasResources + Send + Sync + 'static,
 {
     call3::<S, For<E>, HeaderMap, Bytes, Response, _, _, _>(call, |For(asking, _), headers, bytes| async move {
         let parts = asking.body(Purpose::Create, &headers, &bytes);
@@ -166,8 +163,7 @@ where
 pub fn update<E, S>(call: Call<S>) -> Reply
 where
     E: Viewed<S>,
-    S: Send + Sync + 'static,
-    Resources: FromRef<S>,
+    S: HasResources + Send + Sync + 'static,
 {
     call4::<S, Param<0, String>, For<E>, HeaderMap, Bytes, Response, _, _, _>(
         call,
@@ -185,8 +181,7 @@ where
 pub fn destroy<E, S>(call: Call<S>) -> Reply
 where
     E: Viewed<S>,
-    S: Send + Sync + 'static,
-    Resources: FromRef<S>,
+    S: HasResources + Send + Sync + 'static,
 {
     call2::<S, Param<0, String>, For<E>, Response, _, _, _>(call, |id, For(asking, _)| async move {
         let work = identity(asking.meta, id.0).map(|id| Work::Destroy { id });
@@ -198,8 +193,7 @@ where
 pub fn populate<E, S, const AT: usize>(call: Call<S>) -> Reply
 where
     E: Viewed<S>,
-    S: Send + Sync + 'static,
-    Resources: FromRef<S>,
+    S: HasResources + Send + Sync + 'static,
 {
     call3::<S, Param<0, String>, For<E>, RawQuery, Response, _, _, _>(
         call,
@@ -214,8 +208,7 @@ where
 pub fn add<E, S, const AT: usize>(call: Call<S>) -> Reply
 where
     E: Viewed<S>,
-    S: Send + Sync + 'static,
-    Resources: FromRef<S>,
+    S: HasResources + Send + Sync + 'static,
 {
     call3::<S, Param<0, String>, Param<1, String>, For<E>, Response, _, _, _>(
         call,
@@ -231,8 +224,7 @@ where
 pub fn remove<E, S, const AT: usize>(call: Call<S>) -> Reply
 where
     E: Viewed<S>,
-    S: Send + Sync + 'static,
-    Resources: FromRef<S>,
+    S: HasResources + Send + Sync + 'static,
 {
     call3::<S, Param<0, String>, Param<1, String>, For<E>, Response, _, _, _>(
         call,
@@ -251,8 +243,7 @@ where
 pub fn replace<E, S, const AT: usize>(call: Call<S>) -> Reply
 where
     E: Viewed<S>,
-    S: Send + Sync + 'static,
-    Resources: FromRef<S>,
+    S: HasResources + Send + Sync + 'static,
 {
     call4::<S, Param<0, String>, For<E>, HeaderMap, Bytes, Response, _, _, _>(
         call,

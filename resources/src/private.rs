@@ -1,6 +1,6 @@
 //! Everything that generated code may name beside the public types, and nothing else.
 
-pub use axum::{extract::FromRef, http::request::Parts};
+pub use axum::http::request::Parts;
 pub use catamaran::{Action, Controller, Method, Reach, Route};
 pub use sea_orm::{Related, RelationTrait};
 pub use serde;
@@ -11,3 +11,4 @@ pub use crate::input::{Input, present, problems};
 pub use crate::meta::{Association, Field, Flags, Values};
 pub use crate::policy::Viewers;
 pub use crate::resource::{Object, Told, Viewed, json};
+pub use crate::state::HasResources;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 #[cfg(feature = "sqlite")]
 use std::time::Duration;
 
+use axum::extract::FromRef;
 #[cfg(feature = "sqlite")]
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbBackend, DbErr, SchemaBuilder};
@@ -122,6 +123,35 @@ impl Resources {
         for change in changes.iter() {
             tracing::trace!(resource = change.meta.identity(), "a record changed");
         }
+    }
+}
+
+/// So an application can share them as it shares everything else; and a state that has none is told so by its name, which
+/// the compiler would not do if [`Resources`] itself were the only state.
+impl FromRef<Arc<Self>> for Resources {
+    fn from_ref(state: &Arc<Self>) -> Self {
+        (**state).clone()
+    }
+}
+
+/// A state that resources can be had from.
+#[diagnostic::on_unimplemented(
+    message = "the state `{Self}` has no `Resources`",
+    label = "a resource needs the `Resources` of the state",
+    note = "give them to the application, `App::new(Resources::open(\"sqlite://app.db\").await?)`, or implement `FromRef<{Self}>` for `Resources`"
+)]
+pub trait HasResources: Sized {
+    #[doc(hidden)]
+    fn resources(&self) -> Resources;
+}
+
+#[diagnostic::do_not_recommend]
+impl<S> HasResources for S
+where
+    Resources: FromRef<S>,
+{
+    fn resources(&self) -> Resources {
+        Resources::from_ref(self)
     }
 }
 

@@ -139,9 +139,8 @@ fn controller(resource: &Resource) -> TokenStream {
         #[allow(non_snake_case)]
         #vis fn CONTROLLER<S>() -> ::catamaran_resources::__private::Controller<S>
         where
-            S: Send + Sync + 'static,
+            S: ::catamaran_resources::__private::HasResources + Send + Sync + 'static,
             Entity: ::catamaran_resources::__private::Viewed<S>,
-            ::catamaran_resources::Resources: ::catamaran_resources::__private::FromRef<S>,
         {
             ::catamaran_resources::__private::check::<Entity>();
             ::catamaran_resources::__private::Controller { routes: ROUTES, actions: const { &[#(#actions),*] } }
