@@ -46,6 +46,7 @@ cargo fmt --all --check
 step "lints"
 cargo clippy --workspace --all-targets --locked -- -D warnings
 cargo clippy -p catamaran -p catamaran-tests --features catamaran-tests/backends --all-targets --locked -- -D warnings
+cargo clippy -p catamaran-resources --features backends,mysql --all-targets --locked -- -D warnings
 
 step "tests"
 CATAMARAN_LEAK_CYCLES=50000 CATAMARAN_DIFFERENTIAL_REQUESTS=100000 CATAMARAN_MUTATED_PACKETS=100000 CATAMARAN_ACKED_REQUESTS=100000 \

@@ -53,6 +53,7 @@ pub struct Resources {
 
 /// Whose answers the resources give where they differ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Compat {
     /// Associations are populated where that is asked for, unknown fields of a body are refused, and so are `select`
     /// and `omit` together.

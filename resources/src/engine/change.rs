@@ -10,6 +10,7 @@ use crate::{
 
 /// What happened to one record.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Change {
     /// The resource of the record.
     pub meta: &'static Meta,
@@ -25,6 +26,7 @@ pub struct Change {
 
 /// What can happen to a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Kind {
     /// It is new.
     Created,

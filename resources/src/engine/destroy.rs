@@ -39,7 +39,8 @@ impl Writer<'_> {
         Ok(reply)
     }
 
-    /// Sets to null the keys that lead to a record; one that may not be null is the database's to decide about.
+    /// Sets to null the keys that lead to a record, and tells of the first of them; a key that may not be null is the
+    /// database's to decide about.
     async fn release(
         &mut self,
         meta: &'static Meta,
@@ -64,7 +65,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Tells those that share a table with a record that they lead to it no longer.
+    /// Tells the first of those that share a table with a record that they lead to it no longer.
     async fn part(&mut self, meta: &'static Meta, row: &Row, association: &Association) -> Result<(), Error> {
         let Some(inverse) = meta.inverse(association) else { return Ok(()) };
         let criteria = Criteria { limit: MAX_MEMBERS, ..Criteria::first(association.target()) };

@@ -149,6 +149,7 @@ impl World {
         let status = response.status().as_u16();
         let bytes = to_bytes(response.into_body(), 10_000_000).await.expect("a whole body");
         let text = String::from_utf8(bytes.into()).expect("text");
+        assert!(!text.contains("s3cret"), "no answer tells a password: {text}");
         Answer { status, body: serde_json::from_str(&text).unwrap_or(Json::String(text)) }
     }
 
