@@ -79,8 +79,8 @@ pub(crate) fn read(
 
 /// Reads the list that replaces what an association leads to.
 pub(crate) fn members(association: &'static Association, headers: &HeaderMap, bytes: &Bytes) -> Result<Members, Error> {
-    let list = json(headers, bytes).map_err(|wrong| wrong.or(Error::Values))?;
-    list_of(association, &list).map_err(|problem| Error::Values(vec![problem]))
+    let list = json(headers, bytes).map_err(|wrong| wrong.or(Error::Associated))?;
+    list_of(association, &list).map_err(|problem| Error::Associated(vec![problem]))
 }
 
 /// Takes the lists of associations out of a body; what remains are values.

@@ -22,6 +22,8 @@ pub(crate) enum Error {
     NewRecord(Vec<Problem>),
     /// A record cannot become like this.
     Values(Vec<Problem>),
+    /// What an association is to lead to is no list of identities.
+    Associated(Vec<Problem>),
     /// Another record has the same value already.
     Unique {
         identity: &'static str,
@@ -119,6 +121,7 @@ impl Error {
             Self::Populates(message) => bad("E_INVALID_POPULATES", message, None),
             Self::NewRecord(problems) => bad("E_INVALID_NEW_RECORD", details(&problems), Some(problems)),
             Self::Values(problems) => bad("E_INVALID_VALUES_TO_SET", details(&problems), Some(problems)),
+            Self::Associated(problems) => bad("E_INVALID_ASSOCIATED_IDS", details(&problems), Some(problems)),
             Self::Needed(message) => bad("E_FOREIGN_KEY", message, None),
             Self::Unique { identity, names } => {
                 let message = "Would violate uniqueness constraint-- \

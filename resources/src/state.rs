@@ -55,11 +55,12 @@ pub struct Resources {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Compat {
-    /// Associations are populated where that is asked for, unknown fields of a body are refused, and so are `select`
-    /// and `omit` together.
+    /// Associations are populated where that is asked for. Refused are unknown fields of a body, members that are not
+    /// there, and `select` beside `omit`.
     #[default]
     Strict,
-    /// As Sails 1: all associations are populated, unknown fields of a body are dropped, and `select` wins over `omit`.
+    /// As Sails 1: all associations are populated. Unknown fields of a body are dropped, so are members that are not there,
+    /// and `select` wins over `omit`.
     Sails,
 }
 

@@ -12,7 +12,7 @@ use super::{
     write::{Members, Writer},
 };
 use crate::{
-    Error, Meta,
+    Compat, Error, Meta,
     error::Problem,
     meta::{Row, Values},
 };
@@ -31,6 +31,7 @@ impl Writer<'_> {
             for id in &members.ids {
                 match self.view.seen(target, id.clone(), Lock::Yes).await? {
                     Some(child) => children.push((members.association, child)),
+                    None if self.compat == Compat::Sails => {}
                     None => {
                         let message = format!("there is no such {}", target.identity);
                         problems.push(Problem::of(members.association.name(), message));

@@ -16,7 +16,7 @@ use super::{
     write::{Members, Writer},
 };
 use crate::{
-    Error, Meta,
+    Compat, Error, Meta,
     criteria::{Criteria, MAX_LIMIT},
     error::Problem,
     meta::{Association, Link, Row, key_text},
@@ -85,7 +85,11 @@ impl Writer<'_> {
 
         let mut stolen = Vec::new();
         for id in ids.iter().filter(|id| !before.contains(&key_text(id))) {
-            let child = self.view.seen(target, id.clone(), Lock::Yes).await?.ok_or(Error::NotFound)?;
+            let child = match self.view.seen(target, id.clone(), Lock::Yes).await? {
+                Some(child) => child,
+                None if self.compat == Compat::Sails => continue,
+                None => return Err(Error::NotFound),
+            };
             if let Some(effects) = self.attach(meta, parent, association, &child).await? {
                 self.tell(meta, parent, association, &child, Membership::Begins);
                 self.changes.extend(effects.child);

@@ -144,7 +144,7 @@ async fn members_are_replaced(world: World) {
     replace("/user/1/pets", json!([1, 9])).await.is_missing();
     assert_eq!(world.get("/user/1/pets").await.ids(), [2, 3]);
     for body in [json!({"pets": [1]}), json!([null]), json!(["x"]), json!(vec![1; 1001])] {
-        replace("/user/1/pets", body).await.refused("E_INVALID_VALUES_TO_SET");
+        replace("/user/1/pets", body).await.refused("E_INVALID_ASSOCIATED_IDS");
     }
     replace("/user/1/pets", json!([])).await.ok();
     assert_eq!(world.get("/user/1/pets").await.ids(), [0; 0]);

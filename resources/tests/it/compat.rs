@@ -8,6 +8,7 @@ on_each_database! {
     everything_is_populated
     unknown_fields_are_dropped
     select_wins_over_omit
+    members_that_are_not_there_are_dropped
     what_needs_a_login_is_left_out_unless_it_is_asked_for
 }
 
@@ -48,4 +49,13 @@ async fn what_needs_a_login_is_left_out_unless_it_is_asked_for(world: World) {
     assert_eq!(world.get("/user/1").await.ok().get("notes"), None);
     assert_eq!(world.ask("GET", "/user/1", Some(1), None).await.ok()["notes"], json!([]));
     assert_eq!(world.get("/user/1?populate=notes").await.status, 401);
+}
+
+async fn members_that_are_not_there_are_dropped(world: World) {
+    let world = world.like_sails();
+    world.pet("Rex", None).await;
+    let toy = world.post("/toy", json!({"label": "ball", "pets": [1, 9]})).await;
+    assert_eq!(toy.ok()["pets"][0]["id"], 1);
+    let replaced = world.ask("PUT", "/toy/1/pets", None, Some(json!([9]))).await;
+    assert_eq!(replaced.ok()["pets"], json!([]));
 }
