@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything that CI checks, in order. Installs what is missing first: npm packages, cargo-deny, and on Debian, as root
-# or by sudo, nodejs, npm and chromium; elsewhere it says what to install and stops.
+# or by sudo, nodejs, npm, chromium, redis-server and postgresql; elsewhere it says what to install and stops.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -29,7 +29,16 @@ need cc gcc libc6-dev
 need node nodejs npm
 need npm npm
 need chromium chromium
+need redis-server redis-server
+# Debian keeps the programs of the server outside of PATH.
+debian_postgres() { printf ':%s' /usr/lib/postgresql/*/bin; }
+PATH="$PATH$(debian_postgres)"
+need initdb postgresql
+PATH="$PATH$(debian_postgres)"
 command -v cargo-deny >/dev/null || cargo install cargo-deny --version '^0.20' --locked --quiet
+
+# What is built but once has nothing to gain from what is kept for the next build.
+[ -z "${CI:-}" ] || export CARGO_INCREMENTAL=0
 
 # The load tests hold thousands of sockets.
 ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
@@ -39,16 +48,21 @@ cargo fmt --all --check
 
 step "lints"
 cargo clippy --workspace --all-targets --locked -- -D warnings
+cargo clippy -p catamaran -p catamaran-tests --features catamaran-tests/backends --all-targets --locked -- -D warnings
 
 step "tests"
 CATAMARAN_LEAK_CYCLES=50000 CATAMARAN_DIFFERENTIAL_REQUESTS=100000 CATAMARAN_MUTATED_PACKETS=100000 CATAMARAN_ACKED_REQUESTS=100000 \
-  cargo test --workspace --locked
+  CATAMARAN_CROWD=2000 cargo test --workspace --exclude catamaran-benches --locked
+
+step "several servers"
+cargo test -p catamaran --features postgres,redis --lib --locked
+cargo test -p catamaran-tests --features backends --test postgres --test postgres_log --test redis --locked
 
 step "no log at TRACE says a secret"
 CATAMARAN_CANARY=canary-7f3a cargo test -p catamaran-tests --test it --locked -- --skip leak::
 
 step "docs"
-RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps --locked
 
 step "published clients"
 npm --prefix tests/clients ci --no-audit --no-fund --loglevel=error

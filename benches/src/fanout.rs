@@ -108,10 +108,10 @@ impl Audience {
     }
 }
 
-const GREETING: &str = r#"[{"body":{"message":"hello"},"headers":{},"statusCode":200}]"#;
+pub(crate) const GREETING: &str = r#"[{"body":{"message":"hello"},"headers":{},"statusCode":200}]"#;
 
 /// What the event of this number carries: a few digits more than these bytes of JSON.
-fn note(number: u64, bytes: usize) -> Note {
+pub(crate) fn note(number: u64, bytes: usize) -> Note {
     Note { id: number, ..Note::of(bytes) }
 }
 

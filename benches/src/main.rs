@@ -3,13 +3,17 @@
 //! Names choose benches (`socket http`); `--smoke` only asserts that every answer is right. The figures and what they
 //! include: docs/performance.md.
 
+mod backends;
 mod client;
+mod cluster;
+mod crowd;
 mod fanout;
 mod http;
 mod idle;
 mod inside;
 mod publish;
 mod returning;
+mod revoke;
 mod rounds;
 mod serve;
 mod server;
@@ -21,14 +25,15 @@ use std::time::Duration;
 use rounds::Plan;
 use tokio::runtime::Runtime;
 
-const BENCHES: [&str; 8] = ["socket", "http", "inside", "publish", "idle", "fanout", "returning", "start"];
+const BENCHES: [&str; 11] =
+    ["socket", "http", "inside", "publish", "idle", "fanout", "crowd", "cluster", "revoke", "returning", "start"];
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    if let [serve, role] = &args[..]
+    if let [serve, role, url @ ..] = &args[..]
         && serve == "serve"
     {
-        return serve::run(role);
+        return serve::run(role, url.first().map_or("", String::as_str));
     }
 
     let smoke = args.iter().any(|arg| arg == "--smoke");
@@ -56,6 +61,9 @@ fn main() {
             "publish" => publish::run(plan),
             "idle" => runtime.block_on(idle::run(plan)),
             "fanout" => runtime.block_on(fanout::run(plan)),
+            "crowd" => runtime.block_on(crowd::run(plan)),
+            "cluster" => runtime.block_on(cluster::run(plan)),
+            "revoke" => runtime.block_on(revoke::run(plan)),
             "returning" => runtime.block_on(returning::run(plan)),
             _ => runtime.block_on(start::run(plan)),
         }

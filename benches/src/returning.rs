@@ -1,12 +1,12 @@
 //! Thousands of clients that lost their connections at once come back at once.
 
-use std::{fs, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use futures_util::{StreamExt, stream};
 use tokio::net::TcpStream;
 
 use crate::{
-    client::Socket,
+    client::{Socket, affordable},
     rounds::{Plan, Rounds, Side},
     server::Server,
 };
@@ -15,8 +15,6 @@ use crate::{
 const AT_ONCE: usize = 256;
 /// A client is two files of the server's for a moment, until the end of its old connection is noticed.
 const FILES_EACH: usize = 2;
-/// What else is open.
-const OTHER_FILES: usize = 200;
 
 /// How a client comes back.
 #[derive(Clone, Copy)]
@@ -31,11 +29,7 @@ enum Return {
 
 pub(crate) async fn run(plan: Plan) {
     let wanted = if plan.smoke { 50 } else { 5_000 };
-    let clients = wanted.min(open_files().saturating_sub(OTHER_FILES) / FILES_EACH);
-    if clients < wanted {
-        let needed = wanted * FILES_EACH + OTHER_FILES;
-        println!("  only {clients} clients, since {wanted} need `ulimit -n {needed}`");
-    }
+    let clients = affordable(wanted, FILES_EACH);
     // Each storm starts a new process, since an allocator keeps what it once had.
     let plan = Plan { rounds: plan.rounds.min(5), ..plan };
     for (how, what) in [(Return::Recovered, "recovered"), (Return::Gap, "gap")] {
@@ -120,11 +114,4 @@ async fn arrive(
     assert_eq!(said[2], format!("\"{outcome}\""));
     assert_eq!(ack.starts_with(r#"[{"body":["#), outcome != "recovered", "who missed nothing is spared the lines");
     (socket, Some(format!("[{},{}]", said[0], said[1])))
-}
-
-/// How many files this process may have open.
-fn open_files() -> usize {
-    let limits = fs::read_to_string("/proc/self/limits").expect("Linux's /proc");
-    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("a limit of open files");
-    line.split_whitespace().nth(3).and_then(|limit| limit.parse().ok()).unwrap_or(usize::MAX)
 }

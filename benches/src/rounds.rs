@@ -55,12 +55,17 @@ impl Rounds {
 
     /// Prints the medians, and the median, least and greatest of the rounds' ratios.
     pub(crate) fn print_ratio(&self, what: &str, unit: &str) {
+        self.print_ratio_to("by hand", what, unit);
+    }
+
+    /// As [`print_ratio`](Self::print_ratio), where it is not the server by hand that figures are held against.
+    pub(crate) fn print_ratio_to(&self, twin_is: &str, what: &str, unit: &str) {
         let ratios = || self.0.iter().map(|(ours, twin)| ours / twin);
         let (least, greatest) = (ratios().fold(f64::MAX, f64::min), ratios().fold(0.0, f64::max));
         let (ours, twin) = self.medians();
         let ratio = median(ratios());
         println!(
-            "  {what:<38} {ours:>9.2} {unit}   by hand {twin:>9.2} {unit}   ratio {ratio:.2} ({least:.2} to {greatest:.2})"
+            "  {what:<38} {ours:>9.2} {unit}   {twin_is} {twin:>9.2} {unit}   ratio {ratio:.2} ({least:.2} to {greatest:.2})"
         );
     }
 
@@ -81,7 +86,11 @@ impl Rounds {
 }
 
 pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
+    percentile(values.collect(), 50)
+}
+
+/// The least that this percentage of the values does not exceed.
+pub(crate) fn percentile(mut values: Vec<f64>, percent: usize) -> f64 {
     values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    values[(values.len() * percent).div_ceil(100) - 1]
 }

@@ -16,9 +16,21 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(role: &str) -> Self {
-        let program = std::env::current_exe().expect("the path of this program");
-        let mut child =
-            Command::new(program).args(["serve", role]).stdout(Stdio::piped()).spawn().expect("a server process");
+        Self::of(Self::program().args(["serve", role]))
+    }
+
+    /// A server that meets others at this URL.
+    pub(crate) fn joined(role: &str, url: &str) -> Self {
+        Self::of(Self::program().args(["serve", role, url]))
+    }
+
+    fn program() -> Command {
+        Command::new(std::env::current_exe().expect("the path of this program"))
+    }
+
+    /// A server of any program that prints its address.
+    pub(crate) fn of(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("a server process");
         let mut line = String::new();
         let stdout = child.stdout.take().expect("the server's output");
         BufReader::new(stdout).read_line(&mut line).expect("the server's address");

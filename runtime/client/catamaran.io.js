@@ -1,8 +1,7 @@
 /*!
  * catamaran.io.js: requests and events over one socket, in the place of sails.io.js. MIT OR Apache-2.0
  *
- * Guide: README.md. Methods, with examples: catamaran.io.d.ts. A request goes by `request`, `_submit`, `_pump`, `_send`,
- * a `Connection`, `_answered`. What else comes from there goes to `_opened`, `_received`, `_closed`.
+ * Guide: README.md. Methods, with examples: catamaran.io.d.ts.
  */
 (() => {
 'use strict';
@@ -68,11 +67,11 @@ const refusal = ({ message, data = parseInt(message) ? { status: parseInt(messag
   Object.assign(new Error(message), { data, refused: true });
 
 /** Whether the request did not begin, so may be repeated. @param {Dictionary} ack */
-const notRun = ({ statusCode, headers }) => statusCode === 503 && headers && headers['x-catamaran-not-run'] === '1';
+const notRun = ({ statusCode, headers }) => statusCode === 503 && headers?.['x-catamaran-not-run'] === '1';
 
 /** @param {string} json @param {unknown[]} attachments */
 const decode = (json, attachments) => (attachments[0]
-  ? JSON.parse(json, (_, value) => (value && value._placeholder ? attachments[value.num] : value))
+  ? JSON.parse(json, (_, value) => (value?._placeholder ? attachments[value.num] : value))
   : JSON.parse(json));
 
 const PACKET_SYNTAX = /^(?<type>[0-6])((?<count>\d{1,3})-)?((?<namespace>\/[^,]*),?)?(?<id>\d{0,15})(?<json>[^]*)$/;
@@ -112,7 +111,6 @@ class RequestError extends Error {
   }
 }
 
-/** Queued, in flight, done: each once. */
 class PendingRequest {
   /** @param {RequestOptions} options @param {Handler} [callback] */
   constructor(options, callback) {
@@ -131,7 +129,7 @@ class PendingRequest {
     /** @type {Promise<JWR> | undefined} */
     this.promise = callback ? undefined : new Promise((resolve, reject) => Object.assign(this, { resolve, reject }));
     // A page may drop the promise.
-    if (this.promise) this.promise.catch(() => {});
+    this.promise?.catch(() => {});
   }
 
   /** @param {Dictionary} ack */
@@ -177,8 +175,7 @@ class Socket {
     this._queue = [];
     /** @type {State} */
     this._state = 'disconnected';
-    /** @type {Connection | undefined} */
-    this._connection = undefined;
+    this._connection = this._next = /** @type {Connection | undefined} */ (undefined);
     this._connectedAt = 0;
     this._attempts = 0;
     this._eager = this._mightBeAboutToAutoConnect = eager;
@@ -251,8 +248,7 @@ class Socket {
     return this;
   }
 
-  /** Pages take `id`, `connected` and `emit` from it. */
-  get _raw() { return this._connection; }
+  get _raw() { return this._connection || this._next; }
 
   /** @param {PendingRequest} request @param {number} limit */
   _submit(request, limit) {
@@ -278,7 +274,6 @@ class Socket {
     if (request.done) return;
     failAfter(timeout, 'timeout', 'The request timed out.');
     if (!request.sent) failAfter(this._option('queueExpiry'), 'expired', 'No connection came in time.');
-    // What waits behind it can go then.
     request.cleanups.push(() => this._pump());
   }
 
@@ -287,7 +282,7 @@ class Socket {
     while (this._queue[0] && this.isConnected() && !this._draining) {
       const [request] = this._queue;
       const connection = /** @type {Connection} */ (this._connection);
-      if (connection.socket && connection.socket.bufferedAmount > BUFFER_LIMIT) {
+      if (connection.socket?.bufferedAmount > BUFFER_LIMIT) {
         clearTimeout(this._pumpTimer);
         this._pumpTimer = setTimeout(() => this._pump(), 50);
         return;
@@ -305,7 +300,7 @@ class Socket {
     const merge = (common) => { request.headers = { ...common, ...request.options.headers }; };
     try {
       const common = this._value('headers');
-      request.preparing = !!common && typeof common.then === 'function';
+      request.preparing = typeof common?.then === 'function';
       if (!request.preparing) merge(common);
       else common.then(merge).catch(request.fail.bind(request)).then(() => {
         request.preparing = false;
@@ -400,19 +395,19 @@ class Socket {
     }
     const address = resolveAddress(this);
     this._hangUp();
-    const connection = this._connection = new (this._option('io') ? InjectedConnection : Connection)(address, this);
-    this._deadline = setTimeout(() => connection.end('timeout'), this._option('timeout'));
     active.add(this);
+    this._open(address);
     this._setState(state);
-    this._open(connection);
   }
 
-  /** @param {Connection} connection */
-  async _open(connection) {
+  /** @param {Address} address */
+  async _open(address) {
+    const connection = this._next = new (this._option('io') ? InjectedConnection : Connection)(address, this);
+    this._deadline = setTimeout(() => connection.end('timeout'), this._option('timeout'));
     try {
+      await fetchCookie(address, this._option('useCORSRouteToGetCookie'));
       const payload = { ...await this._value('auth'), ...this._subscriptions.connectPayload() };
-      await fetchCookie(connection.address, this._option('useCORSRouteToGetCookie'));
-      if (connection === this._connection) connection.open(payload);
+      if (connection === this._next) connection.open(payload);
     } catch (error) {
       connection.end('transport error', error);
     }
@@ -420,6 +415,11 @@ class Socket {
 
   /** @param {Connection} connection */
   _opened(connection) {
+    this._next = undefined;
+    if (this._connection) this._leave('reconnecting', 'transport close');
+    // Unless a handler has seen to it.
+    if (this._next || this._state === 'disconnected') return connection.close();
+    this._connection = connection;
     const again = this._connectedAt > 0;
     clearTimeout(this._deadline);
     this._connectedAt = Date.now();
@@ -438,9 +438,11 @@ class Socket {
 
   /** @param {Connection} connection @param {string} reason @param {any} error */
   _closed(connection, reason, error) {
-    if (connection !== this._connection) return;
+    const { _connection: old, _next: next } = this;
+    if (old && connection === next) return old.end('transport close');
+    if (connection !== (old || next)) return;
     const connected = this.isConnected();
-    const status = error && error.data && error.data.status;
+    const status = error?.data?.status;
     if (connected && Date.now() - this._connectedAt >= STABLE_AFTER) this._attempts = 0;
     const unwanted = status === 401 || status === 403 || (reason === 'io server disconnect' && !this._draining);
     const gaveUp = this._attempts >= this._option('reconnectionAttempts');
@@ -454,7 +456,7 @@ class Socket {
     }
     if (gaveUp && !unwanted) this._emit('reconnect_failed');
     // Unless a handler has seen to it.
-    if (!over && this._state === 'reconnecting' && !this._connection) {
+    if (!over && this._state === 'reconnecting' && !this._next) {
       const delay = Math.min(this._option('reconnectionDelay') * 2 ** this._attempts++, this._option('reconnectionDelayMax'));
       // Else all come at once when a server restarts.
       this._retryTimer = setTimeout(() => this._retry(), atOnce ? 0 : Math.random() * delay);
@@ -480,16 +482,16 @@ class Socket {
     for (const timer of [this._deadline, this._retryTimer, this._drainTimer, this._pumpTimer]) clearTimeout(timer);
     this._draining = false;
     this._subscriptions.pause();
-    const connection = this._connection;
-    this._connection = undefined;
-    if (!connection) return;
-    connection.close();
-    for (const request of connection.requests) {
+    const { _connection: old, _next: next } = this;
+    this._connection = this._next = undefined;
+    next?.close();
+    old?.close();
+    for (const request of old?.requests || []) {
       request.fail(new RequestError('disconnected', 'The socket disconnected before the request completed.', true));
     }
   }
 
-  /** Those in flight get their answers, then we go. @param {number} delay */
+  /** Those in flight get their answers, then we go elsewhere. @param {number} delay */
   _drain(delay) {
     if (this._draining) return;
     clearTimeout(this._drainTimer);
@@ -498,16 +500,18 @@ class Socket {
     this._moveOn();
   }
 
-  /** @param {boolean} [anyway] */
+  /** The old connection serves until the next is there. @param {boolean} [anyway] */
   _moveOn(anyway) {
     const connection = this._connection;
-    if (this._draining && connection && (anyway || connection.requests.size === 0)) connection.end('transport close');
+    if (!this._draining || !connection) return;
+    if (anyway) connection.end('transport close');
+    else if (connection.requests.size === 0 && !this._next) this._open(connection.address);
   }
 
   /** The page is back, or the network. */
   _wake() {
     if (this.isConnected()) /** @type {Connection} */ (this._connection).probe();
-    else if (!this._connection) this._retry();
+    else if (!this._next) this._retry();
   }
 
   /** @param {unknown[]} words */
@@ -555,7 +559,6 @@ function checkRequest(options, callback) {
 // Resume: how far each channel has been heard, and the requests that subscribe again.
 
 /** @typedef {{ epoch: string, offset: number, since: number, live: boolean }} Position `live`: on this connection */
-/** @typedef {{ key: string, options: RequestOptions, channels: Set<string>, asked?: PendingRequest }} Subscription */
 
 class Subscriptions {
   /** @param {Socket} socket */
@@ -563,7 +566,7 @@ class Subscriptions {
     this.socket = socket;
     /** @type {Map<string, Position>} */
     this.positions = new Map();
-    /** @type {Map<string, Subscription>} */
+    /** @type {Map<string, Dictionary>} */
     this.made = new Map();
     /** @type {Set<any>} */
     this.timers = new Set();
@@ -575,16 +578,16 @@ class Subscriptions {
   connectPayload() {
     if (!this.socket._option('resume')) return {};
     this.client = this.client || crypto.getRandomValues(new Uint32Array(4)).join('-');
-    return connectPayload(this.client, ++this.connections, this.held(this.positions.keys()));
+    return connectPayload(this.client, ++this.connections, this.held(this.positions.keys(), true));
   }
 
-  /** Where those channels stand that this connection has not. @param {Iterable<string>} channels */
-  held(channels) {
+  /** Where those channels stand that this connection has not. @param {Iterable<string>} channels @param {boolean} [all] */
+  held(channels, all) {
     /** @type {Dictionary} */
     const held = {};
     for (const channel of channels) {
       const position = this.positions.get(channel);
-      if (position && !position.live) held[channel] = [position.epoch, position.offset, position.since];
+      if (position && (all || !position.live)) held[channel] = [position.epoch, position.offset, position.since];
     }
     return held;
   }
@@ -635,7 +638,8 @@ class Subscriptions {
     } else if (event === DELIVERY.gap) {
       this.start(channel, args[0], args[1], args[2] || 'not retained');
     } else if (event === DELIVERY.join) {
-      if (position && position.epoch === args[0] && position.offset === args[1]) position.live = true;
+      // The old connection may have heard more.
+      if (position && position.epoch === args[0] && position.offset >= args[1]) position.live = true;
       else this.start(channel, args[0], args[1], position && !position.live ? 'not retained' : '');
     } else if (event === DELIVERY.left) {
       this.left(channel, args[0]);
@@ -706,7 +710,7 @@ class Subscriptions {
     this.reportUnrestored(this.positions.keys());
   }
 
-  /** So authorization runs again. @param {Iterable<Subscription>} subscriptions */
+  /** So authorization runs again. @param {Iterable<Dictionary>} subscriptions */
   repeat(subscriptions) {
     const waiting = [...subscriptions];
     const work = async () => {
@@ -715,7 +719,7 @@ class Subscriptions {
     for (let i = 0; i < REPEATS_AT_ONCE; i++) work();
   }
 
-  /** @param {Subscription} subscription */
+  /** @param {Dictionary} subscription */
   async ask(subscription) {
     const { socket } = this;
     const { key, options, channels } = subscription;
@@ -723,7 +727,7 @@ class Subscriptions {
     for (let backoff = 100, wait = 0, tried; ; backoff = Math.min(Math.max(backoff * 2, 1000), 30000)) {
       await this.later(wait + Math.random() * backoff);
       const { asked } = subscription;
-      if (asked && !asked.done) continue;
+      if (asked?.done === false) continue;
       // The page may have done it.
       if (!this.made.has(key) || !(tried || Object.keys(this.held(channels))[0])) return;
       tried = true;
@@ -731,7 +735,7 @@ class Subscriptions {
       socket._submit(request, Infinity);
       const jwr = await /** @type {Promise<JWR>} */ (request.promise).catch(() => undefined);
       if (signal.aborted) return;
-      wait = jwr && jwr.headers['retry-after'] * 1000 || 0;
+      wait = jwr?.headers['retry-after'] * 1000 || 0;
       if (!jwr || jwr.statusCode === 429 || jwr.statusCode >= 500) continue;
       if (jwr.statusCode < 400) {
         socket._emit('resubscribed', { url: options.url, recovered: request.recovered, body: jwr.body, jwr });
@@ -884,7 +888,7 @@ class Connection {
     } else {
       const ack = this.acks.get(Number(id));
       this.acks.delete(Number(id));
-      if (ack) ack(content[0]);
+      ack?.(content[0]);
     }
   }
 
@@ -975,7 +979,7 @@ function resolveAddress(socket) {
   const option = socket._option.bind(socket);
   const query = option('query') || '';
   if (typeof query !== 'string') throw new Error('`query` setting does not currently support configuration as a dictionary');
-  const { origin, pathname } = new URL(option('url') || '/', page && page.location.origin);
+  const { origin, pathname } = new URL(option('url') || '/', page?.location.origin);
   if (pathname !== '/') throw new Error('`url` has a path, instead of the option `path`.');
   const words = [query.replace(/^\?/, ''), SDK.versionString, option('resume') && RESUME_QUERY];
   return { origin: origin.replace(/^ws/, 'http'), path: option('path').replace(/\/$/, ''), query: words.filter(Boolean).join('&') };
@@ -1070,5 +1074,5 @@ const global = /** @type {any} */ (globalThis);
 // catamaran.io.mjs finds it there.
 global[Symbol.for('catamaran.io.js')] = Object.assign(catamaran, { connect, JWR, RequestError });
 if (platform === 'node') module.exports = catamaran;
-else if (page && page.currentScript) global.io = augment(global.io || {}, scriptSettings(page.currentScript));
+else if (page?.currentScript) global.io = augment(global.io || {}, scriptSettings(page.currentScript));
 })();

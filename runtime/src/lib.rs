@@ -28,6 +28,10 @@ pub mod test;
 pub use action::{Action, NoState};
 pub use app::App;
 pub use bus::Backend;
+#[cfg(feature = "postgres")]
+pub use bus::Postgres;
+#[cfg(feature = "redis")]
+pub use bus::Redis;
 pub use controller::{Controller, Table};
 pub use ctx::{Any, Ctx, Http, Socket};
 pub use error::{Error, Result, ServeError};

@@ -32,6 +32,21 @@ test('headers of the handshake go to a WebSocket class that takes them', async (
   assert.equal(world.socket.options, undefined);
 });
 
+test('what pages take the connection for is there while it is made', async () => {
+  const world = new World();
+  const socket = await world.connect();
+  assert.deepEqual([socket.state, socket._raw.connected], ['connecting', false]);
+  world.socket.accept();
+  assert.deepEqual([socket.state, socket._raw.connected], ['connected', true]);
+});
+
+test('an `auth` that throws is a failed attempt like any other', async () => {
+  const auth = () => { throw new Error('no token yet'); };
+  const states = [];
+  for (const reconnection of [true, false]) states.push((await new World().connect({ auth, reconnection })).state);
+  assert.deepEqual(states, ['reconnecting', 'disconnected']);
+});
+
 test('`auth` is said when connecting, afresh each time', async () => {
   const world = new World();
   let token = 0;

@@ -564,7 +564,7 @@ test('disconnect ends all of it, and reconnect brings it back', async () => {
   assert.deepEqual(resumes(world), [{ 'room:7': ['epoch-aa', 10] }]);
 });
 
-test('a server that drains gets no new request, answers the old ones, and is left', async () => {
+test('a server that drains gets no new request, answers the old ones, and is left for the next', async () => {
   const world = new World();
   const socket = await connected(world);
   const heard = record(socket, 'disconnect', 'connect');
@@ -579,12 +579,83 @@ test('a server that drains gets no new request, answers the old ones, and is lef
   await flying;
   old.answer({ statusCode: 200 }, '/b');
   await world.advance(0);
-  assert.equal(old.closed, true);
   assert.equal(world.sockets.length, 2, 'at once');
+  assert.deepEqual([old.closed, heard], [false, []], 'the old one serves until the next is there');
   world.socket.accept();
+  assert.equal(old.closed, true);
   world.socket.answer({ statusCode: 200 }, '/c');
   assert.equal((await waiting).statusCode, 200);
   assert.deepEqual(heard, [['disconnect', 'transport close'], ['connect']]);
+});
+
+test('the old connection is heard until the next is there, and nothing twice or never', async () => {
+  const world = new World();
+  const socket = await subscribed(world);
+  const heard = record(socket, ...HEARD);
+  const [old] = world.sockets;
+  old.emit('$', 'room:7', 11, 'said', 1);
+  old.emit('$drain', { after_ms: 0 });
+  await settle();
+  old.emit('$', 'room:7', 12, 'said', 2);
+  world.socket.accept();
+  old.emit('$', 'room:7', 13, 'said', 'too late');
+  assert.deepEqual(positions(world.socket.payload.catamaran.resume), { 'room:7': ['epoch-aa', 11] }, 'as it was opened');
+  await world.advance(100);
+  assert.deepEqual(resumes(world), [{ 'room:7': ['epoch-aa', 12] }]);
+  world.socket.answer(answer({ 'room:7': ['epoch-aa', 13, 'recovered'] }));
+  world.socket.emit('$replay', 'room:7', [[12, 'said', 2], [13, 'said', 3]], false);
+  await settle();
+  const said = heard.filter(([event]) => event === 'said').map(([, number]) => number);
+  assert.deepEqual([said, heard.filter(([event]) => event === 'gap')], [[1, 2, 3], []]);
+});
+
+test('a channel that the server joins again goes on from what the old connection brought last', async () => {
+  const world = new World();
+  const socket = await connected(world);
+  const [old] = world.sockets;
+  old.emit('$join', 'news', 'epoch-aa', 11);
+  const heard = record(socket, ...HEARD);
+  old.emit('$drain', { after_ms: 0 });
+  await settle();
+  old.emit('$', 'news', 12, 'said', 1);
+  world.socket.accept();
+  assert.deepEqual(positions(world.socket.payload.catamaran.resume), { news: ['epoch-aa', 11] }, 'as it was opened');
+  world.socket.emit('$join', 'news', 'epoch-aa', 11);
+  world.socket.emit('$replay', 'news', [[12, 'said', 1], [13, 'said', 2]], false);
+  await world.advance(2000);
+  assert.deepEqual([heard, socket.duplicates], [[['said', 1], ['said', 2]], 1]);
+});
+
+test('a page that wants something else while it moves on has its way', async () => {
+  for (const wish of ['disconnect', 'reconnect']) {
+    const world = new World();
+    const socket = await connected(world);
+    world.socket.emit('$drain', { after_ms: 0 });
+    await settle();
+    if (wish === 'disconnect') {
+      socket.disconnect();
+    } else {
+      socket.once('disconnect', () => socket.reconnect());
+      world.socket.accept();
+      await settle();
+    }
+    const open = world.sockets.filter(({ closed }) => !closed);
+    assert.deepEqual([socket.state, open.length], wish === 'disconnect' ? ['disconnected', 0] : ['connecting', 1]);
+  }
+});
+
+test('where the next connection cannot be made the old one is left, and it is tried again', async () => {
+  const world = new World();
+  await connected(world);
+  const [old] = world.sockets;
+  old.emit('$drain', { after_ms: 0 });
+  await settle();
+  world.socket.drop();
+  assert.equal(old.closed, true);
+  await world.advance(300);
+  assert.equal(world.sockets.length, 3);
+  world.socket.accept();
+  assert.deepEqual(world.sockets.map(({ closed }) => closed), [true, true, false]);
 });
 
 test('a server that drains is left at once if it owes no answer', async () => {

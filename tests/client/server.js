@@ -8,13 +8,14 @@ const { within } = require('./within.js');
 const built = new Map();
 
 /** Builds a binary of the workspace, once, and returns its path. */
-function binary(name) {
-  if (!built.has(name)) built.set(name, build(name));
+function binary(name, ...options) {
+  if (!built.has(name)) built.set(name, build(name, options));
   return built.get(name);
 }
 
-function build(name) {
-  const messages = execFileSync('cargo', ['build', '--quiet', '--locked', '--bin', name, '--message-format=json-render-diagnostics'],
+function build(name, options) {
+  const messages = execFileSync('cargo',
+    ['build', '--quiet', '--locked', '--bin', name, ...options, '--message-format=json-render-diagnostics'],
     { cwd: join(__dirname, '../..'), stdio: ['ignore', 'pipe', 'inherit'], encoding: 'utf8', maxBuffer: Infinity });
   const artifacts = messages.trim().split('\n').map((line) => JSON.parse(line));
   return artifacts.find(({ executable, target }) => executable && target.name === name).executable;
@@ -23,15 +24,20 @@ function build(name) {
 /** Starts a binary of the workspace. */
 const start = (name, ...args) => run(binary(name), args);
 
-/** Starts a program that prints `listening on URL`. @returns {Promise<{ url: string, stop(signal?: string): Promise<void> }>} */
-async function run(program, args) {
-  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'ignore'] });
+/**
+ * Starts a program that prints `listening on URL`, with more in its environment.
+ * @returns {Promise<{ url: string, pid: number, signal(name: string): void, stop(signal?: string): Promise<void> }>}
+ */
+async function run(program, args, environment = {}) {
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'ignore'], env: { ...process.env, ...environment } });
   const kill = () => child.kill('SIGKILL');
   process.on('exit', kill);
   const exit = once(child, 'exit').then(() => { process.off('exit', kill); });
   const [line] = await within(once(createInterface({ input: child.stdout }), 'line'), `${program} to listen`);
   return {
     url: line.replace('listening on ', ''),
+    pid: child.pid,
+    signal(name) { child.kill(name); },
     stop(signal = 'SIGTERM') {
       child.kill(signal);
       return within(exit, `the end of ${program}`);

@@ -41,8 +41,8 @@ function launch(profile) {
 }
 
 /** Runs a test with a browser, and with one of the examples or `client-app`. */
-export async function inBrowser(example, run) {
-  const server = await startExample(example)
+export async function inBrowser(example, run, environment) {
+  const server = await startExample(example, 0, environment)
   const profile = mkdtempSync(join(tmpdir(), 'catamaran-browser-'))
   const browser = await within(launch(profile), 'the browser starts', 30_000)
   const problems = []
@@ -118,7 +118,7 @@ export async function backgroundPage(t, url) {
   }
 }
 
-/** A network between a client and a port of this machine. It can be cut, bring nothing back any more, and be mended. */
+/** A network between a client and a port of this machine. It can be cut, bring nothing back, be mended, and lead elsewhere. */
 export async function proxy(t, port) {
   const open = new Set()
   const answers = new Set()
@@ -162,6 +162,9 @@ export async function proxy(t, port) {
     },
     mend() {
       cut = false
+    },
+    lead(to) {
+      port = to
     },
   }
 }

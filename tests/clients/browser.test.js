@@ -4,6 +4,7 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { test } from 'node:test'
+import backends from '../client/backends.js'
 import { PHONE, backgroundPage, inBrowser, picture, proxy } from './browser.js'
 import { overHttp, startExample } from './server.js'
 import { within } from './within.js'
@@ -375,6 +376,50 @@ for (const cached of [true, false]) {
         await people(page, 'Ada', 'Bob')
       }
     }))
+}
+
+for (const backend of ['Redis', 'Postgres']) {
+  test(`two servers are one chat over ${backend}, of which one may die`, async (t) => {
+    const data = await backends[backend].start()
+    t.after(() => data.close())
+    const environment = data.environment(data.port)
+    const second = await startExample('chat', 0, environment)
+    t.after(() => second.stop())
+    const inRoom = async (server, open, scheme, name) => {
+      const page = await open(scheme)
+      await page.goto(`${server.url}/#7`)
+      if (name) await enter(page, name)
+      return page
+    }
+    const together = async (first, open) => {
+      const network = await proxy(t, new URL(first.url).port)
+      const [ada, bob] = [await inRoom(network, open, 'light', 'Ada'), await inRoom(second, open, 'dark', 'Bob')]
+      for (const page of [ada, bob]) await people(page, 'Ada', 'Bob')
+      await say(ada, 'one')
+      await lines(bob, 'one')
+      await say(bob, 'two')
+      await sayOverHttp(first, 'three')
+      for (const page of [ada, bob]) await lines(page, 'one', 'two', 'three')
+
+      // No farewell: the connection breaks, and the next server answers.
+      await first.stop('SIGKILL')
+      network.lead(new URL(second.url).port)
+      await say(bob, 'four')
+      await say(ada, 'five')
+      for (const page of [ada, bob]) await lines(page, 'one', 'two', 'three', 'four', 'five')
+      await people(bob, 'Ada', 'Bob')
+      await picture(ada, `cluster-${backend}`)
+
+      const third = await startExample('chat', 0, environment)
+      const eve = await inRoom(third, open, 'light', 'Eve')
+      await lines(eve, 'one', 'two', 'three', 'four', 'five')
+      for (const page of [ada, bob, eve]) await people(page, 'Ada', 'Bob', 'Eve')
+      await third.stop()
+      for (const page of [ada, bob]) await people(page, 'Ada', 'Bob')
+      await eve.close()
+    }
+    await inBrowser('chat', together, environment)
+  })
 }
 
 test('the chat fits a phone, in the light and in the dark', () =>

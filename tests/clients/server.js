@@ -28,13 +28,13 @@ export function start(...transports) {
 }
 
 /** Starts one of `examples/`, on a free port or on this one. */
-export function startExample(name, port = 0) {
-  return run(binary(name), [], port)
+export function startExample(name, port = 0, environment = {}) {
+  return run(binary(name), [], port, environment)
 }
 
 /** Starts a server that prints `listening on URL`. `log` has its lines; `stop` resolves with the exit code. */
-async function run(path, options, port) {
-  const env = { ...process.env, PORT: `${port}`, METRICS_PORT: '0' }
+async function run(path, options, port, environment) {
+  const env = { ...process.env, PORT: `${port}`, METRICS_PORT: '0', ...environment }
   const child = spawn(path, options, { stdio: ['ignore', 'pipe', 'pipe'], env })
   const kill = () => child.kill('SIGKILL')
   process.on('exit', kill)

@@ -1,5 +1,7 @@
 //! What the tests share, and the documents of this repository as doctests.
 
+#[cfg(feature = "backends")]
+pub mod backends;
 pub mod elsewhere;
 pub mod pipe;
 

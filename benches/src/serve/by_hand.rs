@@ -1,6 +1,11 @@
 //! The same servers by hand: axum for HTTP, socketioxide with one task per socket for sockets.
 
-use std::{convert::Infallible, future::ready, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Json, Router,
@@ -11,11 +16,12 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use socketioxide::{
     SocketIo, SocketIoBuilder, TransportType,
-    adapter::LocalAdapter,
+    adapter::Adapter,
     extract::{AckSender, SocketRef},
     handler::{ConnectHandler, FromMessageParts, MessageHandler, Value},
     socket::Socket,
 };
+use socketioxide_redis::{RedisAdapter, RedisAdapterCtr, drivers::redis::redis_client};
 use tokio::{net::TcpListener, sync::mpsc};
 
 use super::{Greeting, Note};
@@ -45,18 +51,32 @@ pub(crate) fn silent_sockets() -> Router {
 /// Sockets whose requests go through a queue to one task each, so that they are answered in order.
 pub(crate) fn sockets() -> (Router, SocketIo) {
     let (layer, io) = engine().build_layer();
+    io.ns("/", (async || {}).with(listen(&io)));
+    (Router::new().layer(layer), io)
+}
+
+/// The same, with rooms that span all servers on this Redis.
+pub(crate) async fn sockets_over_redis(url: &str) -> Router {
+    let client = redis_client::Client::open(format!("{url}?protocol=resp3")).expect("a URL of Redis");
+    let adapter = RedisAdapterCtr::new_with_redis(&client).await.expect("Redis is there");
+    let (layer, io) = engine().with_adapter::<RedisAdapter<_>>(adapter).build_layer();
+    io.ns("/", (async || {}).with(listen(&io))).await.expect("Redis is there");
+    Router::new().layer(layer)
+}
+
+/// A middleware, since a connect handler runs after the client may have sent its first request.
+fn listen<A: Adapter>(
+    io: &SocketIo<A>,
+) -> impl Fn(SocketRef<A>) -> Ready<Result<(), Infallible>> + Clone + Send + Sync + use<A> {
     let rooms = io.clone();
-    // A middleware, since a connect handler runs after the client may have sent its first request.
-    let listen = move |socket: SocketRef| {
+    move |socket| {
         let (sender, arrivals) = mpsc::unbounded_channel();
         for event in [Event::Constant, Event::ConstantNote, Event::Echo, Event::Watch, Event::Publish] {
             socket.on(event.name(), Queue { event, sender: sender.clone() });
         }
         tokio::spawn(work(rooms.clone(), arrivals));
-        ready(Ok::<(), Infallible>(()))
-    };
-    io.ns("/", (async || {}).with(listen));
-    (Router::new().layer(layer), io)
+        ready(Ok(()))
+    }
 }
 
 /// The settings that catamaran has by default.
@@ -95,22 +115,22 @@ impl Event {
     }
 }
 
-struct Arrival {
-    socket: Arc<Socket>,
+struct Arrival<A: Adapter> {
+    socket: Arc<Socket<A>>,
     event: Event,
     packet: Value,
     ack_id: Option<i64>,
 }
 
-struct Queue {
+struct Queue<A: Adapter> {
     event: Event,
-    sender: mpsc::UnboundedSender<Arrival>,
+    sender: mpsc::UnboundedSender<Arrival<A>>,
 }
 
 enum ViaQueue {}
 
-impl MessageHandler<LocalAdapter, ViaQueue> for Queue {
-    fn call(&self, socket: Arc<Socket>, packet: Value, ack_id: Option<i64>) {
+impl<A: Adapter> MessageHandler<A, ViaQueue> for Queue<A> {
+    fn call(&self, socket: Arc<Socket<A>>, packet: Value, ack_id: Option<i64>) {
         // It fails only after the socket is gone.
         let _ = self.sender.send(Arrival { socket, event: self.event, packet, ack_id });
     }
@@ -132,7 +152,7 @@ struct Ack<B> {
 #[derive(Serialize)]
 struct NoHeaders {}
 
-async fn work(io: SocketIo, mut arrivals: mpsc::UnboundedReceiver<Arrival>) {
+async fn work<A: Adapter>(io: SocketIo<A>, mut arrivals: mpsc::UnboundedReceiver<Arrival<A>>) {
     let constant = Note::of(65);
     while let Some(Arrival { socket, event, packet, ack_id }) = arrivals.recv().await {
         // Nothing can be sent in the moment before the connect handler.
@@ -161,8 +181,7 @@ fn note(packet: &Value) -> Note {
     request.data
 }
 
-fn ack<B: Serialize>(socket: &Arc<Socket>, ack_id: Option<i64>, body: B) {
-    let Ok(sender) =
-        AckSender::<LocalAdapter>::from_message_parts(socket, &mut Value::Bytes(Default::default()), &ack_id);
+fn ack<A: Adapter, B: Serialize>(socket: &Arc<Socket<A>>, ack_id: Option<i64>, body: B) {
+    let Ok(sender) = AckSender::<A>::from_message_parts(socket, &mut Value::Bytes(Default::default()), &ack_id);
     sender.send(&Ack { body, headers: NoHeaders {}, status: 200 }).expect("no socket is full");
 }

@@ -1,6 +1,6 @@
 //! The server with catamaran.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -8,8 +8,9 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use catamaran::{Outcome, Untyped, UntypedEvent, prelude::*};
+use catamaran::{Backend, Error, Outcome, Published, TransportType, Untyped, UntypedEvent, prelude::*};
 use serde::Serialize;
+use tokio::{net::TcpListener, time::sleep};
 
 use super::{Greeting, Note};
 
@@ -40,8 +41,10 @@ async fn watch(ctx: Ctx<Socket>) -> catamaran::Result<Json<Greeting>> {
 
 #[action(post "/publish")]
 async fn publish(hub: Hub, Json(note): Json<Note>) -> catamaran::Result<Json<Greeting>> {
-    hub.publish(&room(), UntypedEvent::new("said", &note)?).await?;
-    Ok(Json(Greeting { message: "hello" }))
+    match hub.publish(&room(), UntypedEvent::new("said", &note)?).await? {
+        Published::Delivered => Ok(Json(Greeting { message: "hello" })),
+        other => Err(Error::new(StatusCode::SERVICE_UNAVAILABLE, format!("{other:?}"))),
+    }
 }
 
 /// A channel that keeps what was published.
@@ -61,6 +64,46 @@ async fn lines(ctx: Ctx<Socket>, State(lines): State<Arc<Vec<Note>>>) -> catamar
     })
 }
 
+/// The sockets that are closed by `revoke`.
+const USER: &str = "user:7";
+
+#[action(post "/tag")]
+async fn tag(ctx: Ctx<Socket>) -> catamaran::Result {
+    Ok(ctx.socket().tag(USER)?)
+}
+
+#[action(post "/revoke")]
+async fn revoke(hub: Hub) -> catamaran::Result<Json<usize>> {
+    Ok(Json(hub.close_tagged(USER, "revoked").await?))
+}
+
 pub(crate) fn app() -> App<Arc<Vec<Note>>> {
-    App::new(Arc::new(vec![Note::of(100); 100])).mount(routes![hello, number, echo, watch, publish, lines])
+    App::new(Arc::new(vec![Note::of(100); 100])).mount(routes![hello, number, echo, watch, publish, lines, tag, revoke])
+}
+
+/// Serves with the others that share a backend, once it reaches them.
+pub(crate) async fn serve_joined(listener: TcpListener, backend: impl Into<Backend>) {
+    let app = app().bus(backend);
+    let (hub, ready) = (app.hub(), Untyped::new("ready"));
+    while published(&hub, &ready).await != Published::Delivered {
+        sleep(Duration::from_millis(10)).await;
+    }
+    app.serve_on(listener).await.expect("an application without mistakes");
+}
+
+async fn published(hub: &Hub, to: &Untyped) -> Published {
+    let event = UntypedEvent::new("ready", &()).expect("nothing is JSON");
+    hub.publish(to, event).await.expect("nothing is JSON")
+}
+
+/// How many are in the room.
+#[action(get "/present")]
+async fn present(hub: Hub) -> catamaran::Result<Json<usize>> {
+    Ok(Json(hub.count(&room()).await?))
+}
+
+/// A server that soon cuts off who reads too slowly, over whichever transport.
+pub(crate) fn crowd() -> App<Arc<Vec<Note>>> {
+    let transports = [TransportType::Websocket, TransportType::Polling];
+    app().mount(routes![present]).transports(transports).max_backlog_bytes(256 * 1024)
 }

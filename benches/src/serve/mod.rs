@@ -5,6 +5,7 @@ pub(crate) mod catamaran;
 
 use std::net::Ipv4Addr;
 
+use ::catamaran::{Postgres, Redis};
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpListener, runtime::Builder};
 
@@ -36,14 +37,20 @@ impl Note {
 }
 
 /// Serves until killed. One thread, so that figures are CPU time of the work and not of workers looking for some.
-pub(crate) fn run(role: &str) {
+///
+/// The URL is where it meets other servers, if it does.
+pub(crate) fn run(role: &str, url: &str) {
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime for the server");
     runtime.block_on(async {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         println!("{}", listener.local_addr().expect("the address"));
         match role {
             "catamaran" => catamaran::app().serve_on(listener).await.expect("an application without mistakes"),
+            "catamaran-redis" => catamaran::serve_joined(listener, Redis::connect(url)).await,
+            "catamaran-postgres" => catamaran::serve_joined(listener, Postgres::connect(url)).await,
+            "crowd" => catamaran::crowd().serve_on(listener).await.expect("an application without mistakes"),
             "socketioxide" => by_hand::serve(listener, by_hand::sockets().0).await,
+            "socketioxide-redis" => by_hand::serve(listener, by_hand::sockets_over_redis(url).await).await,
             "silent" => by_hand::serve(listener, by_hand::silent_sockets()).await,
             "axum" => by_hand::serve(listener, by_hand::routes()).await,
             _ => panic!("there is no server `{role}`"),

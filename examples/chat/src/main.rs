@@ -1,9 +1,12 @@
 //! Rooms that people talk in: who enters one hears what is said there, and sees who is there, until they leave.
 //!
-//! `cargo run -p chat`, then open <http://127.0.0.1:1337> in two windows; `PORT` sets another port. README.md says
-//! what else to try.
+//! `cargo run -p chat`, then open <http://127.0.0.1:1337> in two windows; `PORT` sets another port, and with `REDIS_URL` or
+//! `DATABASE_URL` any number of servers are one chat. README.md says what else to try.
 
+mod room;
 mod store;
+
+use std::{collections::HashSet, env};
 
 use axum::{
     Json, Router,
@@ -12,9 +15,10 @@ use axum::{
     response::Html,
     routing::get,
 };
-use catamaran::{EncodeError, Hub, RequestSocket, prelude::*};
+use catamaran::{EncodeError, Hub, Postgres, Redis, RequestSocket, prelude::*};
+use room::{Content, Line, Words};
 use serde::{Deserialize, Serialize};
-use store::{Line, Rooms, Store, Summary, Words};
+use store::{Store, Summary};
 use tokio::net::TcpListener;
 
 /// Everybody in a room. The last events are kept, so that nobody misses one by a short loss of the network.
@@ -24,7 +28,7 @@ pub struct Room {
 }
 
 /// Each says its room, since a page may hear two while it goes from one to the other.
-#[derive(Debug, Event, PartialEq, Serialize)]
+#[derive(Clone, Debug, Event, PartialEq, Serialize)]
 pub enum RoomEvent {
     Said(Line),
     Joined { room: u64, name: String },
@@ -63,7 +67,7 @@ pub mod chat {
         if let Some(socket) = ctx.socket() {
             socket.subscribe(&Lobby).await?;
         }
-        Ok(Json(store.lock().await.summaries()))
+        Ok(Json(store.summaries().await?))
     }
 
     /// Enters a room. It subscribes first and reads then, so that nothing falls between.
@@ -74,14 +78,28 @@ pub mod chat {
         Query(Visitor { name }): Query<Visitor>,
         State(store): State<Store>,
     ) -> catamaran::Result<Json<View>> {
-        // A socket that is gone cannot subscribe, and one that goes while we hold the lock is taken off the list after.
-        let mut rooms = store.lock().await;
+        let (socket, hub) = (ctx.socket(), ctx.hub());
         ctx.subscribe(&Room { id }).await?;
-        if let Some(name) = name {
-            let changes = rooms.enter(id, ctx.socket().id(), store::name(&name)?);
-            announce(ctx.hub(), &rooms, id, changes).await?;
+        // Not all servers may answer: then nobody is taken away yet.
+        let members: Option<HashSet<String>> =
+            hub.members(&Room { id }).await.ok().map(|ids| ids.into_iter().collect());
+        let name = name.map(|name| room::name(&name)).transpose()?;
+        if name.is_some() {
+            store.visit(socket.id(), id, true);
         }
-        Ok(Json(View { lines: rooms.lines(id), here: rooms.here(id) }))
+        let (changes, room) = store
+            .change(id, |room| {
+                let left = members.iter().flat_map(|members| room.forget_all_but(id, members)).collect::<Vec<_>>();
+                let joined = name.iter().flat_map(|name| room.enter(id, socket.id(), name)).collect();
+                [left, joined].concat()
+            })
+            .await?;
+        announce(hub, id, &room, changes).await?;
+        // It may have gone before it was noted where it is.
+        if hub.socket(socket.id()).is_none() {
+            gone(socket.clone(), hub.clone(), State(store)).await?;
+        }
+        Ok(Json(View { lines: room.lines(), here: room.here().into_iter().collect() }))
     }
 
     /// Says something in a room; nobody needs to be there for that.
@@ -93,9 +111,8 @@ pub mod chat {
         Json(words): Json<Words>,
     ) -> catamaran::Result<StatusCode> {
         let words = words.checked()?;
-        // The lock is held while publishing, so the lines are heard in the order in which they are stored.
-        let mut rooms = store.lock().await;
-        if let Some(line) = rooms.say(id, words) {
+        let (line, _) = store.change(id, |room| room.say(id, &words)).await?;
+        if let Some(line) = line {
             ctx.publish(&Room { id }, RoomEvent::Said(line)).await?;
         }
         Ok(StatusCode::CREATED)
@@ -103,33 +120,33 @@ pub mod chat {
 
     #[action(delete "/rooms/{id}")]
     pub async fn leave(ctx: Ctx<Socket>, id: u64, State(store): State<Store>) -> catamaran::Result<StatusCode> {
-        ctx.socket().unsubscribe(&Room { id }).await;
-        let mut rooms = store.lock().await;
-        let changes = rooms.leave(id, ctx.socket().id());
-        announce(ctx.hub(), &rooms, id, changes).await?;
+        let socket = ctx.socket();
+        socket.unsubscribe(&Room { id }).await;
+        store.visit(socket.id(), id, false);
+        let (changes, room) = store.change(id, |room| room.leave(id, socket.id())).await?;
+        announce(ctx.hub(), id, &room, changes).await?;
         Ok(StatusCode::NO_CONTENT)
     }
 }
 
 /// A socket is gone, so nobody is here by it any more.
 async fn gone(socket: RequestSocket, hub: Hub, State(store): State<Store>) -> catamaran::Result {
-    let mut rooms = store.lock().await;
-    for id in rooms.of(socket.id()) {
-        let changes = rooms.leave(id, socket.id());
-        announce(&hub, &rooms, id, changes).await?;
+    for id in store.end_visits(socket.id()) {
+        let (changes, room) = store.change(id, |room| room.leave(id, socket.id())).await?;
+        announce(&hub, id, &room, changes).await?;
     }
     Ok(())
 }
 
 /// Tells who came and who went: to the room, and to those who look at the list.
-async fn announce(hub: &Hub, rooms: &Rooms, id: u64, changes: Vec<RoomEvent>) -> Result<(), EncodeError> {
+async fn announce(hub: &Hub, id: u64, room: &Content, changes: Vec<RoomEvent>) -> Result<(), EncodeError> {
     if changes.is_empty() {
         return Ok(());
     }
     for change in changes {
         hub.publish(&Room { id }, change).await?;
     }
-    hub.publish(&Lobby, LobbyEvent::Counted(rooms.summary(id))).await?;
+    hub.publish(&Lobby, LobbyEvent::Counted(Summary { room: id, here: room.here().len() })).await?;
     Ok(())
 }
 
@@ -143,15 +160,27 @@ fn page() -> Router {
         .route("/chat.js", get(script))
 }
 
+/// An application on a store of its own, or one of several servers on a store that they share.
+async fn application() -> catamaran::Result<App<Store>> {
+    if let Ok(url) = env::var("REDIS_URL") {
+        return Ok(App::new(Store::in_redis(&url).await?).bus(Redis::connect(url)));
+    }
+    if let Ok(url) = env::var("DATABASE_URL") {
+        return Ok(App::new(Store::in_postgres(&url).await?).bus(Postgres::connect(url)));
+    }
+    Ok(App::new(Store::in_memory()))
+}
+
 #[tokio::main]
-async fn main() -> Result<(), catamaran::ServeError> {
-    let app = App::new(Store::default()).mount(routes![chat]).merge(page()).on_disconnect(gone);
+async fn main() -> catamaran::Result {
+    let app = application().await?.mount(routes![chat]).merge(page()).on_disconnect(gone).health();
     for route in app.routes() {
         println!("{route}");
     }
 
-    let port = std::env::var("PORT").unwrap_or_else(|_| "1337".into());
+    let port = env::var("PORT").unwrap_or_else(|_| "1337".into());
     let listener = TcpListener::bind(format!("127.0.0.1:{port}")).await?;
     println!("listening on http://{}", listener.local_addr()?);
-    app.serve_on(listener).await
+    app.serve_on(listener).await?;
+    Ok(())
 }

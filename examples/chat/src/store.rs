@@ -1,55 +1,16 @@
-//! What the server knows of its rooms. It is in memory, so a restart forgets it.
+//! Where the rooms are: in memory, which a restart forgets, or in Redis or Postgres, where the servers of a cluster share them.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use axum::http::StatusCode;
-use catamaran::Error;
-use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
+use catamaran::Result;
+use redis::{AsyncCommands, Script, aio::ConnectionManager};
+use serde::Serialize;
+use tokio_postgres::{Client, NoTls};
 
-use crate::RoomEvent;
-
-/// How many lines a room remembers.
-const REMEMBERED: usize = 100;
-
-pub type Store = Arc<Mutex<Rooms>>;
-
-#[derive(Default)]
-pub struct Rooms(BTreeMap<u64, Content>);
-
-#[derive(Default)]
-struct Content {
-    /// Newest last.
-    lines: VecDeque<Line>,
-    /// Names by the id of the socket: somebody may have the room open in two windows, or be back before the old socket
-    /// is gone.
-    here: HashMap<String, String>,
-}
-
-/// What somebody wants to say.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct Words {
-    /// Made by whoever says it, so that it is safe to say again if no answer came.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
-    pub from: String,
-    pub text: String,
-}
-
-/// What was said.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Line {
-    pub room: u64,
-    /// When, in milliseconds since 1970. No two lines of a room have the same, so a page knows by it which ones it has: one
-    /// that is said while the page asks comes twice, in the answer and as an event.
-    pub at: u64,
-    #[serde(flatten)]
-    pub words: Words,
-}
+use crate::room::Content;
 
 /// A room in the list of rooms.
 #[derive(Debug, PartialEq, Serialize)]
@@ -58,158 +19,209 @@ pub struct Summary {
     pub here: usize,
 }
 
-impl Words {
-    pub fn checked(self) -> Result<Self, Error> {
-        let id = self.id.map(|id| bounded("an id", &id, 64)).transpose()?;
-        Ok(Self { id, from: name(&self.from)?, text: bounded("what you say", &self.text, 2000)? })
+#[derive(Clone)]
+pub struct Store {
+    place: Place,
+    /// Which rooms each socket of this server is in.
+    visits: Arc<Mutex<HashMap<String, BTreeSet<u64>>>>,
+}
+
+#[derive(Clone)]
+enum Place {
+    Memory(Arc<Mutex<BTreeMap<u64, Content>>>),
+    Redis(ConnectionManager),
+    Postgres(Arc<Database>),
+}
+
+impl Store {
+    pub fn in_memory() -> Self {
+        Self::at(Place::Memory(Arc::default()))
+    }
+
+    pub async fn in_redis(url: &str) -> Result<Self> {
+        Ok(Self::at(Place::Redis(redis::Client::open(url)?.get_connection_manager().await?)))
+    }
+
+    pub async fn in_postgres(url: &str) -> Result<Self> {
+        Ok(Self::at(Place::Postgres(Arc::new(Database::connect(url).await?))))
+    }
+
+    fn at(place: Place) -> Self {
+        Self { place, visits: Arc::default() }
+    }
+
+    /// The rooms in which there is anything, and how many are in each.
+    pub async fn summaries(&self) -> Result<Vec<Summary>> {
+        let rooms = match &self.place {
+            Place::Memory(rooms) => lock(rooms).clone(),
+            Place::Redis(connection) => read_redis(connection.clone()).await?,
+            Place::Postgres(database) => database.read().await?,
+        };
+        Ok(rooms.into_iter().map(|(room, content)| Summary { room, here: content.here().len() }).collect())
+    }
+
+    /// Changes a room, and says what came of it, and what the room is then. If another server changes it meanwhile, the
+    /// change is made once more, on top of that.
+    pub async fn change<T>(&self, room: u64, change: impl Fn(&mut Content) -> T) -> Result<(T, Content)> {
+        match &self.place {
+            Place::Memory(rooms) => {
+                let mut rooms = lock(rooms);
+                let mut content = rooms.remove(&room).unwrap_or_default();
+                let result = change(&mut content);
+                if !content.is_empty() {
+                    rooms.insert(room, content.clone());
+                }
+                Ok((result, content))
+            }
+            Place::Redis(connection) => change_in_redis(connection.clone(), room, change).await,
+            Place::Postgres(database) => database.change(room, change).await,
+        }
+    }
+
+    /// A socket of this server is in a room, or no longer.
+    pub fn visit(&self, socket: &str, room: u64, here: bool) {
+        let mut visits = lock(&self.visits);
+        let rooms = visits.entry(socket.to_owned()).or_default();
+        if here {
+            rooms.insert(room)
+        } else {
+            rooms.remove(&room)
+        };
+        if rooms.is_empty() {
+            visits.remove(socket);
+        }
+    }
+
+    /// The rooms that a socket was in, which is gone.
+    pub fn end_visits(&self, socket: &str) -> BTreeSet<u64> {
+        lock(&self.visits).remove(socket).unwrap_or_default()
     }
 }
 
-pub fn name(name: &str) -> Result<String, Error> {
-    bounded("a name", name, 40)
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn bounded(what: &str, text: &str, most: usize) -> Result<String, Error> {
-    match text.trim() {
-        "" => Err(Error::new(StatusCode::UNPROCESSABLE_ENTITY, format!("{what} cannot be empty"))),
-        text if text.chars().count() > most => {
-            Err(Error::new(StatusCode::UNPROCESSABLE_ENTITY, format!("{what} has at most {most} characters")))
-        }
-        text => Ok(text.to_owned()),
-    }
+/// All rooms, by number.
+const ROOMS: &str = "chat:rooms";
+
+/// Puts a room in place of the one that was read, or takes it away, unless another was put there meanwhile.
+const SWAP: &str = r"
+if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return 0 end
+if ARGV[3] == '' then redis.call('HDEL', KEYS[1], ARGV[1]) else redis.call('HSET', KEYS[1], ARGV[1], ARGV[3]) end
+return 1";
+
+async fn read_redis(mut connection: ConnectionManager) -> Result<BTreeMap<u64, Content>> {
+    let rooms: BTreeMap<u64, String> = connection.hgetall(ROOMS).await?;
+    rooms.into_iter().map(|(room, content)| Ok((room, serde_json::from_str(&content)?))).collect()
 }
 
-impl Rooms {
-    pub fn lines(&self, room: u64) -> Vec<Line> {
-        self.0.get(&room).into_iter().flat_map(|content| &content.lines).cloned().collect()
-    }
-
-    /// Everybody who is in a room, by name.
-    pub fn here(&self, room: u64) -> Vec<String> {
-        self.0.get(&room).map(Content::names).into_iter().flatten().collect()
-    }
-
-    pub fn summaries(&self) -> Vec<Summary> {
-        self.0.keys().map(|room| self.summary(*room)).collect()
-    }
-
-    pub fn summary(&self, room: u64) -> Summary {
-        Summary { room, here: self.here(room).len() }
-    }
-
-    /// The rooms that a socket is in.
-    pub fn of(&self, socket: &str) -> Vec<u64> {
-        self.0.iter().filter(|(_, content)| content.here.contains_key(socket)).map(|(room, _)| *room).collect()
-    }
-
-    pub fn enter(&mut self, room: u64, socket: &str, name: String) -> Vec<RoomEvent> {
-        self.change(room, |here| here.insert(socket.to_owned(), name))
-    }
-
-    pub fn leave(&mut self, room: u64, socket: &str) -> Vec<RoomEvent> {
-        self.change(room, |here| here.remove(socket))
-    }
-
-    /// Changes who is in a room, and says which names that brought and took away.
-    fn change<T>(&mut self, room: u64, change: impl FnOnce(&mut HashMap<String, String>) -> T) -> Vec<RoomEvent> {
-        let content = self.0.entry(room).or_default();
-        let before = content.names();
-        change(&mut content.here);
-        let after = content.names();
-        if content.here.is_empty() && content.lines.is_empty() {
-            self.0.remove(&room);
+async fn change_in_redis<T>(
+    mut connection: ConnectionManager,
+    room: u64,
+    change: impl Fn(&mut Content) -> T,
+) -> Result<(T, Content)> {
+    let swap = Script::new(SWAP);
+    loop {
+        let before: Option<String> = connection.hget(ROOMS, room).await?;
+        let before = before.unwrap_or_default();
+        let mut content = read(&before)?;
+        let result = change(&mut content);
+        let after = write(&content)?;
+        let swapped: bool = swap.key(ROOMS).arg(room).arg(before).arg(after).invoke_async(&mut connection).await?;
+        if swapped {
+            return Ok((result, content));
         }
-        let left = before.difference(&after).map(|name| RoomEvent::Left { room, name: name.clone() });
-        let joined = after.difference(&before).map(|name| RoomEvent::Joined { room, name: name.clone() });
-        left.chain(joined).collect()
-    }
-
-    /// Keeps what is said; `None` if it is there already.
-    pub fn say(&mut self, room: u64, words: Words) -> Option<Line> {
-        let lines = &mut self.0.entry(room).or_default().lines;
-        if words.id.is_some() && lines.iter().any(|line| line.words.id == words.id) {
-            return None;
-        }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as u64);
-        let at = lines.back().map_or(now, |newest| now.max(newest.at + 1));
-        let line = Line { room, at, words };
-        lines.push_back(line.clone());
-        if lines.len() > REMEMBERED {
-            lines.pop_front();
-        }
-        Some(line)
     }
 }
 
-impl Content {
-    fn names(&self) -> BTreeSet<String> {
-        self.here.values().cloned().collect()
+/// A connection to Postgres, which is made anew when it was lost.
+struct Database {
+    url: String,
+    client: tokio::sync::Mutex<Client>,
+}
+
+/// The lock is for two servers that start at once.
+const TABLE: &str = "
+begin;
+select pg_advisory_xact_lock(1667785076);
+create table if not exists chat_room (id bigint primary key, content text not null);
+commit";
+
+impl Database {
+    async fn connect(url: &str) -> Result<Self> {
+        let client = Self::open(url).await?;
+        client.batch_execute(TABLE).await?;
+        Ok(Self { url: url.to_owned(), client: client.into() })
     }
+
+    async fn open(url: &str) -> Result<Client> {
+        let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+        // It ends with the client, or when the server is gone; then the next statement says so.
+        tokio::spawn(connection);
+        Ok(client)
+    }
+
+    async fn client(&self) -> Result<tokio::sync::MutexGuard<'_, Client>> {
+        let mut client = self.client.lock().await;
+        if client.is_closed() {
+            *client = Self::open(&self.url).await?;
+        }
+        Ok(client)
+    }
+
+    async fn read(&self) -> Result<BTreeMap<u64, Content>> {
+        let rows = self.client().await?.query("select id, content from chat_room", &[]).await?;
+        rows.iter().map(|row| Ok((row.get::<_, i64>(0) as u64, read(row.get(1))?))).collect()
+    }
+
+    async fn change<T>(&self, room: u64, change: impl Fn(&mut Content) -> T) -> Result<(T, Content)> {
+        let id = room as i64;
+        let mut client = self.client().await?;
+        let transaction = client.transaction().await?;
+        // The row is there and locked from here on, so that nobody else changes the room.
+        transaction.execute("insert into chat_room values ($1, '') on conflict do nothing", &[&id]).await?;
+        let row = transaction.query_one("select content from chat_room where id = $1 for update", &[&id]).await?;
+        let mut content = read(row.get(0))?;
+        let result = change(&mut content);
+        let after = write(&content)?;
+        transaction.execute("update chat_room set content = $2 where id = $1", &[&id, &after]).await?;
+        transaction.execute("delete from chat_room where id = $1 and content = ''", &[&id]).await?;
+        transaction.commit().await?;
+        Ok((result, content))
+    }
+}
+
+/// A room as it was stored; one that was not is empty.
+fn read(text: &str) -> Result<Content> {
+    Ok(if text.is_empty() { Content::default() } else { serde_json::from_str(text)? })
+}
+
+/// A room as it is stored, which is no text if there is nothing to remember.
+fn write(content: &Content) -> Result<String> {
+    Ok(if content.is_empty() { String::new() } else { serde_json::to_string(content)? })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn joined(name: &str) -> RoomEvent {
-        RoomEvent::Joined { room: 7, name: name.into() }
-    }
-
-    fn left(name: &str) -> RoomEvent {
-        RoomEvent::Left { room: 7, name: name.into() }
-    }
-
-    fn words(id: Option<&str>, text: &str) -> Words {
-        Words { id: id.map(Into::into), from: "Ada".into(), text: text.into() }
+    #[tokio::test]
+    async fn a_room_is_there_as_long_as_there_is_something_in_it() {
+        let store = Store::in_memory();
+        store.change(7, |room| room.enter(7, "a", "Ada")).await.unwrap();
+        assert_eq!(store.summaries().await.unwrap(), [Summary { room: 7, here: 1 }]);
+        store.change(7, |room| room.leave(7, "a")).await.unwrap();
+        assert_eq!(store.summaries().await.unwrap(), []);
     }
 
     #[test]
-    fn somebody_is_here_once_and_for_as_long_as_one_of_their_sockets_is() {
-        let mut rooms = Rooms::default();
-        assert_eq!(rooms.enter(7, "a", "Ada".into()), [joined("Ada")]);
-        assert_eq!(rooms.enter(7, "a", "Ada".into()), []);
-        assert_eq!(rooms.enter(7, "b", "Ada".into()), []);
-        assert_eq!(rooms.here(7), ["Ada"]);
-        assert_eq!(rooms.of("b"), [7]);
-        assert_eq!(rooms.leave(7, "a"), []);
-        assert_eq!(rooms.summaries(), [Summary { room: 7, here: 1 }]);
-        assert_eq!(rooms.leave(7, "b"), [left("Ada")]);
-        assert_eq!(rooms.summaries(), []);
-    }
-
-    #[test]
-    fn a_new_name_takes_the_place_of_the_old_one() {
-        let mut rooms = Rooms::default();
-        rooms.enter(7, "a", "Ada".into());
-        assert_eq!(rooms.enter(7, "a", "Bob".into()), [left("Ada"), joined("Bob")]);
-    }
-
-    #[test]
-    fn what_is_said_again_with_its_id_is_kept_once() {
-        let mut rooms = Rooms::default();
-        let line = rooms.say(7, words(Some("1"), "hi")).unwrap();
-        assert_eq!(rooms.say(7, words(Some("1"), "hi")), None);
-        let second = rooms.say(7, words(None, "hi")).unwrap();
-        let third = rooms.say(7, words(None, "hi")).unwrap();
-        assert!(line.at < second.at && second.at < third.at);
-        assert_eq!(rooms.lines(7), [line, second, third]);
-    }
-
-    #[test]
-    fn a_room_remembers_the_newest_lines() {
-        let mut rooms = Rooms::default();
-        for number in 0..=REMEMBERED {
-            rooms.say(7, words(None, &number.to_string()));
+    fn a_socket_is_in_the_rooms_that_it_entered_and_did_not_leave() {
+        let store = Store::in_memory();
+        for (room, here) in [(7, true), (8, true), (7, false)] {
+            store.visit("a", room, here);
         }
-        let lines = rooms.lines(7);
-        assert_eq!((lines.len(), &*lines[0].words.text), (REMEMBERED, "1"));
-    }
-
-    #[test]
-    fn words_are_trimmed_and_bounded() {
-        assert_eq!(words(None, " hi\n").checked().unwrap().text, "hi");
-        assert_eq!(words(None, " \n").checked().unwrap_err().message(), "what you say cannot be empty");
-        assert!(words(None, &"é".repeat(2000)).checked().is_ok());
-        assert!(words(None, &"é".repeat(2001)).checked().is_err());
+        assert_eq!(store.end_visits("a"), [8].into());
+        assert_eq!(store.end_visits("a"), [].into());
     }
 }

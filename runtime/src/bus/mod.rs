@@ -3,16 +3,24 @@
 //! A bus tells its hub what happens through a [`Flow`](crate::hub::Flow). It may do so late, twice or in any order: the
 //! hub puts it in order.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "memory needs no text"))]
+#[cfg_attr(not(any(test, feature = "postgres", feature = "redis")), expect(dead_code, reason = "memory needs no text"))]
 mod encoding;
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(test)]
 pub(crate) mod puppet;
+#[cfg(feature = "redis")]
+mod redis;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 pub(crate) use memory::Memory;
+#[cfg(feature = "postgres")]
+pub use postgres::Postgres;
+#[cfg(feature = "redis")]
+pub use redis::Redis;
 
 use crate::hub::{Copy, Entry, Flow, Node, Position};
 
@@ -77,7 +85,10 @@ pub(crate) struct Attached {
 pub(crate) struct Down;
 
 /// What a bus has kept.
-#[cfg_attr(not(test), expect(dead_code, reason = "memory keeps nothing, the hub does"))]
+#[cfg_attr(
+    not(any(test, feature = "postgres", feature = "redis")),
+    expect(dead_code, reason = "memory keeps nothing, the hub does")
+)]
 #[derive(Debug)]
 pub(crate) enum Read {
     /// All that follows the position.
@@ -89,7 +100,10 @@ pub(crate) enum Read {
 }
 
 /// What became of an entry.
-#[cfg_attr(not(test), expect(dead_code, reason = "memory is always there"))]
+#[cfg_attr(
+    not(any(test, feature = "postgres", feature = "redis")),
+    expect(dead_code, reason = "memory is always there")
+)]
 #[derive(Debug)]
 pub(crate) enum Sent {
     /// It has its positions, where somebody is attached, and comes by the flow or has come.

@@ -27,6 +27,8 @@ pub(crate) struct State {
     pub(crate) detached: Vec<Arc<str>>,
     /// An attach is answered when there is a permit.
     pub(crate) gate: Option<Arc<Semaphore>>,
+    /// The next publish is refused.
+    pub(crate) refused: bool,
     /// The outcome of the next publish is not known; whether it arrives.
     pub(crate) unknown: Option<bool>,
     pub(crate) linger: Option<Duration>,
@@ -201,7 +203,7 @@ impl Bus for Puppet {
         Box::pin(async move {
             let (sent, brought) = {
                 let mut state = self.backend.lock();
-                if state.nodes[self.node].down {
+                if state.nodes[self.node].down || std::mem::take(&mut state.refused) {
                     return Sent::Not(entry);
                 }
                 match state.unknown.take() {

@@ -11,7 +11,6 @@ use serde_json::value::RawValue;
 
 use super::{
     entry::{Alias, Excluded, Target},
-    flow,
     frame::Frame,
     history::History,
     message::Message,
@@ -100,6 +99,11 @@ impl Command {
     pub(super) fn blast(message: &Message, except: &[Excluded]) -> Self {
         let except = except.iter().map(|one| (one.socket.clone(), one.client.map(|alias| alias.0))).collect();
         Self::Blast { event: message.into(), except }
+    }
+
+    /// Whether it may have to attach a stream.
+    pub(super) fn asks_the_bus(&self) -> bool {
+        matches!(self, Self::Add { .. })
     }
 
     /// Whether servers that are away carry it out when they come back.
@@ -208,7 +212,7 @@ impl Streams {
             Command::Turn => {
                 for stream in self.all().into_iter().filter(|stream| !stream.is_for_commands()) {
                     stream.lock().link.degraded = true;
-                    flow::renew(stream, self.bus().clone());
+                    self.renew(stream);
                 }
                 Answer::default()
             }

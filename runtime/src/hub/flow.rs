@@ -4,10 +4,7 @@
 mod tests;
 
 use std::{
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -28,7 +25,10 @@ const HOLE: Duration = Duration::from_millis(20);
 pub(crate) struct Flow {
     pub(super) streams: Weak<Streams>,
     /// The name of the hub.
-    #[cfg_attr(not(test), expect(dead_code, reason = "a bus between servers says it"))]
+    #[cfg_attr(
+        not(any(test, feature = "postgres", feature = "redis")),
+        expect(dead_code, reason = "a bus between servers says it")
+    )]
     pub(crate) node: Node,
 }
 
@@ -40,19 +40,22 @@ impl Flow {
         match stream.arrive(copy) {
             Next::Nothing => {}
             Next::Fill => drop(tokio::spawn(fill(stream, streams.bus().clone()))),
-            Next::Renew => renew(stream, streams.bus().clone()),
+            Next::Renew => streams.renew(stream),
         }
         streams.shed();
     }
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "only a bus between servers loses anything"))]
+#[cfg_attr(
+    not(any(test, feature = "postgres", feature = "redis")),
+    expect(dead_code, reason = "only a bus between servers loses anything")
+)]
 impl Flow {
     /// Entries of a stream were lost on their way, or it has a new epoch.
     pub(crate) fn lost(&self, stream: &str) {
         let Some(streams) = self.streams.upgrade() else { return };
         if let Some(stream) = streams.find(stream) {
-            renew(stream, streams.bus().clone());
+            streams.renew(stream);
         }
     }
 
@@ -60,18 +63,19 @@ impl Flow {
     pub(crate) fn down(&self) {
         let Some(streams) = self.streams.upgrade() else { return };
         tracing::warn!("the bus cannot be reached: events are delivered on this server alone");
-        streams.set_down(true);
-        streams.all().iter().for_each(|stream| stream.applied.notify_waiters());
+        streams.begin_outage();
     }
 
     /// The bus can be reached again, and may have lost anything meanwhile.
     pub(crate) fn up(&self) {
         let Some(streams) = self.streams.upgrade() else { return };
         tracing::info!("the bus can be reached");
-        streams.set_down(false);
+        let outage = streams.outage();
         tokio::spawn(async move {
             streams.attach_cluster().await;
-            streams.renew_all().await;
+            if streams.end_outage(outage) {
+                streams.renew_all().await;
+            }
         });
     }
 }
@@ -108,7 +112,7 @@ impl Stream {
     }
 
     /// Waits until this node has applied an entry, or never will.
-    pub(super) async fn has_applied(&self, position: &Position, down: &AtomicBool) {
+    pub(super) async fn has_applied(&self, position: &Position, never: impl Fn() -> bool) {
         loop {
             let mut applied = std::pin::pin!(self.applied.notified());
             applied.as_mut().enable();
@@ -117,23 +121,24 @@ impl Stream {
                 let top = state.log.top();
                 top.epoch != position.epoch || top.offset >= position.offset
             };
-            if applied_yet || down.load(Ordering::SeqCst) {
+            if applied_yet || never() {
                 return;
             }
             applied.await;
         }
     }
 
-    /// A client was told by another node what this one has not applied yet.
-    pub(super) async fn catch_up(&self, position: &Position, bus: &dyn Bus) {
+    /// A client was told by another node what this one has not applied yet. False if this one is still behind, and cannot
+    /// know by how much.
+    pub(super) async fn catch_up(&self, position: &Position, bus: &dyn Bus) -> bool {
         let top = self.lock().log.top().clone();
         if position.epoch != top.epoch || position.offset <= top.offset {
-            return;
+            return true;
         }
-        let down = AtomicBool::new(false);
-        if timeout(HOLE, self.has_applied(position, &down)).await.is_err() {
-            self.read_after(&top, bus).await;
+        if timeout(HOLE, self.has_applied(position, || false)).await.is_ok() {
+            return true;
         }
+        self.read_after(&top, bus).await && self.lock().link.stale.is_none()
     }
 
     /// Applies what the bus has kept after a position; false if the bus cannot be reached.
@@ -199,8 +204,8 @@ async fn fill(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
     }
 }
 
-/// Attaches a stream anew, and reads or reports what it missed; once more if it is asked to meanwhile.
-pub(super) fn renew(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
+/// Attaches a stream anew, and reads or reports what it missed; once more if that is asked for meanwhile.
+pub(super) async fn renewed(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
     {
         let renewals = &mut stream.lock().link.renewals;
         *renewals += 1;
@@ -208,34 +213,34 @@ pub(super) fn renew(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
             return;
         }
     }
-    tokio::spawn(async move {
-        stream.attached(&*bus).await;
-        loop {
-            let begun = stream.lock().link.renewals;
-            renew_once(&stream, &*bus).await;
-            stream.applied.notify_waiters();
-            let mut state = stream.lock();
-            if state.link.renewals > begun {
-                continue;
-            }
-            state.link.renewals = 0;
-            state.apply_early();
-            if state.first_early().is_some() && !std::mem::replace(&mut state.filling, true) {
-                tokio::spawn(fill(stream.clone(), bus));
-            }
-            drop(state);
-            return stream.obey();
+    stream.attached(&*bus).await;
+    loop {
+        let begun = stream.lock().link.renewals;
+        renew_once(&stream, &*bus).await;
+        stream.applied.notify_waiters();
+        let mut state = stream.lock();
+        if state.link.renewals > begun {
+            continue;
         }
-    });
+        state.link.renewals = 0;
+        state.apply_early();
+        if state.first_early().is_some() && !std::mem::replace(&mut state.filling, true) {
+            tokio::spawn(fill(stream.clone(), bus));
+        }
+        drop(state);
+        return stream.obey();
+    }
 }
 
 /// If the bus cannot be reached, nothing changes: it asks again when it can.
 async fn renew_once(stream: &Stream, bus: &dyn Bus) {
-    let (known, own_epoch, degraded) = {
+    // Two at once would both find that the epoch is another, and tell of the one loss as of two.
+    let _one_at_a_time = stream.renewing.lock().await;
+    let (known, own_epoch, degraded, stale) = {
         let mut state = stream.lock();
         let link = &mut state.link;
-        let (own_epoch, degraded) = (link.own_epoch, std::mem::take(&mut link.degraded));
-        (state.log.top().clone(), own_epoch, degraded)
+        let (own_epoch, degraded, stale) = (link.own_epoch, std::mem::take(&mut link.degraded), link.stale);
+        (state.log.top().clone(), own_epoch, degraded, stale)
     };
     let Ok(Attached { top, floor }) = bus.attach(&stream.name, (!own_epoch).then(|| known.clone()), degraded).await
     else {
@@ -243,6 +248,9 @@ async fn renew_once(stream: &Stream, bus: &dyn Bus) {
         return;
     };
     let continues = top.epoch == known.epoch && top.offset >= known.offset;
+    if continues {
+        stream.lock().link.freshen(stale);
+    }
     if continues && top.offset > known.offset && !stream.read_after(&known, bus).await {
         return;
     }
@@ -253,6 +261,7 @@ async fn renew_once(stream: &Stream, bus: &dyn Bus) {
     };
     let mut state = stream.lock();
     state.link.own_epoch = false;
+    state.link.freshen(stale);
     if !continues || state.log.top().offset < top.offset {
         state.skip_to(top);
     }

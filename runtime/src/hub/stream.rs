@@ -36,6 +36,8 @@ pub(crate) struct Stream {
     pub(super) name: Arc<str>,
     /// Set once the bus brings what is published; all that want it at once wait for one attempt.
     pub(super) attached: OnceCell<()>,
+    /// Held by whoever attaches it anew.
+    pub(super) renewing: tokio::sync::Mutex<()>,
     /// Tells publishers that an entry was applied.
     pub(super) applied: Notify,
     alarms: Arc<Alarms>,
@@ -85,8 +87,20 @@ pub(super) struct Link {
     pub(super) own_epoch: bool,
     /// Something was delivered on this node alone, so a position says less than it seems to.
     pub(super) degraded: bool,
+    /// The number of the last outage, until the stream was attached anew. As long as this is not done, what comes waits: it may
+    /// be older than what was delivered on this node alone, and for sockets that are about to be closed.
+    pub(super) stale: Option<u64>,
     /// How often it was asked to attach anew since that began; none if it is not under way.
     pub(super) renewals: usize,
+}
+
+impl Link {
+    /// The stream was attached anew, which began when it was so stale.
+    pub(super) fn freshen(&mut self, stale: Option<u64>) {
+        if self.stale == stale {
+            self.stale = None;
+        }
+    }
 }
 
 /// A live subscription.
@@ -141,7 +155,15 @@ impl Stream {
             used: SystemTime::now(),
         };
         let alarms = streams.alarms().clone();
-        Self { name, attached: OnceCell::new(), applied: Notify::new(), alarms, commands, state: Mutex::new(state) }
+        Self {
+            name,
+            attached: OnceCell::new(),
+            renewing: tokio::sync::Mutex::default(),
+            applied: Notify::new(),
+            alarms,
+            commands,
+            state: Mutex::new(state),
+        }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -166,21 +188,29 @@ impl Stream {
         commands.iter().for_each(|copy| streams.hear(copy));
     }
 
+    pub(super) fn set_stale(&self, outage: u64) {
+        if !self.is_for_commands() {
+            self.lock().link.stale = Some(outage);
+        }
+    }
+
     pub(super) fn is_for_commands(&self) -> bool {
         self.commands.is_some()
     }
 
     /// Keeps what is published to a channel from now on, or from where the client was, until the subscription is live.
+    /// `behind`: this node may have to catch up with where the client was.
     pub(super) fn hold(
         self: &Arc<Self>,
         peer: &Peer,
         to: Target,
         gate: Option<Arc<dyn Gate>>,
         resume: Option<&Position>,
+        behind: bool,
     ) -> Held {
         let since_subscribe = to.history.since_subscribe;
         let key = (to.channel, peer.id().to_owned());
-        let Hold { start, outcome, .. } = self.lock().hold(&key, peer, resume, since_subscribe);
+        let Hold { start, outcome, .. } = self.lock().hold(&key, peer, resume, since_subscribe, behind);
         peer.held();
         Held { stream: self.clone(), key, peer: peer.clone(), gate, start, outcome, since_subscribe }
     }
@@ -252,6 +282,9 @@ impl State {
         if position.offset <= top.offset {
             return Next::Nothing;
         }
+        if self.link.stale.is_some() {
+            return if self.park(copy) { Next::Nothing } else { Next::Renew };
+        }
         if position.offset > top.offset + 1 {
             let parked = self.park(copy);
             return match std::mem::replace(&mut self.filling, true) {
@@ -296,7 +329,7 @@ impl State {
 
     /// Applies what came early and is next now.
     pub(super) fn apply_early(&mut self) {
-        while !self.early.is_empty() {
+        while !self.early.is_empty() && self.link.stale.is_none() {
             let Position { epoch, offset } = self.log.top().clone();
             let Some(copy) = self.early.remove(&Position { epoch, offset: offset + 1 }) else { return };
             self.apply(copy);
@@ -364,7 +397,7 @@ impl State {
         }
     }
 
-    fn hold(&mut self, key: &Key, peer: &Peer, resume: Option<&Position>, since_subscribe: bool) -> Hold {
+    fn hold(&mut self, key: &Key, peer: &Peer, resume: Option<&Position>, since_subscribe: bool, behind: bool) -> Hold {
         self.used = SystemTime::now();
         if let Some(hold) = self.holds.get_mut(key) {
             hold.requests += 1;
@@ -383,7 +416,11 @@ impl State {
         };
         let resume = resume.map(|had| Some(had).filter(may_read).unwrap_or(&nowhere));
         let resume = resume.map(|had| missed_nothing_until(had).unwrap_or(had)).cloned();
-        let (start, outcome) = self.log.hold(resume.as_ref());
+        let (start, outcome) = match resume.as_ref().filter(|had| behind && self.log.is_ahead(had)) {
+            // What this node is still to apply the client has heard: it does not begin before that again.
+            Some(had) => (self.log.pin(had), Outcome::Gap),
+            None => self.log.hold(resume.as_ref()),
+        };
         let hold = Hold { peer: peer.clone(), start, outcome, requests: 1 };
         self.holds.insert(key.clone(), hold.clone());
         hold

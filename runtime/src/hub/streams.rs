@@ -5,11 +5,12 @@ use std::{
     hash::{BuildHasher, RandomState},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, SystemTime},
 };
 
+use futures_util::{StreamExt, stream};
 use socketioxide::socket::Sid;
 use tokio::time::timeout;
 
@@ -39,6 +40,8 @@ const MAX_KEPT: usize = 64 * 1024 * 1024;
 
 /// How late an entry may come that the bus has counted; then its stream is attached anew.
 const LATE: Duration = Duration::from_secs(1);
+/// How many streams are attached anew at once, so that the bus has time for other things.
+const RENEWALS: usize = 256;
 /// Of how many streams it is remembered that something was published there that the bus did not get.
 pub(super) const MAX_UNSENT: usize = 65_536;
 
@@ -53,8 +56,8 @@ pub(crate) struct Streams {
     cluster: OnceLock<Cluster>,
     /// Memory, unless another was set before it was first needed.
     bus: OnceLock<Arc<dyn Bus>>,
-    /// Whether the bus cannot be reached.
-    down: AtomicBool,
+    /// Odd as long as the bus cannot be reached; it grows with each end of a connection.
+    outage: AtomicU64,
     /// What the ids of this hub's entries begin with, and the number of the next.
     node: Node,
     next: AtomicU64,
@@ -86,7 +89,7 @@ impl Streams {
             this: this.clone(),
             cluster: OnceLock::new(),
             bus: OnceLock::new(),
-            down: AtomicBool::new(false),
+            outage: AtomicU64::new(0),
             node,
             next: AtomicU64::new(0),
             kept: Arc::default(),
@@ -108,7 +111,7 @@ impl Streams {
     ///
     /// If something was published or subscribed to before.
     pub(crate) fn join(&self, bus: Arc<dyn Bus>) {
-        self.set_down(true);
+        self.begin_outage();
         assert!(self.bus.set(bus).is_ok(), "`App::bus` must come before anything is published or subscribed to");
         assert!(self.cluster.set(Cluster::new(self)).is_ok(), "it comes with the bus");
     }
@@ -121,9 +124,9 @@ impl Streams {
             Sent::Counted(entry) => {
                 for Place { target, position } in &entry.places {
                     if let Some((stream, position)) = self.find(&target.stream).zip(position.as_ref())
-                        && timeout(LATE, stream.has_applied(position, &self.down)).await.is_err()
+                        && timeout(LATE, stream.has_applied(position, || self.is_down())).await.is_err()
                     {
-                        flow::renew(stream, self.bus().clone());
+                        self.renew(stream);
                     }
                 }
                 Published::Delivered
@@ -132,6 +135,10 @@ impl Streams {
                 for Place { target, .. } in &entry.places {
                     if let Some(stream) = self.known().find_or_note(&target.stream) {
                         stream.lock().deliver_uncounted(&entry, &target.channel);
+                    }
+                    // If the bus is back already, it was not asked since for what this node delivered on its own.
+                    if !self.is_down() {
+                        self.renew(self.stream(&target.stream));
                     }
                 }
                 Published::LocalOnly
@@ -151,10 +158,11 @@ impl Streams {
         let stream = self.stream(&to.stream);
         stream.lock().log.retain(to.history);
         stream.attached(&**self.bus()).await;
-        if let Some(position) = resume {
-            stream.catch_up(position, &**self.bus()).await;
-        }
-        stream.hold(peer, to, gate, resume)
+        let behind = match resume {
+            Some(position) => !stream.catch_up(position, &**self.bus()).await,
+            None => false,
+        };
+        stream.hold(peer, to, gate, resume, behind)
     }
 
     /// How a socket came into a channel that it is live in.
@@ -267,12 +275,31 @@ impl Streams {
         self.bus.get_or_init(|| Arc::new(Memory::new(self.flow())))
     }
 
+    /// Whether the bus cannot be reached, or was not asked yet whom to close.
     pub(crate) fn is_down(&self) -> bool {
-        self.down.load(Ordering::SeqCst)
+        self.outage() % 2 == 1
     }
 
-    pub(super) fn set_down(&self, down: bool) {
-        self.down.store(down, Ordering::SeqCst);
+    /// The number of the outage; an even one is over.
+    pub(super) fn outage(&self) -> u64 {
+        self.outage.load(Ordering::SeqCst)
+    }
+
+    /// What comes from now on waits until its stream is attached anew.
+    pub(super) fn begin_outage(&self) {
+        let next = |outage| Some(if outage % 2 == 1 { outage + 2 } else { outage + 1 });
+        // It never refuses.
+        let _ = self.outage.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next);
+        for stream in self.all() {
+            stream.set_stale(self.outage());
+            stream.applied.notify_waiters();
+        }
+    }
+
+    /// False if the connection has ended again since that outage.
+    pub(super) fn end_outage(&self, outage: u64) -> bool {
+        let over = outage.next_multiple_of(2);
+        self.outage.compare_exchange(outage, over, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
     /// A stream that is known.
@@ -289,9 +316,17 @@ impl Streams {
         // Whoever makes one finds that something of it was not sent.
         let _made: Vec<_> = unsent.iter().map(|name| self.stream(name)).collect();
         let all = self.all().into_iter().filter(|stream| !stream.is_for_commands());
-        all.for_each(|stream| flow::renew(stream, self.bus().clone()));
+        let renewed = stream::iter(all).map(|stream| flow::renewed(stream, self.bus().clone()));
+        renewed.buffer_unordered(RENEWALS).collect::<()>().await;
         if more && self.everywhere(Command::Turn).await.is_err() {
             tracing::error!("not all subscribers can be told of what was published while the bus could not be reached");
+        }
+    }
+
+    /// Attaches a stream anew; during an outage nothing is done, since all of them are at its end.
+    pub(super) fn renew(&self, stream: Arc<Stream>) {
+        if !self.is_down() || stream.is_for_commands() {
+            tokio::spawn(flow::renewed(stream, self.bus().clone()));
         }
     }
 
@@ -337,6 +372,9 @@ impl Known {
         }
         let stream = Arc::new(Stream::new(name.clone(), streams));
         stream.lock().link.degraded = self.unsent.remove(name);
+        if streams.is_down() {
+            stream.set_stale(streams.outage());
+        }
         self.streams.insert(name.clone(), stream.clone());
         self.order.push_back(name.clone());
         if let Some(linger) = streams.bus().linger() {

@@ -1,47 +1,32 @@
 //! How a server process ends when it is told to: what it still answers, what it refuses, and that it ends.
 
-use std::{net::SocketAddr, process::Stdio};
-
 use axum::body::Body as HttpBody;
 use hyper::{Request, Response, body::Incoming, client::conn::http1::SendRequest};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines},
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
-    process::{Child, ChildStdout, Command},
+    process::Command,
 };
 
-use crate::support::{Answer, Client, Eio, Packet, get, http, post, within};
+use crate::{
+    process::Process,
+    support::{Answer, Client, Eio, Packet, get, http, post, within},
+};
 
 /// Longer than any test waits.
 const NEVER: &str = "3600000";
 
-/// A server in a process of its own.
-struct Process {
-    child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
-    address: SocketAddr,
+/// Starts the server that waits at gates.
+async fn start(args: &[&str]) -> Process {
+    let process = Process::start(Command::new(env!("CARGO_BIN_EXE_drain-app")).args(args)).await;
+    // A server that answers listens to signals, too.
+    assert_eq!(http(process.address, &get("/hello")).await.status, 200);
+    process
 }
 
 impl Process {
-    async fn start(args: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_drain-app"))
-            .args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("the binary starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-        let line = within("the server", lines.next_line()).await.expect("text").expect("a line");
-        let address = line.strip_prefix("listening on http://").and_then(|address| address.parse().ok());
-        let address = address.expect("an address");
-        // A server that answers listens to signals, too.
-        assert_eq!(http(address, &get("/hello")).await.status, 200);
-        Self { child, lines, address }
-    }
-
     async fn signal(&self, name: &str) {
         let pid = self.child.id().expect("a process that runs").to_string();
         let status = Command::new("kill").args(["-s", name, &pid]).status().await.expect("kill");
@@ -119,7 +104,7 @@ fn is_refusal(answer: &Answer) -> bool {
 
 #[tokio::test]
 async fn what_began_is_answered_and_the_rest_is_refused_over_both_transports() {
-    let mut process = Process::start(&[NEVER]).await;
+    let mut process = start(&[NEVER]).await;
     let (mut idle, mut client) = (KeptAlive::to(&process).await, process.client().await);
     assert!(!idle.get("/hello").await.headers().contains_key("connection"));
     let address = process.address;
@@ -160,7 +145,7 @@ async fn what_began_is_answered_and_the_rest_is_refused_over_both_transports() {
 
 #[tokio::test]
 async fn the_deadline_cuts_what_takes_longer() {
-    let mut process = Process::start(&["300"]).await;
+    let mut process = start(&["300"]).await;
     let mut client = process.client().await;
     client.start(&get("/gate")).await;
     process.began().await;
@@ -171,7 +156,7 @@ async fn the_deadline_cuts_what_takes_longer() {
 
 #[tokio::test]
 async fn an_answer_that_has_no_end_is_cut_at_the_deadline() {
-    let process = Process::start(&["300"]).await;
+    let process = start(&["300"]).await;
     // A request whose body never comes.
     let mut stream = TcpStream::connect(process.address).await.expect("the server accepts");
     let head = "POST /effects HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n";
@@ -184,7 +169,7 @@ async fn an_answer_that_has_no_end_is_cut_at_the_deadline() {
 #[tokio::test]
 async fn a_second_signal_or_an_interrupt_stops_at_once() {
     for signals in [&["TERM", "TERM"][..], &["TERM", "INT"], &["INT"]] {
-        let mut process = Process::start(&[NEVER]).await;
+        let mut process = start(&[NEVER]).await;
         let mut client = process.client().await;
         client.start(&get("/gate")).await;
         process.began().await;
@@ -216,7 +201,7 @@ async fn polling(process: &Process) -> String {
 
 #[tokio::test]
 async fn an_answer_still_reaches_a_client_that_polls() {
-    let mut process = Process::start(&[NEVER, "polling"]).await;
+    let mut process = start(&[NEVER, "polling"]).await;
     let url = polling(&process).await;
     assert_eq!(http(process.address, &post(&*url, r#"420["get",{"url":"/gate"}]"#)).await.status, 200);
     process.began().await;
@@ -235,7 +220,7 @@ async fn an_answer_still_reaches_a_client_that_polls() {
 
 #[tokio::test]
 async fn a_long_poll_does_not_hold_the_end_up() {
-    let process = Process::start(&[NEVER, "polling"]).await;
+    let process = start(&[NEVER, "polling"]).await;
     let url = polling(&process).await;
     let mut poll = TcpStream::connect(process.address).await.expect("the server accepts");
     poll.write_all(format!("GET {url} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await.expect("an open connection");
@@ -250,7 +235,7 @@ async fn a_long_poll_does_not_hold_the_end_up() {
 
 #[tokio::test]
 async fn our_clients_are_told_to_leave_one_after_the_other_and_waited_for() {
-    let process = Process::start(&["8000"]).await;
+    let process = start(&["8000"]).await;
     let mut stock = process.client().await;
     let mut ours = Vec::new();
     for n in 0..4 {
@@ -280,7 +265,7 @@ async fn our_clients_are_told_to_leave_one_after_the_other_and_waited_for() {
 
 #[tokio::test]
 async fn sockets_come_and_go_as_ever_until_the_end() {
-    let mut process = Process::start(&[NEVER, "leaving"]).await;
+    let mut process = start(&[NEVER, "leaving"]).await;
     let mut client = process.client().await;
     // A connection that has not entered the namespace yet.
     let mut late = Client::open(process.address, "/socket.io", Eio::V4, &[]).await;
@@ -300,7 +285,7 @@ async fn sockets_come_and_go_as_ever_until_the_end() {
 
 #[tokio::test]
 async fn a_server_that_says_it_is_not_ready_answers_for_a_while() {
-    let process = Process::start(&["4000", "health"]).await;
+    let process = start(&["4000", "health"]).await;
     let mut idle = KeptAlive::to(&process).await;
     assert_eq!(idle.get("/health/ready").await.status(), 200);
     process.signal("TERM").await;

@@ -4,6 +4,7 @@ mod app;
 mod channels;
 mod close;
 mod connect;
+mod crowd;
 mod csrf;
 #[cfg(unix)]
 mod drain;
@@ -21,8 +22,10 @@ mod limits;
 mod metrics;
 mod origin;
 mod parity;
+mod process;
 mod proxy;
 mod rate_limit;
+mod readers;
 mod resume;
 mod sails_sockets;
 mod sessions;

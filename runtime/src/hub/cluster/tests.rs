@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use serde_json::json;
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -131,8 +132,6 @@ async fn a_server_that_does_not_answer_is_named() {
     assert!(here.emit_to(bob.socket().id(), &said("to bob")).await.is_err());
     // The one that is cut off itself knows who was there.
     assert_eq!(there.count(&room("a")).await.unwrap_err().servers, [name(&here)]);
-    backend.up(1);
-    until(|| !there.streams().is_down()).await;
     assert_eq!(ada.received(), [r#"["said","to some"]"#, r#"["said","to ada"]"#]);
     assert_eq!(bob.received().len(), 0);
 }
@@ -155,6 +154,39 @@ async fn a_server_that_was_away_closes_before_it_delivers() {
         while let Ok(frame) = wire.try_recv() {
             assert!(!frame.contains("secret"), "{frame}");
         }
+    }
+}
+
+#[tokio::test]
+async fn the_bus_is_not_asked_while_it_brings_something() {
+    let backend = Backend::default();
+    let (here, there) = two(&backend).await;
+    let bob = TestSocket::new(&there);
+    bob.socket().subscribe(&room("a")).await.unwrap();
+    let attaches = backend.lock().attaches;
+    let (a, b) = (room("a"), room("b"));
+    let mut adding = here.add_members(&a, &b);
+    assert!(adding.as_mut().now_or_never().is_none());
+    assert_eq!(backend.lock().attaches, attaches);
+    assert_eq!(adding.await.unwrap(), 1);
+    assert_eq!(backend.lock().attaches, attaches + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_before_a_server_knows_whom_to_close_waits() {
+    let backend = Backend::default();
+    let (here, there) = two(&backend).await;
+    let (bob, mut hears) = tagged(&there, "bob").await;
+    backend.down(1);
+    here.close_tagged("user:7", "logged out").await.unwrap_err();
+    backend.intercept(1);
+    backend.up(1);
+    // A bus that brings what is published at once, before it is asked for.
+    here.publish(&Kept, said("secret")).await.unwrap();
+    backend.pile(1).into_iter().for_each(|copy| backend.flow(1).entry(copy));
+    until(|| bob.is_gone()).await;
+    while let Ok(frame) = hears.try_recv() {
+        assert!(!frame.contains("secret"), "{frame}");
     }
 }
 

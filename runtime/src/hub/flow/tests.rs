@@ -37,7 +37,7 @@ fn node(backend: &Backend) -> Hub {
     let hub = Hub::default();
     let flow = hub.streams().flow();
     hub.streams().join(Arc::new(backend.connect(flow)));
-    hub.streams().set_down(false);
+    assert!(hub.streams().end_outage(hub.streams().outage()));
     hub
 }
 
@@ -189,6 +189,79 @@ async fn a_publish_ends_when_its_own_node_has_applied_it() {
         assert_eq!(timeout(EVENTUALLY, publishing).await.unwrap().unwrap(), Published::Delivered);
     }
     ada.hears(1, "it comes").await;
+}
+
+#[tokio::test]
+async fn what_one_publish_did_not_bring_to_the_bus_is_a_gap_for_all_although_the_bus_stays_up() {
+    let backend = Backend::default();
+    let (here, there) = (node(&backend), node(&backend));
+    let mut bob = Subscriber::of(&there, "bob", &Room(ROOM)).await;
+    backend.lock().refused = true;
+    assert_eq!(here.publish(&Room(ROOM), said("here alone")).await.unwrap(), Published::LocalOnly);
+    bob.hears_gap().await;
+}
+
+#[tokio::test]
+async fn a_loss_that_is_found_twice_at_once_is_one_gap() {
+    let backend = Backend::default();
+    let here = node(&backend);
+    let mut ada = Subscriber::of(&here, "ada", &Room(ROOM)).await;
+    publish(&here, &["before"]).await;
+    ada.hears(1, "before").await;
+    backend.forget(ROOM);
+    let gate = Arc::new(Semaphore::new(0));
+    backend.lock().gate = Some(gate.clone());
+    let stream = here.streams().find(ROOM).expect("it is attached");
+    let renew = || stream.renew_now(&**here.streams().bus());
+    let open = async {
+        tokio::task::yield_now().await;
+        gate.add_permits(2);
+    };
+    tokio::join!(renew(), renew(), open);
+    ada.hears_gap().await;
+    ada.hears_nothing_more();
+}
+
+#[tokio::test]
+async fn a_client_that_was_further_than_a_server_in_an_outage_is_not_set_back() {
+    let backend = Backend::default();
+    let (here, there) = (node(&backend), node(&backend));
+    let _keeps_it_attached = Subscriber::of(&there, "bob", &Room(ROOM)).await;
+    let mut ada = Subscriber::of(&here, "ada", &Room(ROOM)).await;
+    backend.intercept(1);
+    publish(&here, &["a"]).await;
+    ada.hears(1, "a").await;
+    backend.down(1);
+    let heard = top(&here);
+    let mut back = Subscriber::new("ada");
+    assert_eq!(back.join(&there, &Room(ROOM), Some(&heard)).await, Some(Outcome::Gap));
+    assert_eq!(back.hears_gap().await, heard);
+    backend.up(1);
+    // Its client drops what it has.
+    back.hears(1, "a").await;
+    publish(&here, &["b"]).await;
+    backend.pile(1).into_iter().for_each(|copy| backend.flow(1).entry(copy));
+    back.hears(2, "b").await;
+}
+
+#[tokio::test]
+async fn what_comes_after_an_outage_waits_until_it_is_known_what_was_missed() {
+    let backend = Backend::default();
+    let (here, there) = (node(&backend), node(&backend));
+    let mut ada = Subscriber::of(&here, "ada", &Room(ROOM)).await;
+    backend.intercept(0);
+    publish(&there, &["counted first"]).await;
+    backend.down(0);
+    assert_eq!(here.publish(&Room(ROOM), said("here alone")).await.unwrap(), Published::LocalOnly);
+    ada.next("said").await;
+    let gate = Arc::new(Semaphore::new(0));
+    backend.lock().gate = Some(gate.clone());
+    backend.up(0);
+    backend.flow(0).entry(backend.pile(0).remove(0));
+    ada.hears_nothing_more();
+    gate.add_permits(2);
+    ada.hears_gap().await;
+    ada.hears_nothing_more();
 }
 
 #[tokio::test]

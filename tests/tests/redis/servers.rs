@@ -1,0 +1,56 @@
+//! Which servers of the application are there.
+
+use std::time::Duration;
+
+use catamaran_tests::backends::redis::RedisServer;
+
+use crate::{
+    node::{Node, Room},
+    support::within,
+};
+
+/// Between two looks at something.
+const PAUSE: Duration = Duration::from_millis(5);
+const NODES: &str = "{catamaran}:nodes";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_silent_for_five_seconds_is_not_waited_for() {
+    let redis = RedisServer::start();
+    let [one, two] = [Node::start(redis.url()).await, Node::start(redis.url()).await];
+    let _ada = two.client("ada", 7).await;
+    let all_answer = async {
+        let mut pause = tokio::time::interval(PAUSE);
+        while one.hub.count(&Room { id: 7 }).await.ok() != Some(1) {
+            pause.tick().await;
+        }
+    };
+    // Before it has joined the others, the new server does not answer.
+    within("both servers to answer", all_answer).await;
+
+    let now = redis.ask(&["TIME"]);
+    let now = format!("{}000", now.lines().next().unwrap());
+    redis.ask(&["ZADD", NODES, &now, "00000000000000ff"]);
+    let unreached = one.hub.count(&Room { id: 7 }).await.unwrap_err();
+    assert_eq!(unreached.servers, ["00000000000000ff"]);
+    let forgotten = async { while one.hub.count(&Room { id: 7 }).await.is_err() {} };
+    within("the silent server to be forgotten", forgotten).await;
+    assert_eq!(redis.ask(&["ZCARD", NODES]), "2");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_ends_says_so() {
+    let redis = RedisServer::start();
+    let [one, two] = [Node::start(redis.url()).await, Node::start(redis.url()).await];
+    assert_eq!(redis.ask(&["ZCARD", NODES]), "2");
+    drop(two);
+    let mut pause = tokio::time::interval(PAUSE);
+    within("the other to leave", async {
+        // It is not forgotten for its silence.
+        while !redis.ask(&["INFO", "commandstats"]).contains("cmdstat_zrem:calls=1,") {
+            pause.tick().await;
+        }
+    })
+    .await;
+    assert_eq!(redis.ask(&["ZCARD", NODES]), "1");
+    one.publish(7, 1).await;
+}
