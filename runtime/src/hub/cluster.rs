@@ -255,12 +255,14 @@ impl Streams {
         if *copy.target().stream == *CLOSINGS || *copy.target().stream == *COMMANDS {
             let Some((number, command)) = read::<(u64, Command)>(copy) else { return };
             let streams = self.clone();
+            let asks_the_bus = command.asks_the_bus();
             let mut work = Box::pin(async move {
                 let answer = streams.carry_out(command, given).await;
                 (streams, answer)
             });
-            // What need not wait is done before the next entry of any stream is delivered.
-            let done = work.as_mut().now_or_never();
+            // What need not wait is done before the next entry of any stream is delivered. The bus, which may hold a lock as it
+            // brings this, is not asked meanwhile.
+            let done = if asks_the_bus { None } else { work.as_mut().now_or_never() };
             tokio::spawn(async move {
                 let (streams, answer) = match done {
                     Some(done) => done,

@@ -101,6 +101,11 @@ impl Command {
         Self::Blast { event: message.into(), except }
     }
 
+    /// Whether it may have to attach a stream.
+    pub(super) fn asks_the_bus(&self) -> bool {
+        matches!(self, Self::Add { .. })
+    }
+
     /// Whether servers that are away carry it out when they come back.
     pub(super) fn is_closing(&self) -> bool {
         matches!(self, Self::CloseTagged { .. } | Self::CloseMembers { .. })

@@ -129,13 +129,18 @@ impl Log {
             Some(_) => (&self.top, Outcome::Gap),
         };
         let start = start.clone();
-        self.pin(&start);
-        (start, outcome)
+        (self.pin(&start), outcome)
     }
 
     /// Keeps what follows `start` until [`Log::release`].
-    pub(crate) fn pin(&mut self, start: &Position) {
+    pub(crate) fn pin(&mut self, start: &Position) -> Position {
         *self.pins.entry(start.offset).or_default() += 1;
+        start.clone()
+    }
+
+    /// Whether a position is one that this log has not come to.
+    pub(crate) fn is_ahead(&self, position: &Position) -> bool {
+        position.epoch == self.top.epoch && position.offset > self.top.offset
     }
 
     /// Ends a [`Log::hold`].
@@ -158,7 +163,8 @@ impl Log {
     /// The entries after `start`, or `None` if some of them are gone.
     pub(crate) fn after(&self, start: &Position) -> Option<impl Iterator<Item = &Copy>> {
         let after = start.offset;
-        self.has_after(start).then(|| self.ring.iter().filter(move |copy| copy.offset() > after))
+        (self.has_after(start) || self.is_ahead(start))
+            .then(|| self.ring.iter().filter(move |copy| copy.offset() > after))
     }
 }
 

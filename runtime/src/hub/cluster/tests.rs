@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use serde_json::json;
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -154,6 +155,21 @@ async fn a_server_that_was_away_closes_before_it_delivers() {
             assert!(!frame.contains("secret"), "{frame}");
         }
     }
+}
+
+#[tokio::test]
+async fn the_bus_is_not_asked_while_it_brings_something() {
+    let backend = Backend::default();
+    let (here, there) = two(&backend).await;
+    let bob = TestSocket::new(&there);
+    bob.socket().subscribe(&room("a")).await.unwrap();
+    let attaches = backend.lock().attaches;
+    let (a, b) = (room("a"), room("b"));
+    let mut adding = here.add_members(&a, &b);
+    assert!(adding.as_mut().now_or_never().is_none());
+    assert_eq!(backend.lock().attaches, attaches);
+    assert_eq!(adding.await.unwrap(), 1);
+    assert_eq!(backend.lock().attaches, attaches + 1);
 }
 
 #[tokio::test(start_paused = true)]

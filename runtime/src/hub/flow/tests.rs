@@ -223,6 +223,28 @@ async fn a_loss_that_is_found_twice_at_once_is_one_gap() {
 }
 
 #[tokio::test]
+async fn a_client_that_was_further_than_a_server_in_an_outage_is_not_set_back() {
+    let backend = Backend::default();
+    let (here, there) = (node(&backend), node(&backend));
+    let _keeps_it_attached = Subscriber::of(&there, "bob", &Room(ROOM)).await;
+    let mut ada = Subscriber::of(&here, "ada", &Room(ROOM)).await;
+    backend.intercept(1);
+    publish(&here, &["a"]).await;
+    ada.hears(1, "a").await;
+    backend.down(1);
+    let heard = top(&here);
+    let mut back = Subscriber::new("ada");
+    assert_eq!(back.join(&there, &Room(ROOM), Some(&heard)).await, Some(Outcome::Gap));
+    assert_eq!(back.hears_gap().await, heard);
+    backend.up(1);
+    // Its client drops what it has.
+    back.hears(1, "a").await;
+    publish(&here, &["b"]).await;
+    backend.pile(1).into_iter().for_each(|copy| backend.flow(1).entry(copy));
+    back.hears(2, "b").await;
+}
+
+#[tokio::test]
 async fn what_comes_after_an_outage_waits_until_it_is_known_what_was_missed() {
     let backend = Backend::default();
     let (here, there) = (node(&backend), node(&backend));
