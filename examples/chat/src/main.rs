@@ -15,7 +15,7 @@ use axum::{
     response::Html,
     routing::get,
 };
-use catamaran::{Hub, Postgres, Redis, RequestSocket, prelude::*};
+use catamaran::{Error, Hub, Postgres, Published, Redis, RequestSocket, prelude::*};
 use room::{Content, Line, Presence, Words};
 use serde::{Deserialize, Serialize};
 use store::Store;
@@ -120,10 +120,12 @@ pub mod chat {
         Json(words): Json<Words>,
     ) -> catamaran::Result<StatusCode> {
         let words = words.checked()?;
-        // One that is said again is published again: the server that stored it may have died before it could.
+        // One that is said again is published again: the server that stored it may have died, or been alone, when it did.
         let (line, _) = store.change(id, |room| room.say(id, &words)).await?;
-        ctx.publish(&Room { id }, RoomEvent::Said(line)).await?;
-        Ok(StatusCode::CREATED)
+        match ctx.publish(&Room { id }, RoomEvent::Said(line)).await? {
+            Published::Delivered => Ok(StatusCode::CREATED),
+            _ => Err(Error::new(StatusCode::SERVICE_UNAVAILABLE, "not everybody may have heard it, so say it again")),
+        }
     }
 
     #[action(delete "/rooms/{id}")]
