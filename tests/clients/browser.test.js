@@ -321,7 +321,10 @@ test('a window that was frozen shows what was said meanwhile', async (t) => {
   const lines = (...texts) =>
     until(`JSON.stringify([...document.querySelectorAll('.line p')].map((p) => p.textContent)) === '${JSON.stringify(texts)}'`)
   await until(`document.readyState === 'complete'`)
-  await bob.run(`sessionStorage.setItem('name', 'Bob'); location.hash = '#7'; location.reload()`)
+  await bob.run(`
+    document.querySelector('#name').value = 'Bob'
+    document.querySelector('#room').value = '7'
+    document.querySelector('#entrance').requestSubmit()`)
   await until(`document.querySelector('#people')?.textContent === 'Bob (you)'`)
   await bob.run(`
     events = []
