@@ -37,6 +37,9 @@ need initdb postgresql
 PATH="$PATH$(debian_postgres)"
 command -v cargo-deny >/dev/null || cargo install cargo-deny --version '^0.20' --locked --quiet
 
+# What is built but once has nothing to gain from what is kept for the next build.
+[ -z "${CI:-}" ] || export CARGO_INCREMENTAL=0
+
 # The load tests hold thousands of sockets.
 ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
 

@@ -208,7 +208,7 @@ class Way {
     }
   }
 
-  cut() { for (const socket of this.sockets) socket.resetAndDestroy(); }
+  cut() { for (const socket of this.sockets) socket.destroy(); }
 
   close() {
     this.listener.close();
@@ -218,10 +218,11 @@ class Way {
 
 /** A page of our own client, which writes down what it hears. */
 class Page {
-  static async open(cluster, number, options) {
+  /** `node`: the only server that it goes to. */
+  static async open(cluster, number, options, node) {
     const page = new Page();
     Object.assign(page, { cluster, number, heard: {}, last: {}, epochs: {}, lost: [], words: [] });
-    page.way = await new Way(cluster).listen();
+    page.way = await new Way(cluster, node).listen();
     page.ids = [number % IDS, (number + 1) % IDS];
     page.channels = page.ids.flatMap((id) => KINDS.map((kind) => `${kind}:${id}`));
     class Counted extends WebSocket {

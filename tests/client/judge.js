@@ -29,37 +29,40 @@ class Written {
 /**
  * Holds what a page heard of a channel, `[writer, number]` or a gap, against what was written. A number that may not have been
  * published may be missing, no other without a gap; that may come later than what follows the number, since who hears it
- * reads everything anew.
+ * reads everything anew. What was delivered on one server alone has no place in the order of the others.
  */
 function hold(heard, writers, sums) {
-  const gaps = heard.flatMap((each, at) => (each === GAP ? [at] : []));
-  const told = (after) => gaps.length > 0 && gaps.at(-1) > after;
+  const lastGap = heard.lastIndexOf(GAP);
+  const outcome = (writer, number) => writers.get(writer)?.[number - 1];
   const last = new Map();
   const seen = new Set();
-  sums.gaps += gaps.length;
-  const missing = (writer, from, to, after) => {
-    for (let number = from; number < to; number++) {
-      if (writers.get(writer)[number - 1] === 'unknown') sums.unknownMissed += 1;
-      else if (told(after)) sums.told += 1;
-      else sums.lost.push([writer, number]);
-    }
+  const missing = [];
+  const skipped = (writer, from, to, after) => {
+    for (let number = from; number < to; number++) missing.push({ writer, number, after });
   };
   heard.forEach((each, at) => {
-    if (each === GAP) return;
+    if (each === GAP) return void (sums.gaps += 1);
     const [writer, number] = each;
     const id = `${writer} ${number}`;
-    const before = last.get(writer) || { number: 0, at: -1 };
+    const before = last.get(writer) || { number: 0, counted: 0, at: -1 };
     sums.heard += 1;
     if (seen.has(id)) return void sums.doubled.push(each);
     seen.add(id);
-    if (writers.get(writer)?.[number - 1] === 'unknown') sums.unknownHeard += 1;
-    if (number < before.number) { sums.disordered.push([...each, before.number]); if (sums.disordered.length < 3 && process.env.DEBUG_JUDGE) console.log('DIS', JSON.stringify(each), JSON.stringify(heard.slice(Math.max(0, before.at - 5), at + 3).map((e, i) => [e === GAP ? e : e[0] === writer ? e.join(' ') + ' ' + writers.get(writer)[e[1]-1] : '.']).flat().join(',').replace(/(\.,)+/g, '. '))); return; }
-    missing(writer, before.number + 1, number, before.at);
-    last.set(writer, { number, at });
+    if (outcome(writer, number) === 'unknown') sums.unknownHeard += 1;
+    if (number < before.counted) return void sums.disordered.push([...each, before.counted]);
+    if (number < before.number) return void (sums.afterLocal += 1);
+    skipped(writer, before.number + 1, number, before.at);
+    last.set(writer, { number, counted: outcome(writer, number) === 'local' ? before.counted : number, at });
   });
   for (const [writer, outcomes] of writers) {
     const { number, at } = last.get(writer) || { number: 0, at: -1 };
-    missing(writer, number + 1, outcomes.length + 1, at);
+    skipped(writer, number + 1, outcomes.length + 1, at);
+  }
+  for (const { writer, number, after } of missing) {
+    if (seen.has(`${writer} ${number}`)) continue;
+    if (outcome(writer, number) === 'unknown') sums.unknownMissed += 1;
+    else if (lastGap > after) sums.told += 1;
+    else sums.lost.push([writer, number]);
   }
 }
 
@@ -96,7 +99,7 @@ function contradictions(pages, channel) {
 
 /** The sums over all pages, of the channels that each is in. */
 function judge(pages, written) {
-  const sums = { heard: 0, lost: [], told: 0, doubled: [], disordered: [], contradictory: 0, gaps: 0, unknownHeard: 0, unknownMissed: 0 };
+  const sums = { heard: 0, lost: [], told: 0, doubled: [], disordered: [], afterLocal: 0, contradictory: 0, gaps: 0, unknownHeard: 0, unknownMissed: 0 };
   for (const page of pages) {
     for (const channel of page.channels) hold(page.of(channel), written.outcomes.get(channel) || new Map(), sums);
   }

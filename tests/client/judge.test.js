@@ -12,12 +12,12 @@ function found(a, b, ...heard) {
     const all = words.split(' ').filter(Boolean).map((word) => (word === 'gap' ? word : [word[0], Number(word.slice(1))]));
     return { channels: ['room'], of: () => all };
   });
-  const { lost, told, doubled, disordered, contradictory, unknownHeard, unknownMissed } = judge(pages, written);
+  const { lost, told, doubled, disordered, afterLocal, contradictory, unknownHeard, unknownMissed } = judge(pages, written);
   const words = (all) => all.map(([writer, number]) => `${writer}${number}`).join(' ');
-  return { lost: words(lost), told, doubled: words(doubled), disordered: words(disordered), contradictory, unknownHeard, unknownMissed };
+  return { lost: words(lost), told, doubled: words(doubled), disordered: words(disordered), afterLocal, contradictory, unknownHeard, unknownMissed };
 }
 
-const NOTHING = { lost: '', told: 0, doubled: '', disordered: '', contradictory: 0, unknownHeard: 0, unknownMissed: 0 };
+const NOTHING = { lost: '', told: 0, doubled: '', disordered: '', afterLocal: 0, contradictory: 0, unknownHeard: 0, unknownMissed: 0 };
 const D = 'delivered';
 
 test('all in one order is right, and so is what is told', () => {
@@ -37,7 +37,7 @@ test('what is missing is lost: first, between, last, and after the gap', () => {
 test('what comes twice, too late or otherwise than elsewhere is found', () => {
   assert.deepEqual(found([D, D], [], 'a1 a2 a2'), { ...NOTHING, doubled: 'a2' });
   assert.deepEqual(found([D, D], [], 'a1 gap a1 a2'), { ...NOTHING, doubled: 'a1' });
-  assert.deepEqual(found([D, D], [], 'a2 gap a1'), { ...NOTHING, told: 1, disordered: 'a1' });
+  assert.deepEqual(found([D, D], [], 'a2 gap a1'), { ...NOTHING, disordered: 'a1' });
   assert.deepEqual(found([D], [D], 'a1 b1', 'b1 a1'), { ...NOTHING, contradictory: 2 });
   assert.deepEqual(found([D], [D], 'a1 gap b1', 'b1 a1'), NOTHING);
 });
@@ -45,4 +45,9 @@ test('what comes twice, too late or otherwise than elsewhere is found', () => {
 test('what is unknown may come, once, or not', () => {
   assert.deepEqual(found(['unknown', D], [], 'a2', 'a1 a2'), { ...NOTHING, unknownHeard: 1, unknownMissed: 1 });
   assert.deepEqual(found(['unknown', D], [], 'a1 a1 a2').doubled, 'a1');
+});
+
+test('what was delivered on one server alone may come before what was counted earlier', () => {
+  assert.deepEqual(found([D, 'local', D], [], 'a2 a1 a3'), { ...NOTHING, afterLocal: 1 });
+  assert.deepEqual(found([D, 'local', D], [], 'a3 gap a2'), { ...NOTHING, told: 1, disordered: 'a2' });
 });

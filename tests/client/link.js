@@ -2,6 +2,12 @@
 const { once } = require('node:events');
 const { connect, createServer } = require('node:net');
 
+/** Ends a connection at once. One that is ending already cannot be reset: Node would wait for it for ever. */
+function reset(socket) {
+  if (socket.writable) socket.resetAndDestroy();
+  else socket.destroy();
+}
+
 class Link {
   /** @param {() => number} target the port of the backend, as it is when a connection is made */
   constructor(target) {
@@ -23,7 +29,7 @@ class Link {
   }
 
   /** Ends all connections. */
-  cut() { for (const { near, far } of this.pairs) [near, far].forEach((socket) => socket.resetAndDestroy()); }
+  cut() { for (const { near, far } of this.pairs) [near, far].forEach(reset); }
 
   /** Nothing gets through any more, and nobody is told. */
   hold() {
@@ -44,12 +50,12 @@ class Link {
   forget() { this.holds = false; }
 
   close() {
-    this.cut();
+    for (const { near, far } of this.pairs) [near, far].forEach((socket) => socket.destroy());
     this.listener.close();
   }
 
   connected(near) {
-    if (this.refuses) return near.resetAndDestroy();
+    if (this.refuses) return reset(near);
     const far = connect(this.target(), '127.0.0.1');
     const pair = { near, far };
     this.pairs.add(pair);

@@ -128,15 +128,17 @@ impl Stream {
         }
     }
 
-    /// A client was told by another node what this one has not applied yet.
-    pub(super) async fn catch_up(&self, position: &Position, bus: &dyn Bus) {
+    /// A client was told by another node what this one has not applied yet. False if this one is still behind, and cannot
+    /// know by how much.
+    pub(super) async fn catch_up(&self, position: &Position, bus: &dyn Bus) -> bool {
         let top = self.lock().log.top().clone();
         if position.epoch != top.epoch || position.offset <= top.offset {
-            return;
+            return true;
         }
-        if timeout(HOLE, self.has_applied(position, || false)).await.is_err() {
-            self.read_after(&top, bus).await;
+        if timeout(HOLE, self.has_applied(position, || false)).await.is_ok() {
+            return true;
         }
+        self.read_after(&top, bus).await && self.lock().link.stale.is_none()
     }
 
     /// Applies what the bus has kept after a position; false if the bus cannot be reached.

@@ -191,10 +191,11 @@ impl Stream {
     }
 
     /// Keeps what is published to a channel from now on, or from where the client was, until the subscription is live.
-    pub(super) fn hold(self: &Arc<Self>, peer: &Peer, to: Target, resume: Option<&Position>) -> Held {
+    /// `behind`: this node may have to catch up with where the client was.
+    pub(super) fn hold(self: &Arc<Self>, peer: &Peer, to: Target, resume: Option<&Position>, behind: bool) -> Held {
         let since_subscribe = to.history.since_subscribe;
         let key = (to.channel, peer.id().to_owned());
-        let Hold { start, outcome, .. } = self.lock().hold(&key, peer, resume, since_subscribe);
+        let Hold { start, outcome, .. } = self.lock().hold(&key, peer, resume, since_subscribe, behind);
         peer.held();
         Held { stream: self.clone(), key, peer: peer.clone(), start, outcome, since_subscribe }
     }
@@ -377,7 +378,7 @@ impl State {
         }
     }
 
-    fn hold(&mut self, key: &Key, peer: &Peer, resume: Option<&Position>, since_subscribe: bool) -> Hold {
+    fn hold(&mut self, key: &Key, peer: &Peer, resume: Option<&Position>, since_subscribe: bool, behind: bool) -> Hold {
         self.used = SystemTime::now();
         if let Some(hold) = self.holds.get_mut(key) {
             hold.requests += 1;
@@ -396,7 +397,11 @@ impl State {
         };
         let resume = resume.map(|had| Some(had).filter(may_read).unwrap_or(&nowhere));
         let resume = resume.map(|had| missed_nothing_until(had).unwrap_or(had)).cloned();
-        let (start, outcome) = self.log.hold(resume.as_ref());
+        let (start, outcome) = match resume.as_ref().filter(|had| behind && self.log.is_ahead(had)) {
+            // What this node is still to apply the client has heard: it does not begin before that again.
+            Some(had) => (self.log.pin(had), Outcome::Gap),
+            None => self.log.hold(resume.as_ref()),
+        };
         let hold = Hold { peer: peer.clone(), start, outcome, requests: 1 };
         self.holds.insert(key.clone(), hold.clone());
         hold

@@ -151,10 +151,11 @@ impl Streams {
         let stream = self.stream(&to.stream);
         stream.lock().log.retain(to.history);
         stream.attached(&**self.bus()).await;
-        if let Some(position) = resume {
-            stream.catch_up(position, &**self.bus()).await;
-        }
-        stream.hold(peer, to, resume)
+        let behind = match resume {
+            Some(position) => !stream.catch_up(position, &**self.bus()).await,
+            None => false,
+        };
+        stream.hold(peer, to, resume, behind)
     }
 
     /// How a socket came into a channel that it is live in.

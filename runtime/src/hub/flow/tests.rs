@@ -223,7 +223,7 @@ async fn a_loss_that_is_found_twice_at_once_is_one_gap() {
 }
 
 #[tokio::test]
-async fn a_client_that_was_further_than_a_server_is_not_set_back() {
+async fn a_client_that_was_further_than_a_server_in_an_outage_is_not_set_back() {
     let backend = Backend::default();
     let (here, there) = (node(&backend), node(&backend));
     let _keeps_it_attached = Subscriber::of(&there, "bob", &Room(ROOM)).await;
