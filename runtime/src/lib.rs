@@ -61,6 +61,15 @@ pub use catamaran_macros::controller;
 #[doc = include_str!("docs/routes.md")]
 pub use catamaran_macros::routes;
 
+/// What `catamaran-resources` needs beside the public types; it changes without notice.
+#[doc(hidden)]
+pub mod __resources {
+    pub use crate::hub::{
+        Message,
+        gate::{Gate, Gated, Passing},
+    };
+}
+
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;

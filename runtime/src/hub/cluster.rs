@@ -40,6 +40,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) const RESERVED: &str = "catamaran:";
 const COMMANDS: &str = "catamaran:commands";
 const CLOSINGS: &str = "catamaran:closings";
+const ANSWERS: &str = "catamaran:answers:";
+
+/// Whether what is published on a stream is for the servers, and not for sockets.
+pub(super) fn is_for_commands(stream: &str) -> bool {
+    stream == COMMANDS || stream == CLOSINGS || stream.starts_with(ANSWERS)
+}
 
 /// The closings that are kept for servers that are away.
 const KEPT: History = History::of(1024).seconds(KEPT_SECONDS);
@@ -301,7 +307,7 @@ impl Streams {
 
 /// The stream on which a server hears answers.
 fn answers_for(node: Node) -> String {
-    format!("{RESERVED}answers:{node}")
+    format!("{ANSWERS}{node}")
 }
 
 /// None for what a server of another version may say.

@@ -13,6 +13,16 @@ pub struct Message {
 }
 
 impl Message {
+    /// A message with one argument.
+    pub fn new(name: impl Into<String>, argument: Box<RawValue>) -> Self {
+        Self { name: name.into(), arguments: vec![argument] }
+    }
+
+    /// The first argument.
+    pub fn argument(&self) -> Option<&RawValue> {
+        self.arguments.first().map(|argument| &**argument)
+    }
+
     /// How many bytes the name and the arguments have.
     pub(crate) fn bytes(&self) -> usize {
         self.name.len() + self.arguments.iter().map(|argument| argument.get().len() + 1).sum::<usize>()

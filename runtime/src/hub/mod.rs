@@ -12,6 +12,7 @@ mod event;
 mod expiry;
 mod flow;
 mod frame;
+pub(crate) mod gate;
 mod history;
 mod log;
 mod members;
@@ -178,7 +179,7 @@ impl RequestSocket {
     /// If the socket is gone, or has too many subscriptions.
     pub fn subscribe<C: Channel + ?Sized>(&self, channel: &C) -> Subscribing<'_> {
         let target = Target::of(channel);
-        Box::pin(self.subscriptions().add(self.hub().streams(), self.peer(), target))
+        Box::pin(self.subscriptions().add(self.hub().streams(), self.peer(), target, None))
     }
 
     /// Ends this socket's subscription to a channel, if there is one.

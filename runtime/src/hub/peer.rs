@@ -360,9 +360,9 @@ impl Peer {
     }
 
     /// Sends a copy of an entry; after another copy of it no more than that the client is past this one.
-    pub(crate) fn send_copy(&self, copy: &Copy) {
+    pub(crate) fn send_copy(&self, copy: &Copy, message: &Message) {
         let (channel, offset, entry) = (copy.channel(), copy.offset(), &*copy.entry);
-        let whole = Frame::Entry { channel, offset, message: &entry.message };
+        let whole = Frame::Entry { channel, offset, message };
         if entry.places.len() == 1 {
             return self.send(&whole);
         }
@@ -372,20 +372,20 @@ impl Peer {
     }
 
     /// Sends an entry that has no position.
-    pub(crate) fn send_uncounted(&self, entry: &Entry) {
+    pub(crate) fn send_uncounted(&self, entry: &Entry, message: &Message) {
         let mut sent = self.sent();
         if self.is_first(&mut sent, entry) {
-            self.send(&Frame::Event(&entry.message));
+            self.send(&Frame::Event(message));
         }
     }
 
     /// Sends what a subscription missed, in packets of a bounded size.
-    pub(crate) fn send_replay<'a>(&self, channel: &str, missed: impl Iterator<Item = &'a Copy>) {
+    pub(crate) fn send_replay<'a>(&self, channel: &str, missed: impl Iterator<Item = (&'a Copy, &'a Message)>) {
         let mut sent = self.sent();
-        let missed = missed.filter(|copy| !copy.entry.leaves_out(self));
-        let mut missed = missed.map(|copy| {
+        let missed = missed.filter(|(copy, _)| !copy.entry.leaves_out(self));
+        let mut missed = missed.map(|(copy, message)| {
             let whole = self.is_first(&mut sent, &copy.entry);
-            Replayed { offset: copy.offset(), message: whole.then_some(&copy.entry.message) }
+            Replayed { offset: copy.offset(), message: whole.then_some(message) }
         });
         if self.client().is_none() {
             missed.filter_map(|entry| entry.message).for_each(|message| self.send(&Frame::Event(message)));

@@ -12,16 +12,20 @@ use tokio::{
 };
 
 use super::{
-    cluster::RESERVED,
+    cluster::is_for_commands,
     entry::{Copy, Entry, Position, Target},
     expiry::{Alarms, Expiry},
     frame::Frame,
+    gate::{Gate, Passing},
     log::{Log, MAX_HELD, Outcome},
     peer::Peer,
     readers::Readers,
     streams::Streams,
 };
 use crate::metrics;
+
+/// After how many events that were not for it a client behind a gate is told how far it is.
+pub(super) const UNTOLD: u64 = 64;
 
 /// A stream, as this node has it.
 ///
@@ -105,6 +109,10 @@ struct Live {
     peer: Peer,
     outcome: Outcome,
     since_subscribe: bool,
+    /// What decides which events the socket is sent, if not all of them.
+    gate: Option<Arc<dyn Gate>>,
+    /// Behind a gate, the offset that the client was told of last.
+    told: u64,
     /// When it ends.
     expiry: Option<Expiry>,
 }
@@ -132,7 +140,7 @@ pub(super) enum Next {
 
 impl Stream {
     pub(super) fn new(name: Arc<str>, streams: &Streams) -> Self {
-        let commands = name.starts_with(RESERVED).then(|| streams.weak());
+        let commands = is_for_commands(&name).then(|| streams.weak());
         let state = State {
             log: Log::new(streams.kept().clone()),
             link: Link::default(),
@@ -192,12 +200,19 @@ impl Stream {
 
     /// Keeps what is published to a channel from now on, or from where the client was, until the subscription is live.
     /// `behind`: this node may have to catch up with where the client was.
-    pub(super) fn hold(self: &Arc<Self>, peer: &Peer, to: Target, resume: Option<&Position>, behind: bool) -> Held {
+    pub(super) fn hold(
+        self: &Arc<Self>,
+        peer: &Peer,
+        to: Target,
+        gate: Option<Arc<dyn Gate>>,
+        resume: Option<&Position>,
+        behind: bool,
+    ) -> Held {
         let since_subscribe = to.history.since_subscribe;
         let key = (to.channel, peer.id().to_owned());
         let Hold { start, outcome, .. } = self.lock().hold(&key, peer, resume, since_subscribe, behind);
         peer.held();
-        Held { stream: self.clone(), key, peer: peer.clone(), start, outcome, since_subscribe }
+        Held { stream: self.clone(), key, peer: peer.clone(), gate, start, outcome, since_subscribe }
     }
 
     /// Takes a socket out of a channel whose authorization has ended, and tells it. For a client that can renew it, what is
@@ -296,10 +311,8 @@ impl State {
 
     /// Sends the entry that is next to the live subscribers of its channel, and keeps it.
     fn apply(&mut self, copy: Copy) {
-        for Live { peer, .. } in self.live.get(copy.channel()).into_iter().flat_map(HashMap::values) {
-            if !copy.entry.leaves_out(peer) {
-                peer.send_copy(&copy);
-            }
+        for live in self.live.get_mut(copy.channel()).into_iter().flat_map(HashMap::values_mut) {
+            live.send(&copy);
         }
         self.order(&copy);
         self.used = copy.entry.at;
@@ -333,9 +346,15 @@ impl State {
     /// Sends an entry that the bus did not get to those who are live on this node.
     pub(super) fn deliver_uncounted(&mut self, entry: &Entry, channel: &str) {
         self.link.degraded = true;
-        for Live { peer, .. } in self.live.get(channel).into_iter().flat_map(HashMap::values) {
-            if !entry.leaves_out(peer) {
-                peer.send_uncounted(entry);
+        for Live { peer, gate, .. } in self.live.get(channel).into_iter().flat_map(HashMap::values) {
+            if entry.leaves_out(peer) {
+                continue;
+            }
+            match gate {
+                None => peer.send_uncounted(entry, &entry.message),
+                Some(gate) => {
+                    gate.pass(&Passing::of(entry)).iter().for_each(|message| peer.send_uncounted(entry, message));
+                }
             }
         }
     }
@@ -438,7 +457,14 @@ impl State {
         let channel = held.channel();
         let (mut start, mut outcome) = (held.start.offset, held.outcome);
         if let Some(missed) = self.log.after(&held.start) {
-            peer.send_replay(channel, missed.filter(|copy| copy.channel() == channel));
+            let missed = missed.filter(|copy| copy.channel() == channel);
+            if let Some(gate) = &held.gate {
+                let seen = missed.filter_map(|copy| Some((copy, gate.pass(&Passing::of(&copy.entry))?)));
+                let seen: Vec<_> = seen.collect();
+                peer.send_replay(channel, seen.iter().map(|(copy, message)| (*copy, &**message)));
+            } else {
+                peer.send_replay(channel, missed.map(|copy| (copy, &copy.entry.message)));
+            }
         } else if peer.client().is_some() {
             let top = self.log.top();
             peer.send(&Frame::Gap { channel, top, reason: "not retained" });
@@ -453,8 +479,57 @@ impl State {
         let expiry = end.map(|end| held.stream.alarms.end(end, &held.stream, channel, peer));
         self.forget_renewal(&held.key);
         metrics::subscribed(outcome);
-        let live = Live { peer: peer.clone(), outcome, since_subscribe: held.since_subscribe, expiry };
+        let live = Live {
+            peer: peer.clone(),
+            outcome,
+            since_subscribe: held.since_subscribe,
+            gate: held.gate.clone(),
+            told: self.log.top().offset,
+            expiry,
+        };
         self.live.entry(channel.clone()).or_default().insert(peer.id().to_owned(), live);
+    }
+}
+
+impl State {
+    /// A socket that is live behind a gate subscribed by another: it is sent what the first did not let through since then.
+    fn widen(&mut self, held: &Held) {
+        let (channel, peer) = (held.channel(), &held.peer);
+        let live = self.live.get(channel).and_then(|all| all.get(peer.id()));
+        let Some((had, gate)) = live.and_then(|live| live.gate.as_ref()).zip(held.gate.as_ref()) else { return };
+        if let Some(missed) = self.log.after(&held.start) {
+            for copy in missed.filter(|copy| copy.channel() == channel && !copy.entry.leaves_out(peer)) {
+                let event = Passing::of(&copy.entry);
+                // The client is past its offset, so it is sent as an event that no position counts.
+                if had.pass(&event).is_none()
+                    && let Some(message) = gate.pass(&event)
+                {
+                    peer.send(&Frame::Event(&message));
+                }
+            }
+            had.widen(&**gate);
+        } else if peer.client().is_some() {
+            had.widen(&**gate);
+            peer.send(&Frame::Gap { channel, top: self.log.top(), reason: "not retained" });
+        } else {
+            peer.end();
+        }
+    }
+}
+
+impl Live {
+    fn send(&mut self, copy: &Copy) {
+        if copy.entry.leaves_out(&self.peer) {
+            return;
+        }
+        let Some(gate) = &self.gate else { return self.peer.send_copy(copy, &copy.entry.message) };
+        if let Some(message) = gate.pass(&Passing::of(&copy.entry)) {
+            self.told = copy.offset();
+            self.peer.send_copy(copy, &message);
+        } else if copy.offset() >= self.told + UNTOLD {
+            self.told = copy.offset();
+            self.peer.send(&Frame::Advance { channel: copy.channel(), offset: self.told });
+        }
     }
 }
 
@@ -469,12 +544,23 @@ pub(crate) struct Held {
     stream: Arc<Stream>,
     key: Key,
     peer: Peer,
+    gate: Option<Arc<dyn Gate>>,
     start: Position,
     outcome: Outcome,
     since_subscribe: bool,
 }
 
 impl Held {
+    pub(super) fn gate(&self) -> Option<&dyn Gate> {
+        self.gate.as_deref()
+    }
+
+    /// Whether the socket is live in the channel already, by another subscription behind a gate.
+    fn is_more(&self) -> Option<(Position, Outcome)> {
+        self.gate.as_ref()?;
+        self.stream.joined(self.channel(), self.peer.id())
+    }
+
     pub(crate) fn channel(&self) -> &Arc<str> {
         &self.key.0
     }
@@ -486,6 +572,10 @@ impl Held {
     /// Where the subscription stands as its request is answered. If more was published meanwhile than is kept, it starts
     /// anew, and that is a gap.
     pub(crate) fn settle(&mut self) -> Position {
+        if let Some((top, outcome)) = self.is_more() {
+            self.outcome = outcome;
+            return top;
+        }
         let mut state = self.stream.lock();
         if state.log.after(&self.start).is_none() {
             state.log.release(&self.start);
@@ -510,6 +600,7 @@ impl Held {
         if joined.insert(self.channel().clone(), self.stream.clone()).is_none() {
             self.stream.lock().join(self, end);
         } else {
+            self.stream.lock().widen(self);
             self.stream.extend(self.channel(), &self.peer, end);
         }
         true
@@ -517,6 +608,9 @@ impl Held {
 
     /// Goes live where no ack tells of it. None if the socket is gone.
     pub(crate) fn announce(mut self, end: Option<Instant>) -> Option<Outcome> {
+        if let Some((_, outcome)) = self.is_more() {
+            return self.join(end).then_some(outcome);
+        }
         self.settle();
         let channel = self.channel();
         // What was missed follows, so a client that recovers is where it was.

@@ -21,6 +21,7 @@ use super::{
     expiry::Alarms,
     flow::{self, Flow},
     frame::Frame,
+    gate::Gate,
     log::Outcome,
     message::Message,
     peer::Peer,
@@ -147,7 +148,13 @@ impl Streams {
     }
 
     /// Keeps what is published to a channel from now on, or from where the client was, until the subscription is live.
-    pub(crate) async fn hold(&self, peer: &Peer, to: Target, resume: Option<&Position>) -> Held {
+    pub(crate) async fn hold(
+        &self,
+        peer: &Peer,
+        to: Target,
+        gate: Option<Arc<dyn Gate>>,
+        resume: Option<&Position>,
+    ) -> Held {
         let stream = self.stream(&to.stream);
         stream.lock().log.retain(to.history);
         stream.attached(&**self.bus()).await;
@@ -155,7 +162,7 @@ impl Streams {
             Some(position) => !stream.catch_up(position, &**self.bus()).await,
             None => false,
         };
-        stream.hold(peer, to, resume, behind)
+        stream.hold(peer, to, gate, resume, behind)
     }
 
     /// How a socket came into a channel that it is live in.
@@ -177,7 +184,7 @@ impl Streams {
         if let Some((_, outcome)) = self.joined(peer, &to.channel) {
             return Some(outcome);
         }
-        self.hold(peer, to, resume).await.announce(None)
+        self.hold(peer, to, None, resume).await.announce(None)
     }
 
     /// Takes a socket out of a channel, outside any request of its.
@@ -468,9 +475,9 @@ mod tests {
         let hub = Hub::default();
         let (peer, mut wire) = Peer::of_test("ada", None);
         let target = || target("room:7", History::NONE);
-        let first = hub.streams().hold(&peer, target(), None).await;
+        let first = hub.streams().hold(&peer, target(), None, None).await;
         publish(&hub, target(), "one").await;
-        let second = hub.streams().hold(&peer, target(), None).await;
+        let second = hub.streams().hold(&peer, target(), None, None).await;
         second.join(None);
         publish(&hub, target(), "two").await;
         first.join(None);
@@ -500,7 +507,7 @@ mod tests {
         let event = "x".repeat(EACH);
         let mut holds = Vec::new();
         for n in 0..3 {
-            drop(streams.hold(&peer, target(n), None).await);
+            drop(streams.hold(&peer, target(n), None, None).await);
             publish(&hub, target(n), &event).await;
         }
         let kept = |n: usize| {
@@ -509,8 +516,8 @@ mod tests {
             streams.find(&format!("room:{n}")).unwrap().lock().log.after(&start).is_some()
         };
         // The oldest is used again, so the second has to go.
-        holds.push(streams.hold(&peer, target(0), None).await);
-        streams.hold(&peer, target(3), None).await;
+        holds.push(streams.hold(&peer, target(0), None, None).await);
+        streams.hold(&peer, target(3), None, None).await;
         publish(&hub, target(3), &event).await;
         assert_eq!([0, 1, 2, 3].map(kept), [true, false, true, true]);
         assert!(streams.kept.load(Ordering::Relaxed) <= MAX_KEPT);

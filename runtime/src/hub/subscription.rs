@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::{
     SubscribeError,
     entry::{Position, Target},
+    gate::Gate,
     log::Outcome,
     peer::{Peer, Resume},
     stream::Held,
@@ -60,22 +61,28 @@ impl Subscriptions {
         Self { state: Mutex::new(State { settled: true, ..State::default() }) }
     }
 
-    /// Subscribes.
-    pub(crate) async fn add(&self, streams: &Streams, peer: &Peer, target: Target) -> Result<Outcome, SubscribeError> {
+    /// Subscribes, behind a gate if not everybody may see the same.
+    pub(crate) async fn add(
+        &self,
+        streams: &Streams,
+        peer: &Peer,
+        target: Target,
+        gate: Option<Arc<dyn Gate>>,
+    ) -> Result<Outcome, SubscribeError> {
         if peer.is_gone() {
             return Err(SubscribeError::Gone);
         }
         let resume = {
             let mut state = self.lock();
-            if let Some(outcome) = state.has(streams, peer, &target.channel) {
+            if let Some(outcome) = state.has(streams, peer, &target.channel, gate.as_deref()) {
                 return Ok(outcome);
             }
             state.resume.get(&*target.channel).map(|had| had.upto.clone())
         };
-        let held = streams.hold(peer, target, resume.as_ref()).await;
+        let held = streams.hold(peer, target, gate.clone(), resume.as_ref()).await;
         let mut state = self.lock();
         // The request may have asked for the channel twice at once.
-        if let Some(outcome) = state.has(streams, peer, held.channel()) {
+        if let Some(outcome) = state.has(streams, peer, held.channel(), gate.as_deref()) {
             return Ok(outcome);
         }
         let limit = streams.max_subscriptions();
@@ -130,10 +137,17 @@ impl Subscriptions {
 }
 
 impl State {
-    /// The outcome of a channel that the request or its socket has already.
-    fn has(&mut self, streams: &Streams, peer: &Peer, channel: &Arc<str>) -> Option<Outcome> {
+    /// The outcome of a channel that the request or its socket has already. Behind a gate a socket may have a channel more
+    /// than once, since what it sees by one request is not all that it sees by another.
+    fn has(&mut self, streams: &Streams, peer: &Peer, channel: &Arc<str>, gate: Option<&dyn Gate>) -> Option<Outcome> {
         if let Some(held) = self.held.iter().find(|held| held.channel() == channel) {
+            if let Some((held, gate)) = held.gate().zip(gate) {
+                held.widen(gate);
+            }
             return Some(held.outcome());
+        }
+        if gate.is_some() {
+            return None;
         }
         let (position, outcome) = streams.joined(peer, channel)?;
         if self.had.iter().all(|(had, _, _)| had != channel) {
@@ -188,14 +202,14 @@ mod tests {
     async fn a_channel_stands_once_in_an_ack_however_often_it_was_asked_for() {
         let (hub, (peer, _wire)) = (Hub::default(), Peer::of_test("ada", None));
         let first = Subscriptions::default();
-        assert_eq!(first.add(hub.streams(), &peer, target()).await.unwrap(), Outcome::Fresh);
-        assert_eq!(first.add(hub.streams(), &peer, target()).await.unwrap(), Outcome::Fresh);
+        assert_eq!(first.add(hub.streams(), &peer, target(), None).await.unwrap(), Outcome::Fresh);
+        assert_eq!(first.add(hub.streams(), &peer, target(), None).await.unwrap(), Outcome::Fresh);
         assert_eq!(first.lock().held.len(), 1);
         first.settle(&peer, true).live(&peer);
 
         let second = Subscriptions::default();
-        second.add(hub.streams(), &peer, target()).await.unwrap();
-        second.add(hub.streams(), &peer, target()).await.unwrap();
+        second.add(hub.streams(), &peer, target(), None).await.unwrap();
+        second.add(hub.streams(), &peer, target(), None).await.unwrap();
         assert_eq!(second.lock().had.len(), 1);
         assert!(second.lock().held.is_empty());
     }
@@ -204,9 +218,9 @@ mod tests {
     async fn a_socket_that_is_gone_cannot_subscribe() {
         let (hub, (peer, _wire)) = (Hub::default(), Peer::of_test("ada", None));
         let subscriptions = Subscriptions::default();
-        subscriptions.add(hub.streams(), &peer, target()).await.unwrap();
+        subscriptions.add(hub.streams(), &peer, target(), None).await.unwrap();
         peer.mark_gone();
-        assert!(matches!(subscriptions.add(hub.streams(), &peer, target()).await, Err(SubscribeError::Gone)));
+        assert!(matches!(subscriptions.add(hub.streams(), &peer, target(), None).await, Err(SubscribeError::Gone)));
         subscriptions.settle(&peer, true).live(&peer);
         assert!(peer.joined().is_empty());
     }

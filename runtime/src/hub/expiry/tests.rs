@@ -34,7 +34,7 @@ impl Ada {
             subscriptions.expire_at(Instant::now() + time);
         }
         let target = Target { channel: "room".into(), stream: "room".into(), history: History::NONE };
-        let outcome = subscriptions.add(self.hub.streams(), &self.peer, target).await;
+        let outcome = subscriptions.add(self.hub.streams(), &self.peer, target, None).await;
         subscriptions.settle(&self.peer, true).live(&self.peer);
         outcome.ok()
     }
@@ -166,7 +166,7 @@ async fn two_requests_that_are_answered_after_each_other_end_with_the_later() {
     short.expire_at(Instant::now() + MINUTE);
     long.expire_at(Instant::now() + 2 * MINUTE);
     for subscriptions in [&short, &long] {
-        subscriptions.add(ada.hub.streams(), &ada.peer, target()).await.unwrap();
+        subscriptions.add(ada.hub.streams(), &ada.peer, target(), None).await.unwrap();
     }
     for subscriptions in [short, long] {
         subscriptions.settle(&ada.peer, true).live(&ada.peer);
@@ -185,7 +185,7 @@ async fn the_first_of_several_times_in_one_request_counts_and_a_past_one_leaves_
     for time in [2 * MINUTE, MINUTE, 3 * MINUTE] {
         subscriptions.expire_at(Instant::now() + time);
     }
-    subscriptions.add(ada.hub.streams(), &ada.peer, target).await.unwrap();
+    subscriptions.add(ada.hub.streams(), &ada.peer, target, None).await.unwrap();
     subscriptions.settle(&ada.peer, true).live(&ada.peer);
     ada.wait(MINUTE).await;
     assert!(!ada.is_live());

@@ -62,7 +62,7 @@ impl Page {
         let had = self.positions.get(&format!("c{channel}")).cloned();
         let resume = had.iter().map(|had| (format!("c{channel}"), had.clone())).collect();
         subscriptions.resume(resume);
-        let outcome = subscriptions.add(hub.streams(), &self.peer, target(channel)).await.unwrap();
+        let outcome = subscriptions.add(hub.streams(), &self.peer, target(channel), None).await.unwrap();
         assert_ne!(outcome, Outcome::Gap);
         meanwhile().await;
         let settled = subscriptions.settle(&self.peer, true);

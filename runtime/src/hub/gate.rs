@@ -1,0 +1,199 @@
+//! What one socket is sent of a channel whose events not everybody may see alike.
+
+use std::{any::Any, fmt, sync::Arc};
+
+use super::{
+    Hub, Outcome, SubscribeError,
+    entry::{Entry, Excluded, Id, Target},
+    history::History,
+    message::Message,
+    publish::Published,
+};
+use crate::RequestSocket;
+
+/// Decides what one socket is sent of a channel, live and in replays alike.
+///
+/// It is asked under the lock of the channel's stream: it must not wait, nor publish.
+pub trait Gate: Any + fmt::Debug + Send + Sync {
+    /// What the socket is sent of an event; none: nothing. It may be asked more than once for one event.
+    fn pass(&self, event: &Passing<'_>) -> Option<Arc<Message>>;
+
+    /// The socket subscribed once more, by another gate: from now on this one lets through what either would.
+    fn widen(&self, by: &dyn Gate);
+}
+
+/// An event at a gate.
+#[derive(Clone, Copy, Debug)]
+pub struct Passing<'a> {
+    /// The same for all gates, and for no other event.
+    pub id: (u64, u64),
+    /// What was published.
+    pub message: &'a Message,
+}
+
+impl<'a> Passing<'a> {
+    pub(super) fn of(entry: &'a Entry) -> Self {
+        let Id { node, number } = entry.id;
+        Self { id: (node.0, number), message: &entry.message }
+    }
+}
+
+/// A channel behind gates. Its name is no name of an application's channel.
+#[derive(Clone, Debug)]
+pub struct Gated {
+    target: Target,
+}
+
+impl Gated {
+    /// The channel of this name.
+    pub fn new(name: &str, history: History) -> Self {
+        let stream = format!("catamaran:gated:{name}").into();
+        Self { target: Target { channel: name.into(), stream, history } }
+    }
+}
+
+impl RequestSocket {
+    /// Subscribes this socket to a channel behind a gate, which is that of this subscription.
+    ///
+    /// # Errors
+    ///
+    /// As [`subscribe`](Self::subscribe).
+    pub async fn subscribe_behind(&self, channel: &Gated, gate: Arc<dyn Gate>) -> Result<Outcome, SubscribeError> {
+        self.subscriptions().add(self.hub().streams(), self.peer(), channel.target.clone(), Some(gate)).await
+    }
+}
+
+impl Hub {
+    /// Publishes to a channel behind gates, to all or to all but one.
+    pub async fn publish_behind(&self, channel: &Gated, message: Message, except: Option<&RequestSocket>) -> Published {
+        let except = except.map(|socket| Excluded::of(socket.peer()));
+        self.streams().publish(vec![channel.target.clone()], message, except.into_iter().collect()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::HashSet,
+        sync::{Mutex, PoisonError},
+    };
+
+    use serde_json::value::to_raw_value;
+    use tokio::sync::mpsc::UnboundedReceiver;
+
+    use super::*;
+    use crate::hub::{entry::Position, peer::Peer, stream::UNTOLD, subscription::Subscriptions};
+
+    /// Lets numbers through that it knows, doubled.
+    #[derive(Debug)]
+    struct Numbers(Mutex<HashSet<u64>>);
+
+    impl Numbers {
+        fn of(numbers: impl IntoIterator<Item = u64>) -> Arc<Self> {
+            Arc::new(Self(Mutex::new(numbers.into_iter().collect())))
+        }
+
+        fn known(&self) -> std::sync::MutexGuard<'_, HashSet<u64>> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        }
+    }
+
+    impl Gate for Numbers {
+        fn pass(&self, event: &Passing<'_>) -> Option<Arc<Message>> {
+            let number: u64 = serde_json::from_str(event.message.arguments[0].get()).unwrap();
+            self.known().contains(&number).then(|| Arc::new(message(2 * number)))
+        }
+
+        fn widen(&self, by: &dyn Gate) {
+            let by: &dyn Any = by;
+            let by: Vec<u64> = by.downcast_ref::<Self>().unwrap().known().iter().copied().collect();
+            self.known().extend(by);
+        }
+    }
+
+    fn message(number: u64) -> Message {
+        Message { name: "n".into(), arguments: vec![to_raw_value(&number).unwrap()] }
+    }
+
+    fn channel() -> Gated {
+        Gated::new("numbers", History::of(100))
+    }
+
+    async fn publish(hub: &Hub, numbers: impl IntoIterator<Item = u64>) {
+        for number in numbers {
+            hub.publish_behind(&channel(), message(number), None).await;
+        }
+    }
+
+    /// A request that subscribes behind a gate, with what is done before it is answered.
+    async fn subscribe(
+        hub: &Hub,
+        peer: &Peer,
+        gate: Arc<Numbers>,
+        resume: Option<Position>,
+        before: impl AsyncFnOnce(),
+    ) {
+        let subscriptions = Subscriptions::default();
+        if let Some(upto) = resume {
+            let received = crate::hub::Received { since: 0, upto };
+            subscriptions.resume([("numbers".to_owned(), received)].into());
+        }
+        subscriptions.add(hub.streams(), peer, channel().target, Some(gate)).await.unwrap();
+        before().await;
+        subscriptions.settle(peer, true).live(peer);
+    }
+
+    fn frames(wire: &mut UnboundedReceiver<String>) -> Vec<String> {
+        std::iter::from_fn(|| wire.try_recv().ok()).collect()
+    }
+
+    #[tokio::test]
+    async fn each_socket_is_sent_what_its_gate_makes_of_an_event() {
+        let hub = Hub::default();
+        let (ada, mut ours) = Peer::of_test("ada", Some("ada"));
+        let (bob, mut stock) = Peer::of_test("bob", None);
+        subscribe(&hub, &ada, Numbers::of([1, 3]), None, async || publish(&hub, [1, 2]).await).await;
+        subscribe(&hub, &bob, Numbers::of([3]), None, async || {}).await;
+        publish(&hub, [3, 4]).await;
+        assert_eq!(frames(&mut ours), [r#"["$replay","numbers",[[1,"n",2]],false]"#, r#"["$","numbers",3,"n",6]"#]);
+        assert_eq!(frames(&mut stock), [r#"["n",6]"#]);
+        // The client is told now and then how far it is, though nothing was for it.
+        publish(&hub, (0..UNTOLD).map(|_| 4)).await;
+        assert_eq!(frames(&mut ours), [format!(r#"["$","numbers",{}]"#, 3 + UNTOLD)]);
+        assert_eq!(frames(&mut stock).len(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_replay_passes_the_gate_of_who_comes_back() {
+        let hub = Hub::default();
+        let (ada, _wire) = Peer::of_test("ada", Some("ada"));
+        subscribe(&hub, &ada, Numbers::of([1, 2, 3]), None, async || {}).await;
+        let start = hub.streams().joined(&ada, "numbers").unwrap().0;
+        publish(&hub, [1, 2, 3]).await;
+        let (back, mut wire) = Peer::of_test("back", Some("ada"));
+        subscribe(&hub, &back, Numbers::of([2]), Some(start), async || {}).await;
+        assert_eq!(frames(&mut wire), [r#"["$replay","numbers",[[2,"n",4]],false]"#]);
+    }
+
+    #[tokio::test]
+    async fn a_second_subscription_misses_nothing_and_doubles_nothing() {
+        let hub = Hub::default();
+        let (ada, mut wire) = Peer::of_test("ada", Some("ada"));
+        subscribe(&hub, &ada, Numbers::of([1]), None, async || {}).await;
+        // What the second wants is published while it is asked for.
+        subscribe(&hub, &ada, Numbers::of([1, 2]), None, async || publish(&hub, [1, 2, 3]).await).await;
+        publish(&hub, [2, 3]).await;
+        assert_eq!(frames(&mut wire), [r#"["$","numbers",1,"n",2]"#, r#"["n",4]"#, r#"["$","numbers",4,"n",4]"#]);
+        assert!(hub.streams().find(&channel().target.stream).unwrap().lock().is_free());
+    }
+
+    #[tokio::test]
+    async fn a_channel_of_the_same_name_is_another() {
+        let hub = Hub::default();
+        let (ada, mut wire) = Peer::of_test("ada", None);
+        hub.streams().add(&ada, Target::of(&crate::Untyped::new("numbers")), None).await.unwrap();
+        hub.streams().add(&ada, Target::of(&crate::Untyped::new("catamaran:gated:numbers")), None).await.unwrap();
+        publish(&hub, [1]).await;
+        assert_eq!(frames(&mut wire).len(), 0);
+    }
+}
