@@ -10,10 +10,8 @@ use tokio::{
 use crate::{
     bus::puppet::Backend,
     hub::{
-        Channel, History, Hub, Outcome, Position, Published, Untyped, UntypedEvent,
-        entry::Target,
-        peer::{Peer, Received},
-        streams::MAX_UNSENT,
+        Channel, History, Hub, Outcome, Position, Published, Untyped, UntypedEvent, entry::Target, peer::Peer,
+        sent::Received, streams::MAX_UNSENT,
     },
 };
 
