@@ -17,8 +17,6 @@ const lists = {
 const { user: people, pet: pets, toy: toys } = Object.fromEntries(
   Object.entries(lists).map(([model, { records }]) => [model, records]),
 )
-/** Models of which we missed something, and have not read them since. */
-const stale = new Set()
 
 // Reading, which subscribes: the server tells every change from then on.
 
@@ -45,7 +43,6 @@ async function read(model) {
 }
 
 function replace(model, records) {
-  stale.delete(model)
   lists[model].records.clear()
   for (const record of records) put(model, record)
   show()
@@ -97,11 +94,9 @@ socket.on('resubscribed', ({ url, recovered, body }) => {
   if (model && !recovered) replace(model, body)
 })
 
+// It comes on a live connection, too.
 socket.on('gap', ({ channel: model }) => {
-  if (!lists[model]) return
-  stale.add(model)
-  // `resubscribed` follows at once, unless the connection is the same.
-  setTimeout(() => stale.has(model) && read(model))
+  if (lists[model]) read(model)
 })
 
 // What the person does. The server tells everybody but us, who have the answer.
@@ -261,7 +256,7 @@ function fillChoice(select, options, value) {
 /** Shows for a moment what somebody else changed. */
 function flash(model, id) {
   const item = at(model).querySelector(`:scope > [data-id="${id}"]`)
-  item?.animate([{ backgroundColor: 'var(--mine)' }, {}], { duration: 1500 })
+  item?.animate([{ boxShadow: '0 0 0 .15rem var(--accent)' }, { boxShadow: '0 0 0 .15rem transparent' }], { duration: 1500 })
 }
 
 function showState({ state }) {
@@ -272,5 +267,6 @@ function showState({ state }) {
   document.querySelector('main').classList.toggle('stale', state !== 'connected')
 }
 
+at('new-pet').elements.private.disabled = me === null
 show()
 for (const model of Object.keys(lists)) read(model)
