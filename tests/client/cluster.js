@@ -86,10 +86,10 @@ class Cluster {
     this.target = replica;
   }
 
-  /** Waits until all servers are ready, and each page hears of each of them. */
-  async back() {
+  /** Waits until all servers are ready, and these pages hear of each of them. */
+  async back(pages = this.pages) {
     await until('all servers to be ready', () => this.nodes.every(({ ready }) => ready));
-    await Promise.all(this.nodes.map((node) => this.echo(node)));
+    await Promise.all(this.nodes.map((node) => this.echo(node, pages)));
   }
 
   /** Waits until all pages have heard everything, or of the gap. Returns what was wrong, by kind of channel. */
@@ -113,13 +113,13 @@ class Cluster {
     return Object.fromEntries(KINDS.map(verdict));
   }
 
-  /** Writes on a server until all pages hear it. */
-  async echo(node) {
+  /** Writes on a server until these pages hear it. */
+  async echo(node, pages = this.pages) {
     const writer = await Writer.make(this, { count: 1 }, node);
-    await until(`all pages to hear of ${node.name}`, async () => {
+    await until(`the pages to hear of ${node.name}`, async () => {
       await writer.batch();
       await sleep(10);
-      return this.pages.every((page) => page.channels.every((channel) => page.heardOf(channel, writer.name)));
+      return pages.every((page) => page.channels.every((channel) => page.heardOf(channel, writer.name)));
     });
     writer.close();
   }

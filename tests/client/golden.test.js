@@ -4,6 +4,7 @@ const assert = require('node:assert/strict');
 const { after, before, describe, test } = require('node:test');
 const { RawPolling, RawWebSocket } = require('./raw.js');
 const { start } = require('./server.js');
+const { lift } = require('./servers.js');
 const { within } = require('./within.js');
 
 /** What `POST /publish` publishes, as frames. */
@@ -30,7 +31,6 @@ const ack = (id, body) => `43${id}[{"body":"${body}","headers":{},"statusCode":2
 
 /** Sails with the same routes, of those that it can have. */
 async function sailsServer() {
-  const app = new (require('sails').Sails)();
   const routes = {
     'GET /join': (request, response) => {
       app.sockets.join(request, 'r1');
@@ -55,18 +55,7 @@ async function sailsServer() {
       response.send('published');
     },
   };
-  await new Promise((resolve, reject) => app.lift({
-    appPath: __dirname,
-    // Any port: Sails takes the number 0 for no port at all.
-    port: '0',
-    explicitHost: '127.0.0.1',
-    log: { level: 'silent' },
-    globals: false,
-    routes,
-    sockets: { transports: ['polling', 'websocket'] },
-    session: { secret: 'not a secret' },
-    hooks: { grunt: false, userhooks: false, sockets: require('sails-hook-sockets') },
-  }, (error) => (error ? reject(error) : resolve())));
+  const app = await lift(routes, { sockets: { transports: ['polling', 'websocket'] } });
   return {
     url: `http://127.0.0.1:${app.hooks.http.server.address().port}`,
     stop: () => new Promise((resolve) => { app.lower(resolve); }),

@@ -43,6 +43,24 @@ async function plainServer() {
   };
 }
 
+/** @returns Sails with these routes, started */
+async function lift(routes, options) {
+  const sails = new (require('sails').Sails)();
+  await new Promise((resolve, reject) => sails.lift({
+    appPath: __dirname,
+    // Any port: Sails takes the number 0 for no port at all.
+    port: '0',
+    explicitHost: '127.0.0.1',
+    log: { level: 'silent' },
+    globals: false,
+    routes,
+    session: { secret: 'not a secret' },
+    hooks: { grunt: false, userhooks: false, sockets: require('sails-hook-sockets') },
+    ...options,
+  }, (error) => (error ? reject(error) : resolve())));
+  return sails;
+}
+
 /** @returns a Sails server at `url` that is closed by `close` */
 async function sailsServer() {
   const routes = {};
@@ -55,18 +73,7 @@ async function sailsServer() {
       res.status(status).send(body);
     };
   }
-  const sails = new (require('sails').Sails)();
-  await new Promise((resolve, reject) => sails.lift({
-    appPath: __dirname,
-    // Any port: Sails takes the number 0 for no port at all.
-    port: '0',
-    explicitHost: '127.0.0.1',
-    log: { level: 'silent' },
-    globals: false,
-    routes,
-    session: { secret: 'not a secret' },
-    hooks: { grunt: false, userhooks: false, sockets: require('sails-hook-sockets') },
-  }, (error) => (error ? reject(error) : resolve())));
+  const sails = await lift(routes);
   return {
     io: sails.io,
     url: `http://127.0.0.1:${sails.hooks.http.server.address().port}`,
@@ -74,4 +81,4 @@ async function sailsServer() {
   };
 }
 
-module.exports = { plainServer, sailsServer };
+module.exports = { lift, plainServer, sailsServer };

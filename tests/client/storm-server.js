@@ -3,6 +3,7 @@
 const { createServer } = require('node:http');
 const { once } = require('node:events');
 const { json } = require('node:stream/consumers');
+const { lift } = require('./servers.js');
 
 /** By whom each number of each channel is. */
 let numbers = {};
@@ -48,7 +49,6 @@ async function socketio(recovery) {
 }
 
 async function sails() {
-  const app = new (require('sails').Sails)();
   const emit = (channel, value, omit) => app.sockets.broadcast(channel, 'number', value, omit);
   const routes = {
     'POST /storm/burst': (request, response) => {
@@ -71,17 +71,7 @@ async function sails() {
       response.ok();
     },
   };
-  await new Promise((resolve, reject) => app.lift({
-    appPath: __dirname,
-    // Any port: Sails takes the number 0 for no port at all.
-    port: '0',
-    explicitHost: '127.0.0.1',
-    log: { level: 'silent' },
-    globals: false,
-    routes,
-    session: { secret: 'not a secret' },
-    hooks: { grunt: false, userhooks: false, sockets: require('sails-hook-sockets') },
-  }, (error) => (error ? reject(error) : resolve())));
+  const app = await lift(routes);
   return app.hooks.http.server;
 }
 

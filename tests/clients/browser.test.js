@@ -4,9 +4,9 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { test } from 'node:test'
-import backends from '../client/backends.js'
 import { PHONE, backgroundPage, inBrowser, picture, proxy } from './browser.js'
-import { overHttp, startExample } from './server.js'
+import { enter, lines, people, say, sayOverHttp, state } from './chat.js'
+import { startExample } from './server.js'
 import { within } from './within.js'
 
 const require = createRequire(import.meta.url)
@@ -321,7 +321,10 @@ test('a window that was frozen shows what was said meanwhile', async (t) => {
   const lines = (...texts) =>
     until(`JSON.stringify([...document.querySelectorAll('.line p')].map((p) => p.textContent)) === '${JSON.stringify(texts)}'`)
   await until(`document.readyState === 'complete'`)
-  await bob.run(`sessionStorage.setItem('name', 'Bob'); location.hash = '#7'; location.reload()`)
+  await bob.run(`
+    document.querySelector('#name').value = 'Bob'
+    document.querySelector('#room').value = '7'
+    document.querySelector('#entrance').requestSubmit()`)
   await until(`document.querySelector('#people')?.textContent === 'Bob (you)'`)
   await bob.run(`
     events = []
@@ -378,49 +381,40 @@ for (const cached of [true, false]) {
     }))
 }
 
-for (const backend of ['Redis', 'Postgres']) {
-  test(`two servers are one chat over ${backend}, of which one may die`, async (t) => {
-    const data = await backends[backend].start()
-    t.after(() => data.close())
-    const environment = data.environment(data.port)
-    const second = await startExample('chat', 0, environment)
-    t.after(() => second.stop())
-    const inRoom = async (server, open, scheme, name) => {
-      const page = await open(scheme)
-      await page.goto(`${server.url}/#7`)
-      if (name) await enter(page, name)
-      return page
-    }
-    const together = async (first, open) => {
-      const network = await proxy(t, new URL(first.url).port)
-      const [ada, bob] = [await inRoom(network, open, 'light', 'Ada'), await inRoom(second, open, 'dark', 'Bob')]
-      for (const page of [ada, bob]) await people(page, 'Ada', 'Bob')
-      await say(ada, 'one')
-      await lines(bob, 'one')
-      await say(bob, 'two')
-      await sayOverHttp(first, 'three')
-      for (const page of [ada, bob]) await lines(page, 'one', 'two', 'three')
+test('who came and who went is shown as it was, in whatever order two servers tell it', () =>
+  inBrowser('chat', async (server, open) => {
+    const ada = await open()
+    await ada.goto(`${server.url}/#7`)
+    await enter(ada, 'Ada')
+    await people(ada, 'Ada')
+    const tell = (event, later, name) =>
+      ada.evaluate(
+        ([event, later, name]) => io.socket._emit(event, { room: 7, at: Date.now() + 1000 * later, name }),
+        [event, later, name],
+      )
+    await tell('joined', 1, 'Bob')
+    await people(ada, 'Ada', 'Bob')
+    await tell('left', 3, 'Bob')
+    await tell('joined', 2, 'Bob')
+    await tell('left', -1000, 'Ada')
+    await people(ada, 'Ada')
+    const counted = (later, here) =>
+      ada.evaluate(
+        ([later, here]) => io.socket._emit('counted', { room: 8, at: Date.now() + 1000 * later, here }),
+        [later, here],
+      )
+    await counted(2, 5)
+    await counted(1, 4)
+    await ada.getByRole('link', { name: 'Room 8 5 here' }).waitFor()
 
-      // No farewell: the connection breaks, and the next server answers.
-      await first.stop('SIGKILL')
-      network.lead(new URL(second.url).port)
-      await say(bob, 'four')
-      await say(ada, 'five')
-      for (const page of [ada, bob]) await lines(page, 'one', 'two', 'three', 'four', 'five')
-      await people(bob, 'Ada', 'Bob')
-      await picture(ada, `cluster-${backend}`)
-
-      const third = await startExample('chat', 0, environment)
-      const eve = await inRoom(third, open, 'light', 'Eve')
-      await lines(eve, 'one', 'two', 'three', 'four', 'five')
-      for (const page of [ada, bob, eve]) await people(page, 'Ada', 'Bob', 'Eve')
-      await third.stop()
-      for (const page of [ada, bob]) await people(page, 'Ada', 'Bob')
-      await eve.close()
-    }
-    await inBrowser('chat', together, environment)
-  })
-}
+    // What is read anew is older than what was told meanwhile.
+    await tell('joined', 4, 'Eve')
+    await ada.evaluate(() => io.socket.delete('/chat/rooms/7'))
+    await sayOverHttp(server, 'one')
+    await ada.evaluate(() => io.socket._emit('gap', { channel: 'room:7', reason: 'missed' }))
+    await lines(ada, 'one')
+    await people(ada, 'Ada', 'Eve')
+  }))
 
 test('the chat fits a phone, in the light and in the dark', () =>
   inBrowser('chat', async (server, open) => {
@@ -450,38 +444,3 @@ test('the chat fits a phone, in the light and in the dark', () =>
       await page.close()
     }
   }))
-
-async function enter(page, name, room) {
-  await page.getByLabel('Your name').fill(name)
-  if (room) await page.getByLabel('Room number').fill(`${room}`)
-  await page.getByRole('button', { name: 'Enter' }).click()
-}
-
-async function say(page, text) {
-  await page.getByLabel('Message', { exact: true }).fill(text)
-  await page.getByRole('button', { name: 'Send' }).click()
-}
-
-async function sayOverHttp(server, text, room = 7) {
-  const answer = await overHttp(server, { method: 'post', url: `/chat/rooms/${room}`, data: { from: 'curl', text } })
-  assert.equal(answer.statusCode, 201)
-}
-
-/** The state of the connection, in the page's words. */
-const state = (page, words) => page.getByRole('status').getByText(words, { exact: true }).waitFor()
-
-/** Waits until these, and no others, were said and heard, in this order. */
-const lines = (page, ...texts) => shown(page, '#log .line:not(.pending) p', texts)
-
-/** Waits until these, and no others, are listed as here. */
-const people = (page, ...names) => shown(page, '#people li > span', names)
-
-async function shown(page, selector, expected) {
-  const texts = () => page.locator(selector).evaluateAll((all) => all.map((each) => each.textContent.replace(' (you)', '')))
-  const same = ({ selector, expected }) => {
-    const all = [...document.querySelectorAll(selector)].map((each) => each.textContent.replace(' (you)', ''))
-    return JSON.stringify(all) === JSON.stringify(expected)
-  }
-  // What is there after all says more than that the time is up.
-  await page.waitForFunction(same, { selector, expected }).catch(async () => assert.deepEqual(await texts(), expected))
-}

@@ -10,8 +10,11 @@ let me = sessionStorage.getItem('name') ?? ''
 let room
 /** What is shown of it, each line by its time, which is its own. */
 const lines = new Map()
+/** Since when the room is shown, and who came or went after that: their names, and when that was. */
+let since = 0
+const changes = new Map()
 const here = new Set()
-/** How many are in each room. */
+/** How many are in each room, and as of when. */
 const rooms = new Map()
 /** What we said and the server has not answered, oldest first. */
 const outbox = []
@@ -22,11 +25,16 @@ let stale = false
 const path = (number) => `/chat/rooms/${number}`
 const entrance = () => `${path(room)}?name=${encodeURIComponent(me)}`
 
-/** Asks until there is an answer: what its connection takes along is asked again on the next one. */
+/**
+ * Asks until there is an answer: what its connection takes along is asked again on the next one, and what the server cannot do
+ * now, a little later.
+ */
 async function ask(method, url, data) {
   for (;;) {
     try {
-      return await socket[method](url, data)
+      const answer = await socket[method](url, data)
+      if (answer.statusCode !== 503) return answer
+      await new Promise((resolve) => setTimeout(resolve, 1000))
     } catch (error) {
       if (!['disconnected', 'expired', 'timeout'].includes(error.code)) throw error
     }
@@ -80,6 +88,7 @@ async function enter(number) {
   room = number
   lines.clear()
   here.clear()
+  changes.clear()
   at('log').replaceChildren()
   at('empty').hidden = true
   outbox.filter((words) => words.room === number).forEach(showPending)
@@ -112,24 +121,31 @@ function showContent(body) {
   stale = false
   at('empty').hidden = false
   body.lines.forEach(showLine)
+  // Who came or went after this was read is told already.
+  const later = [...changes].filter(([, { when }]) => when > body.at)
+  since = body.at
+  changes.clear()
   here.clear()
   body.here.forEach((name) => here.add(name))
+  later.forEach(([name, { when, present }]) => change(name, when, present))
   showHere()
+}
+
+/** Somebody came or went. Of what several servers say of somebody, the latest counts, in whatever order it comes. */
+function change(name, when, present) {
+  if (when <= (changes.get(name)?.when ?? since)) return
+  changes.set(name, { when, present })
+  if (present) here.add(name)
+  else here.delete(name)
 }
 
 // What the server tells.
 
 socket.on('said', showLine)
-socket.on('joined', ({ room: where, name }) => {
-  if (where === room) here.add(name)
-  showHere()
-})
-socket.on('left', ({ room: where, name }) => {
-  if (where === room) here.delete(name)
-  showHere()
-})
-socket.on('counted', ({ room: where, here: count }) => {
-  rooms.set(where, count)
+socket.on('joined', (event) => showChange(event, true))
+socket.on('left', (event) => showChange(event, false))
+socket.on('counted', (count) => {
+  showCount(count)
   showRooms()
 })
 
@@ -238,6 +254,14 @@ function showUnread(count) {
   document.title = `${count ? `(${count}) ` : ''}Room ${room}`
 }
 
+function showChange({ room: where, at: when, name }, present) {
+  if (where !== room) return
+  change(name, when, present)
+  showHere()
+  // The other servers may have taken ours for dead. If we came back meanwhile, that is about to be told.
+  if (name === me && !present) setTimeout(() => where === room && !here.has(me) && read(), 1000)
+}
+
 function showHere() {
   const names = [...here].sort((one, other) => one.localeCompare(other))
   const item = (name) => make('li', {}, make('span', {}, name, make('small', {}, name === me ? ' (you)' : '')))
@@ -246,16 +270,21 @@ function showHere() {
 }
 
 function showCounts(counts) {
-  rooms.clear()
-  for (const { room: number, here: count } of counts) rooms.set(number, count)
+  const listed = new Set(counts.map(({ room: number }) => number))
+  for (const number of rooms.keys()) if (!listed.has(number)) rooms.delete(number)
+  counts.forEach(showCount)
   showRooms()
+}
+
+function showCount(count) {
+  if (!(count.at < rooms.get(count.room)?.at)) rooms.set(count.room, count)
 }
 
 function showRooms() {
   for (const list of document.querySelectorAll('.rooms')) {
     const numbers = [...new Set([...rooms.keys(), ...(room === undefined ? [] : [room])])].sort((one, other) => one - other)
     const link = (number) => {
-      const count = make('span', {}, rooms.get(number) ? `${rooms.get(number)} here` : 'empty')
+      const count = make('span', {}, rooms.get(number)?.here ? `${rooms.get(number).here} here` : 'empty')
       const item = make('a', { href: `#${number}` }, `Room ${number}`, count)
       if (number === room) item.setAttribute('aria-current', 'page')
       return make('li', {}, item)

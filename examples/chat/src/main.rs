@@ -6,7 +6,7 @@
 mod room;
 mod store;
 
-use std::{collections::HashSet, env};
+use std::{collections::HashSet, env, time::Duration};
 
 use axum::{
     Json, Router,
@@ -15,11 +15,11 @@ use axum::{
     response::Html,
     routing::get,
 };
-use catamaran::{EncodeError, Hub, Postgres, Redis, RequestSocket, prelude::*};
-use room::{Content, Line, Words};
+use catamaran::{Error, Hub, Postgres, Published, Redis, RequestSocket, prelude::*};
+use room::{Content, Line, Presence, Words};
 use serde::{Deserialize, Serialize};
-use store::{Store, Summary};
-use tokio::net::TcpListener;
+use store::Store;
+use tokio::{net::TcpListener, time::interval};
 
 /// Everybody in a room. The last events are kept, so that nobody misses one by a short loss of the network.
 #[channel("room:{id}", event = RoomEvent, history = 256)]
@@ -27,12 +27,13 @@ pub struct Room {
     pub id: u64,
 }
 
-/// Each says its room, since a page may hear two while it goes from one to the other.
+/// Each says its room, since a page may hear two while it goes from one to the other, and when it was, since two servers may
+/// tell it in another order.
 #[derive(Clone, Debug, Event, PartialEq, Serialize)]
 pub enum RoomEvent {
     Said(Line),
-    Joined { room: u64, name: String },
-    Left { room: u64, name: String },
+    Joined { room: u64, at: u64, name: String },
+    Left { room: u64, at: u64, name: String },
 }
 
 /// Everybody who looks at the list of rooms.
@@ -42,6 +43,20 @@ pub struct Lobby;
 #[derive(Event, Serialize)]
 pub enum LobbyEvent {
     Counted(Summary),
+}
+
+/// A room in the list of rooms, and as of when.
+#[derive(Serialize)]
+pub struct Summary {
+    pub room: u64,
+    pub at: u64,
+    pub here: usize,
+}
+
+impl Summary {
+    fn of(room: u64, presence: &Presence) -> Self {
+        Self { room, at: presence.at, here: presence.names().len() }
+    }
 }
 
 #[controller("/chat")]
@@ -54,9 +69,10 @@ pub mod chat {
         pub name: Option<String>,
     }
 
-    /// What somebody finds who enters.
+    /// What somebody finds who enters, and as of when.
     #[derive(Serialize)]
     pub struct View {
+        pub at: u64,
         pub lines: Vec<Line>,
         pub here: Vec<String>,
     }
@@ -67,7 +83,7 @@ pub mod chat {
         if let Some(socket) = ctx.socket() {
             socket.subscribe(&Lobby).await?;
         }
-        Ok(Json(store.summaries().await?))
+        Ok(Json(store.rooms().await?.iter().map(|(room, presence)| Summary::of(*room, presence)).collect()))
     }
 
     /// Enters a room. It subscribes first and reads then, so that nothing falls between.
@@ -80,26 +96,19 @@ pub mod chat {
     ) -> catamaran::Result<Json<View>> {
         let (socket, hub) = (ctx.socket(), ctx.hub());
         ctx.subscribe(&Room { id }).await?;
-        // Not all servers may answer: then nobody is taken away yet.
-        let members: Option<HashSet<String>> =
-            hub.members(&Room { id }).await.ok().map(|ids| ids.into_iter().collect());
         let name = name.map(|name| room::name(&name)).transpose()?;
         if name.is_some() {
             store.visit(socket.id(), id, true);
         }
-        let (changes, room) = store
-            .change(id, |room| {
-                let left = members.iter().flat_map(|members| room.forget_all_but(id, members)).collect::<Vec<_>>();
-                let joined = name.iter().flat_map(|name| room.enter(id, socket.id(), name)).collect();
-                [left, joined].concat()
-            })
-            .await?;
+        let enter = |room: &mut Content| name.iter().flat_map(|name| room.enter(id, socket.id(), name)).collect();
+        let (changes, room) = store.change(id, enter).await?;
         announce(hub, id, &room, changes).await?;
         // It may have gone before it was noted where it is.
         if hub.socket(socket.id()).is_none() {
             gone(socket.clone(), hub.clone(), State(store)).await?;
         }
-        Ok(Json(View { lines: room.lines(), here: room.here().into_iter().collect() }))
+        let here = room.presence.names().into_iter().collect();
+        Ok(Json(View { at: room.presence.at, lines: room.lines.into(), here }))
     }
 
     /// Says something in a room; nobody needs to be there for that.
@@ -111,11 +120,12 @@ pub mod chat {
         Json(words): Json<Words>,
     ) -> catamaran::Result<StatusCode> {
         let words = words.checked()?;
+        // One that is said again is published again: the server that stored it may have died, or been alone, when it did.
         let (line, _) = store.change(id, |room| room.say(id, &words)).await?;
-        if let Some(line) = line {
-            ctx.publish(&Room { id }, RoomEvent::Said(line)).await?;
+        match ctx.publish(&Room { id }, RoomEvent::Said(line)).await? {
+            Published::Delivered => Ok(StatusCode::CREATED),
+            _ => Err(Error::new(StatusCode::SERVICE_UNAVAILABLE, "not everybody may have heard it, so say it again")),
         }
-        Ok(StatusCode::CREATED)
     }
 
     #[action(delete "/rooms/{id}")]
@@ -123,8 +133,7 @@ pub mod chat {
         let socket = ctx.socket();
         socket.unsubscribe(&Room { id }).await;
         store.visit(socket.id(), id, false);
-        let (changes, room) = store.change(id, |room| room.leave(id, socket.id())).await?;
-        announce(ctx.hub(), id, &room, changes).await?;
+        take_off(ctx.hub(), &store, id, socket.id()).await?;
         Ok(StatusCode::NO_CONTENT)
     }
 }
@@ -132,21 +141,56 @@ pub mod chat {
 /// A socket is gone, so nobody is here by it any more.
 async fn gone(socket: RequestSocket, hub: Hub, State(store): State<Store>) -> catamaran::Result {
     for id in store.end_visits(socket.id()) {
-        let (changes, room) = store.change(id, |room| room.leave(id, socket.id())).await?;
-        announce(&hub, id, &room, changes).await?;
+        take_off(&hub, &store, id, socket.id()).await?;
     }
     Ok(())
 }
 
+/// Looks now and then for sockets whose server died, and could not say that they are gone.
+async fn look_after(hub: Hub, store: Store) {
+    let mut missing = HashSet::new();
+    let mut now_and_then = interval(Duration::from_secs(5));
+    loop {
+        now_and_then.tick().await;
+        // Not all servers may answer, or the store may not: then nobody is known to be missing.
+        missing = look(&hub, &store, &missing).await.unwrap_or_default();
+    }
+}
+
+/// Who is listed in a room and not subscribed to it. Who was `missing` before, too, is taken off the list; before that they may
+/// just be entering.
+async fn look(hub: &Hub, store: &Store, missing: &HashSet<(u64, String)>) -> catamaran::Result<HashSet<(u64, String)>> {
+    let mut still = HashSet::new();
+    for (id, presence) in store.rooms().await? {
+        if presence.here.is_empty() {
+            continue;
+        }
+        let members: HashSet<_> = hub.members(&Room { id }).await?.into_iter().collect();
+        for socket in presence.here.into_keys().filter(|socket| !members.contains(socket)) {
+            let one = (id, socket);
+            if missing.contains(&one) {
+                take_off(hub, store, id, &one.1).await?;
+            }
+            still.insert(one);
+        }
+    }
+    Ok(still)
+}
+
+async fn take_off(hub: &Hub, store: &Store, id: u64, socket: &str) -> catamaran::Result {
+    let (changes, room) = store.change(id, |room| room.leave(id, socket)).await?;
+    announce(hub, id, &room, changes).await
+}
+
 /// Tells who came and who went: to the room, and to those who look at the list.
-async fn announce(hub: &Hub, id: u64, room: &Content, changes: Vec<RoomEvent>) -> Result<(), EncodeError> {
+async fn announce(hub: &Hub, id: u64, room: &Content, changes: Vec<RoomEvent>) -> catamaran::Result {
     if changes.is_empty() {
         return Ok(());
     }
     for change in changes {
         hub.publish(&Room { id }, change).await?;
     }
-    hub.publish(&Lobby, LobbyEvent::Counted(Summary { room: id, here: room.here().len() })).await?;
+    hub.publish(&Lobby, LobbyEvent::Counted(Summary::of(id, &room.presence))).await?;
     Ok(())
 }
 
@@ -161,19 +205,23 @@ fn page() -> Router {
 }
 
 /// An application on a store of its own, or one of several servers on a store that they share.
-async fn application() -> catamaran::Result<App<Store>> {
+fn application() -> catamaran::Result<(App<Store>, Store)> {
     if let Ok(url) = env::var("REDIS_URL") {
-        return Ok(App::new(Store::in_redis(&url).await?).bus(Redis::connect(url)));
+        let store = Store::in_redis(&url)?;
+        return Ok((App::new(store.clone()).bus(Redis::connect(url)), store));
     }
     if let Ok(url) = env::var("DATABASE_URL") {
-        return Ok(App::new(Store::in_postgres(&url).await?).bus(Postgres::connect(url)));
+        let store = Store::in_postgres(&url);
+        return Ok((App::new(store.clone()).bus(Postgres::connect(url)), store));
     }
-    Ok(App::new(Store::in_memory()))
+    let store = Store::in_memory();
+    Ok((App::new(store.clone()), store))
 }
 
 #[tokio::main]
 async fn main() -> catamaran::Result {
-    let app = application().await?.mount(routes![chat]).merge(page()).on_disconnect(gone).health();
+    let (app, store) = application()?;
+    let app = app.mount(routes![chat]).merge(page()).on_disconnect(gone).health();
     for route in app.routes() {
         println!("{route}");
     }
@@ -181,6 +229,7 @@ async fn main() -> catamaran::Result {
     let port = env::var("PORT").unwrap_or_else(|_| "1337".into());
     let listener = TcpListener::bind(format!("127.0.0.1:{port}")).await?;
     println!("listening on http://{}", listener.local_addr()?);
+    tokio::spawn(look_after(app.hub(), store));
     app.serve_on(listener).await?;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! What is known of a room, and how that changes; nothing of where it is stored.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -14,22 +14,22 @@ use crate::RoomEvent;
 /// How many lines a room remembers.
 const REMEMBERED: usize = 100;
 
-/// After how many milliseconds somebody who entered must be subscribed to the room, or is gone with their server.
-const ENTERING: u64 = 60_000;
-
-#[derive(Clone, Default, Deserialize, Serialize)]
+#[derive(Clone, Default)]
 pub struct Content {
+    pub presence: Presence,
     /// Newest last.
-    lines: VecDeque<Line>,
-    /// By the id of the socket: somebody may have the room open in two windows, or be back before the old socket is gone.
-    here: HashMap<String, Guest>,
+    pub lines: VecDeque<Line>,
 }
 
-#[derive(Clone, Deserialize, Serialize)]
-struct Guest {
-    name: String,
-    /// When they entered, in milliseconds since 1970.
-    since: u64,
+/// Who is in a room.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Presence {
+    /// When something was said, or somebody came or went, in milliseconds since 1970. It is another time for each, so that it
+    /// tells their order: two servers that change a room at once may publish that the other way round.
+    pub at: u64,
+    /// Names by the id of the socket: somebody may have the room open in two windows, or be back before the old socket
+    /// is gone.
+    pub here: BTreeMap<String, String>,
 }
 
 /// What somebody wants to say.
@@ -46,9 +46,8 @@ pub struct Words {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Line {
     pub room: u64,
-    /// When, in milliseconds since 1970. No two lines of a room have the same, so a page knows by it which ones it has, and
-    /// in which order they are: one that is said while the page asks comes twice, in the answer and as an event, and two
-    /// that are said on two servers at once may come the other way round.
+    /// When, as [`Presence::at`] has it. No two lines of a room have the same, so a page knows by it which ones it has: one
+    /// that is said while the page asks comes twice, in the answer and as an event.
     pub at: u64,
     #[serde(flatten)]
     pub words: Words,
@@ -75,80 +74,82 @@ fn bounded(what: &str, text: &str, most: usize) -> Result<String, Error> {
     }
 }
 
-impl Content {
-    pub fn lines(&self) -> Vec<Line> {
-        self.lines.iter().cloned().collect()
-    }
-
+impl Presence {
     /// Everybody who is here, by name.
-    pub fn here(&self) -> BTreeSet<String> {
-        self.here.values().map(|guest| guest.name.clone()).collect()
+    pub fn names(&self) -> BTreeSet<String> {
+        self.here.values().cloned().collect()
     }
+}
 
+impl Content {
     /// Whether there is nothing to remember.
     pub fn is_empty(&self) -> bool {
-        self.here.is_empty() && self.lines.is_empty()
+        self.presence.here.is_empty() && self.lines.is_empty()
     }
 
     pub fn enter(&mut self, room: u64, socket: &str, name: &str) -> Vec<RoomEvent> {
-        let guest = Guest { name: name.to_owned(), since: now() };
-        self.change(room, |here| {
-            here.insert(socket.to_owned(), guest);
-        })
+        self.change(room, |here| here.insert(socket.to_owned(), name.to_owned()))
     }
 
     pub fn leave(&mut self, room: u64, socket: &str) -> Vec<RoomEvent> {
-        self.change(room, |here| {
-            here.remove(socket);
-        })
-    }
-
-    /// Takes those away who are not subscribed any more, since their server died.
-    pub fn forget_all_but(&mut self, room: u64, members: &HashSet<String>) -> Vec<RoomEvent> {
-        let now = now();
-        self.change(room, |here| here.retain(|socket, guest| members.contains(socket) || guest.since + ENTERING > now))
+        self.change(room, |here| here.remove(socket))
     }
 
     /// Changes who is here, and says which names that brought and took away.
-    fn change(&mut self, room: u64, change: impl FnOnce(&mut HashMap<String, Guest>)) -> Vec<RoomEvent> {
-        let before = self.here();
-        change(&mut self.here);
-        let after = self.here();
-        let left = before.difference(&after).map(|name| RoomEvent::Left { room, name: name.clone() });
-        let joined = after.difference(&before).map(|name| RoomEvent::Joined { room, name: name.clone() });
+    fn change<T>(&mut self, room: u64, change: impl FnOnce(&mut BTreeMap<String, String>) -> T) -> Vec<RoomEvent> {
+        let before = self.presence.names();
+        change(&mut self.presence.here);
+        let after = self.presence.names();
+        if before == after {
+            return Vec::new();
+        }
+        let at = self.next();
+        let left = before.difference(&after).map(|name| RoomEvent::Left { room, at, name: name.clone() });
+        let joined = after.difference(&before).map(|name| RoomEvent::Joined { room, at, name: name.clone() });
         left.chain(joined).collect()
     }
 
-    /// Keeps what is said; `None` if it is there already.
-    pub fn say(&mut self, room: u64, words: &Words) -> Option<Line> {
-        if words.id.is_some() && self.lines.iter().any(|line| line.words.id == words.id) {
-            return None;
+    /// Keeps what is said, or finds it if it is there already.
+    pub fn say(&mut self, room: u64, words: &Words) -> Line {
+        let again = |line: &&Line| words.id.is_some() && line.words.id == words.id;
+        if let Some(line) = self.lines.iter().find(again) {
+            return line.clone();
         }
-        let at = self.lines.back().map_or(now(), |newest| now().max(newest.at + 1));
-        let line = Line { room, at, words: words.clone() };
+        let line = Line { room, at: self.next(), words: words.clone() };
         self.lines.push_back(line.clone());
         if self.lines.len() > REMEMBERED {
             self.lines.pop_front();
         }
-        Some(line)
+        line
     }
-}
 
-/// In milliseconds since 1970.
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as u64)
+    /// The time of what happens now.
+    fn next(&mut self) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as u64);
+        self.presence.at = now.max(self.presence.at + 1);
+        self.presence.at
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn joined(name: &str) -> RoomEvent {
-        RoomEvent::Joined { room: 7, name: name.into() }
+    /// The names that came, and those that went.
+    fn moves(events: Vec<RoomEvent>) -> (Vec<String>, Vec<String>) {
+        let (mut came, mut went) = (Vec::new(), Vec::new());
+        for event in events {
+            match event {
+                RoomEvent::Joined { name, .. } => came.push(name),
+                RoomEvent::Left { name, .. } => went.push(name),
+                RoomEvent::Said(line) => panic!("{line:?}"),
+            }
+        }
+        (came, went)
     }
 
-    fn left(name: &str) -> RoomEvent {
-        RoomEvent::Left { room: 7, name: name.into() }
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
     }
 
     fn words(id: Option<&str>, text: &str) -> Words {
@@ -158,12 +159,12 @@ mod tests {
     #[test]
     fn somebody_is_here_once_and_for_as_long_as_one_of_their_sockets_is() {
         let mut room = Content::default();
-        assert_eq!(room.enter(7, "a", "Ada"), [joined("Ada")]);
+        assert_eq!(moves(room.enter(7, "a", "Ada")), (names(&["Ada"]), vec![]));
         assert_eq!(room.enter(7, "a", "Ada"), []);
         assert_eq!(room.enter(7, "b", "Ada"), []);
-        assert_eq!(room.here().into_iter().collect::<Vec<_>>(), ["Ada"]);
+        assert_eq!(room.presence.names(), ["Ada".to_owned()].into());
         assert_eq!(room.leave(7, "a"), []);
-        assert_eq!(room.leave(7, "b"), [left("Ada")]);
+        assert_eq!(moves(room.leave(7, "b")), (vec![], names(&["Ada"])));
         assert!(room.is_empty());
     }
 
@@ -171,31 +172,33 @@ mod tests {
     fn a_new_name_takes_the_place_of_the_old_one() {
         let mut room = Content::default();
         room.enter(7, "a", "Ada");
-        assert_eq!(room.enter(7, "a", "Bob"), [left("Ada"), joined("Bob")]);
+        assert_eq!(moves(room.enter(7, "a", "Bob")), (names(&["Bob"]), names(&["Ada"])));
     }
 
     #[test]
-    fn whose_server_died_is_forgotten_but_not_who_is_just_entering() {
+    fn whatever_happens_has_a_time_of_its_own() {
         let mut room = Content::default();
-        for (socket, name) in [("a", "Ada"), ("b", "Bob"), ("e", "Eve")] {
-            room.enter(7, socket, name);
+        let mut times = Vec::new();
+        for number in 0..3 {
+            let mut events = room.enter(7, "a", "Ada");
+            events.push(RoomEvent::Said(room.say(7, &words(None, &number.to_string()))));
+            events.extend(room.leave(7, "a"));
+            times.extend(events.into_iter().map(|event| match event {
+                RoomEvent::Said(Line { at, .. }) | RoomEvent::Joined { at, .. } | RoomEvent::Left { at, .. } => at,
+            }));
         }
-        for socket in ["a", "b"] {
-            room.here.get_mut(socket).unwrap().since -= ENTERING;
-        }
-        assert_eq!(room.forget_all_but(7, &["a".to_owned()].into()), [left("Bob")]);
-        assert_eq!(room.here().into_iter().collect::<Vec<_>>(), ["Ada", "Eve"]);
+        assert!(times.len() == 9 && times.is_sorted_by(|one, next| one < next), "{times:?}");
+        assert_eq!(room.presence.at, times[8]);
     }
 
     #[test]
     fn what_is_said_again_with_its_id_is_kept_once() {
         let mut room = Content::default();
-        let line = room.say(7, &words(Some("1"), "hi")).unwrap();
-        assert_eq!(room.say(7, &words(Some("1"), "hi")), None);
-        let second = room.say(7, &words(None, "hi")).unwrap();
-        let third = room.say(7, &words(None, "hi")).unwrap();
-        assert!(line.at < second.at && second.at < third.at);
-        assert_eq!(room.lines(), [line, second, third]);
+        let line = room.say(7, &words(Some("1"), "hi"));
+        assert_eq!(room.say(7, &words(Some("1"), "hi")), line);
+        let second = room.say(7, &words(None, "hi"));
+        let third = room.say(7, &words(None, "hi"));
+        assert_eq!(room.lines, [line, second, third]);
     }
 
     #[test]
@@ -204,8 +207,7 @@ mod tests {
         for number in 0..=REMEMBERED {
             room.say(7, &words(None, &number.to_string()));
         }
-        let lines = room.lines();
-        assert_eq!((lines.len(), &*lines[0].words.text), (REMEMBERED, "1"));
+        assert_eq!((room.lines.len(), &*room.lines[0].words.text), (REMEMBERED, "1"));
     }
 
     #[test]
@@ -214,14 +216,5 @@ mod tests {
         assert_eq!(words(None, " \n").checked().unwrap_err().message(), "what you say cannot be empty");
         assert!(words(None, &"é".repeat(2000)).checked().is_ok());
         assert!(words(None, &"é".repeat(2001)).checked().is_err());
-    }
-
-    #[test]
-    fn a_room_comes_back_from_where_it_was_stored_as_it_was() {
-        let mut room = Content::default();
-        room.enter(7, "a", "Ada");
-        let line = room.say(7, &words(Some("1"), "hi")).unwrap();
-        let read: Content = serde_json::from_str(&serde_json::to_string(&room).unwrap()).unwrap();
-        assert_eq!((read.lines(), read.here()), (vec![line], room.here()));
     }
 }

@@ -16,10 +16,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{
-    peer::Peer,
-    stream::{Renewal, Stream},
-};
+use super::{held::Renewal, peer::Peer, stream::Stream};
 use crate::RequestSocket;
 
 /// How long what is published is kept for a subscription that ended, so that renewing it misses nothing.

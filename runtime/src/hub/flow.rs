@@ -131,14 +131,24 @@ impl Stream {
     /// A client was told by another node what this one has not applied yet. False if this one is still behind, and cannot
     /// know by how much.
     pub(super) async fn catch_up(&self, position: &Position, bus: &dyn Bus) -> bool {
+        if !self.is_behind(position) || timeout(HOLE, self.has_applied(position, || false)).await.is_ok() {
+            return true;
+        }
         let top = self.lock().log.top().clone();
-        if position.epoch != top.epoch || position.offset <= top.offset {
-            return true;
+        if !self.read_after(&top, bus).await {
+            return false;
         }
-        if timeout(HOLE, self.has_applied(position, || false)).await.is_ok() {
-            return true;
+        let one_at_a_time = self.renewing.lock().await;
+        if self.is_behind(position) {
+            // Nobody has kept what this node is to apply, so it goes on where the bus is.
+            renew_locked(self, bus).await;
         }
-        self.read_after(&top, bus).await && self.lock().link.stale.is_none()
+        drop(one_at_a_time);
+        self.lock().link.stale.is_none()
+    }
+
+    fn is_behind(&self, position: &Position) -> bool {
+        self.lock().log.is_ahead(position)
     }
 
     /// Applies what the bus has kept after a position; false if the bus cannot be reached.
@@ -217,7 +227,6 @@ pub(super) async fn renewed(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
     loop {
         let begun = stream.lock().link.renewals;
         renew_once(&stream, &*bus).await;
-        stream.applied.notify_waiters();
         let mut state = stream.lock();
         if state.link.renewals > begun {
             continue;
@@ -236,6 +245,11 @@ pub(super) async fn renewed(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
 async fn renew_once(stream: &Stream, bus: &dyn Bus) {
     // Two at once would both find that the epoch is another, and tell of the one loss as of two.
     let _one_at_a_time = stream.renewing.lock().await;
+    renew_locked(stream, bus).await;
+}
+
+/// Attaches a stream anew, for whoever holds the lock that is for this.
+async fn renew_locked(stream: &Stream, bus: &dyn Bus) {
     let (known, own_epoch, degraded, stale) = {
         let mut state = stream.lock();
         let link = &mut state.link;
@@ -268,4 +282,6 @@ async fn renew_once(stream: &Stream, bus: &dyn Bus) {
     if let Read::Entries(kept) = kept {
         kept.iter().for_each(|copy| state.order(copy));
     }
+    drop(state);
+    stream.applied.notify_waiters();
 }

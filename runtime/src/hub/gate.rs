@@ -82,7 +82,7 @@ mod tests {
     use tokio::sync::mpsc::UnboundedReceiver;
 
     use super::*;
-    use crate::hub::{entry::Position, peer::Peer, stream::UNTOLD, subscription::Subscriptions};
+    use crate::hub::{entry::Position, live::UNTOLD, peer::Peer, subscription::Subscriptions};
 
     /// Lets numbers through that it knows, doubled.
     #[derive(Debug)]

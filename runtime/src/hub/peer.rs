@@ -1,7 +1,7 @@
 //! One end of a subscription: a connected socket, or the inbox of a test.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::HashMap,
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
@@ -20,10 +20,10 @@ use tokio::{
 
 use super::{
     backlog::Backlog,
-    entry::{Alias, Copy, Entry, Id, Position},
+    entry::{Alias, Copy, Entry},
     frame::{Frame, Replayed},
-    log::MAX_HELD,
     message::Message,
+    sent::{Resume, Sent},
     stream::Stream,
 };
 use crate::{metrics, socket::Handshake};
@@ -49,10 +49,7 @@ struct Inner {
     alias: OnceLock<Alias>,
     /// Which connection of its client this is; 0 if the client does not count.
     connection: u64,
-    /// What the client had received when it connected, by channel.
-    received: Resume,
-    /// The entries of several channels of which it was sent one copy since. Made with the first.
-    sent: Mutex<Option<Box<Recent>>>,
+    sent: Sent,
     link: Link,
     opened: SystemTime,
     gone: AtomicBool,
@@ -81,45 +78,6 @@ enum Link {
     Wire(mpsc::UnboundedSender<String>),
 }
 
-/// What a client says that it received, by channel.
-pub(crate) type Resume = HashMap<String, Received>;
-
-/// What a client has received of a channel: all that follows `since` in the position's epoch, up to the position.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Received {
-    pub(crate) since: u64,
-    pub(crate) upto: Position,
-}
-
-impl Received {
-    fn covers(&self, position: &Position) -> bool {
-        self.upto.epoch == position.epoch && self.since < position.offset && position.offset <= self.upto.offset
-    }
-}
-
-/// The newest entries that were sent.
-#[derive(Default)]
-struct Recent {
-    ids: HashSet<Id>,
-    order: VecDeque<Id>,
-}
-
-impl Recent {
-    /// False if it is known already. The oldest is forgotten for it when there are more than a subscription can hold.
-    fn add(&mut self, id: Id) -> bool {
-        if !self.ids.insert(id) {
-            return false;
-        }
-        self.order.push_back(id);
-        if self.order.len() > MAX_HELD
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.ids.remove(&oldest);
-        }
-        true
-    }
-}
-
 impl Peer {
     /// The peer at the end of a socket, for which about `max_backlog` bytes may wait.
     pub(crate) fn of_socket(
@@ -144,8 +102,7 @@ impl Peer {
             client,
             alias: OnceLock::new(),
             connection,
-            received,
-            sent: Mutex::default(),
+            sent: Sent::after(received),
             link,
             opened: SystemTime::now(),
             gone: AtomicBool::new(false),
@@ -366,25 +323,24 @@ impl Peer {
         if entry.places.len() == 1 {
             return self.send(&whole);
         }
-        // Two copies may come at once, on two streams. The lock is held while the first is sent, so that it is the first.
-        let mut sent = self.sent();
-        if self.is_first(&mut sent, entry) { self.send(&whole) } else { self.send(&Frame::Advance { channel, offset }) }
+        let mut sent = self.0.sent.lock();
+        if sent.is_first(entry) { self.send(&whole) } else { self.send(&Frame::Advance { channel, offset }) }
     }
 
     /// Sends an entry that has no position.
     pub(crate) fn send_uncounted(&self, entry: &Entry, message: &Message) {
-        let mut sent = self.sent();
-        if self.is_first(&mut sent, entry) {
+        let mut sent = self.0.sent.lock();
+        if sent.is_first(entry) {
             self.send(&Frame::Event(message));
         }
     }
 
     /// Sends what a subscription missed, in packets of a bounded size.
     pub(crate) fn send_replay<'a>(&self, channel: &str, missed: impl Iterator<Item = (&'a Copy, &'a Message)>) {
-        let mut sent = self.sent();
+        let mut sent = self.0.sent.lock();
         let missed = missed.filter(|(copy, _)| !copy.entry.leaves_out(self));
         let mut missed = missed.map(|(copy, message)| {
-            let whole = self.is_first(&mut sent, &copy.entry);
+            let whole = sent.is_first(&copy.entry);
             Replayed { offset: copy.offset(), message: whole.then_some(message) }
         });
         if self.client().is_none() {
@@ -401,22 +357,6 @@ impl Peer {
             }
             self.send(&Frame::Replay { channel, entries: &entries, more: next.is_some() });
         }
-    }
-
-    /// Whether the client gets an entry for the first time; asked once for each copy.
-    fn is_first(&self, sent: &mut Option<Box<Recent>>, entry: &Entry) -> bool {
-        if entry.places.len() == 1 {
-            return true;
-        }
-        let had = entry.places.iter().any(|place| {
-            let received = self.0.received.get(&*place.target.channel);
-            received.zip(place.position.as_ref()).is_some_and(|(received, position)| received.covers(position))
-        });
-        !had && sent.get_or_insert_default().add(entry.id)
-    }
-
-    fn sent(&self) -> MutexGuard<'_, Option<Box<Recent>>> {
-        self.0.sent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The server stops: tells our own client to leave it after a while.

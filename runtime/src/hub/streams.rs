@@ -22,12 +22,13 @@ use super::{
     flow::{self, Flow},
     frame::Frame,
     gate::Gate,
+    held::Held,
     log::Outcome,
     message::Message,
     peer::Peer,
     publish::Published,
     sockets::Sockets,
-    stream::{Held, Stream},
+    stream::Stream,
 };
 use crate::bus::{Bus, Memory, Sent};
 

@@ -8,9 +8,10 @@ use super::{
     SubscribeError,
     entry::{Position, Target},
     gate::Gate,
+    held::Held,
     log::Outcome,
-    peer::{Peer, Resume},
-    stream::Held,
+    peer::Peer,
+    sent::Resume,
     streams::Streams,
 };
 

@@ -23,8 +23,10 @@ use tower_service::Service;
 use super::{
     Handshake, RequestSocket, VERBS,
     ack::Answer,
-    dispatch::{Connection, Dispatch, Dispatcher, bounded},
+    connection::{Connection, Dispatcher},
+    dispatch::bounded,
     envelope::{Client, ConnectPayload},
+    queue::Dispatch,
     request::handshake_request,
 };
 use crate::{

@@ -1,12 +1,15 @@
-//! The socket side, in the order a packet travels: connect → dispatch → envelope → virtual request → router → ack.
+//! The socket side, in the order a packet travels: connect → queue → dispatch → envelope → virtual request → router → ack.
 //!
 //! Nothing outside this module and `hub/` names socketioxide, but for `App`, which hands it out.
 
 mod ack;
 mod connect;
+mod connection;
 mod cookies;
+mod deliver;
 mod dispatch;
 mod envelope;
+mod queue;
 mod request;
 mod request_socket;
 
@@ -15,8 +18,8 @@ use std::sync::Arc;
 use axum::http::Method;
 use connect::Entrance;
 pub(crate) use connect::Hooks;
-use dispatch::Connection;
-pub(crate) use dispatch::Dispatcher;
+use connection::Connection;
+pub(crate) use connection::Dispatcher;
 pub(crate) use request_socket::Handshake;
 pub use request_socket::RequestSocket;
 use socketioxide::SocketIo;

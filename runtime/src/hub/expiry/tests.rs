@@ -8,7 +8,7 @@ use crate::hub::{
     History, Hub, Subscriptions, Untyped, UntypedEvent,
     entry::Target,
     log::Outcome,
-    peer::{Received, Resume},
+    sent::{Received, Resume},
 };
 
 const MINUTE: Duration = Duration::from_secs(60);

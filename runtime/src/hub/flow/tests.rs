@@ -10,10 +10,8 @@ use tokio::{
 use crate::{
     bus::puppet::Backend,
     hub::{
-        Channel, History, Hub, Outcome, Position, Published, Untyped, UntypedEvent,
-        entry::Target,
-        peer::{Peer, Received},
-        streams::MAX_UNSENT,
+        Channel, History, Hub, Outcome, Position, Published, Untyped, UntypedEvent, entry::Target, peer::Peer,
+        sent::Received, streams::MAX_UNSENT,
     },
 };
 
@@ -242,6 +240,29 @@ async fn a_client_that_was_further_than_a_server_in_an_outage_is_not_set_back() 
     publish(&here, &["b"]).await;
     backend.pile(1).into_iter().for_each(|copy| backend.flow(1).entry(copy));
     back.hears(2, "b").await;
+}
+
+#[tokio::test]
+async fn a_client_that_was_further_than_a_server_whose_news_nobody_kept_is_not_set_back() {
+    let backend = Backend::default();
+    let (here, there) = (node(&backend), node(&backend));
+    let mut bob = Subscriber::of(&there, "bob", &Room(ROOM)).await;
+    let mut ada = Subscriber::of(&here, "ada", &Room(ROOM)).await;
+    backend.intercept(1);
+    publish(&here, &["a", "b", "c"]).await;
+    for (offset, text) in [(1, "a"), (2, "b"), (3, "c")] {
+        ada.hears(offset, text).await;
+    }
+    backend.trim(ROOM, 3);
+    let heard = top(&here);
+    let mut back = Subscriber::new("ada");
+    assert_eq!(back.join(&there, &Room(ROOM), Some(&heard)).await, Some(Outcome::Recovered));
+    assert_eq!(back.next("$join").await[2], 3);
+    assert_eq!(bob.hears_gap().await, heard);
+    // What was on its way comes too late.
+    backend.pile(1).into_iter().for_each(|copy| backend.flow(1).entry(copy));
+    back.hears_nothing_more();
+    bob.hears_nothing_more();
 }
 
 #[tokio::test]

@@ -1,0 +1,297 @@
+//! A subscription before it is live: what follows its start is kept for it.
+
+use std::{sync::Arc, time::SystemTime};
+
+use tokio::time::Instant;
+
+use super::{
+    entry::{Position, Target},
+    frame::Frame,
+    gate::{Gate, Passing},
+    live::Live,
+    log::Outcome,
+    peer::Peer,
+    stream::{State, Stream},
+};
+use crate::metrics;
+
+/// A subscription that is not live yet: what follows its start is kept for it.
+#[derive(Debug)]
+pub(crate) struct Held {
+    stream: Arc<Stream>,
+    key: Key,
+    peer: Peer,
+    gate: Option<Arc<dyn Gate>>,
+    start: Position,
+    outcome: Outcome,
+    since_subscribe: bool,
+}
+
+/// A channel, and the id of a socket.
+pub(super) type Key = (Arc<str>, String);
+
+#[derive(Clone, Debug)]
+pub(super) struct Hold {
+    pub(super) peer: Peer,
+    start: Position,
+    outcome: Outcome,
+    requests: usize,
+}
+
+impl Stream {
+    /// Keeps what is published to a channel from now on, or from where the client was, until the subscription is live.
+    /// `behind`: this node may have to catch up with where the client was.
+    pub(super) fn hold(
+        self: &Arc<Self>,
+        peer: &Peer,
+        to: Target,
+        gate: Option<Arc<dyn Gate>>,
+        resume: Option<&Position>,
+        behind: bool,
+    ) -> Held {
+        let since_subscribe = to.history.since_subscribe;
+        let key = (to.channel, peer.id().to_owned());
+        let Hold { start, outcome, .. } = self.lock().hold(&key, peer, resume, since_subscribe, behind);
+        peer.held();
+        Held { stream: self.clone(), key, peer: peer.clone(), gate, start, outcome, since_subscribe }
+    }
+
+    /// Takes a socket out of a channel whose authorization has ended, and tells it. For a client that can renew it, what is
+    /// published from now on is kept as long as the answer lives.
+    pub(super) fn expire(self: &Arc<Self>, channel: &Arc<str>, peer: &Peer) -> Option<Renewal> {
+        let mut joined = peer.joined();
+        let mut state = self.lock();
+        let live = state.live.get(channel)?.get(peer.id())?;
+        // It may have been renewed since the alarm rang.
+        if live.expiry.as_ref().is_none_or(|expiry| expiry.time() > Instant::now()) {
+            return None;
+        }
+        state.remove(channel, peer.id());
+        joined.remove(channel);
+        peer.send(&Frame::Left { channel, reason: "expired" });
+        peer.client()?;
+        let key = (channel.clone(), peer.id().to_owned());
+        let number = state.keep_for_renewal(key.clone());
+        Some(Renewal { stream: self.clone(), key, number })
+    }
+}
+
+impl Held {
+    pub(super) fn gate(&self) -> Option<&dyn Gate> {
+        self.gate.as_deref()
+    }
+
+    /// Whether the socket is live in the channel already, by another subscription behind a gate.
+    fn is_more(&self) -> Option<(Position, Outcome)> {
+        self.gate.as_ref()?;
+        self.stream.joined(self.channel(), self.peer.id())
+    }
+
+    pub(crate) fn channel(&self) -> &Arc<str> {
+        &self.key.0
+    }
+
+    pub(crate) fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
+    /// Where the subscription stands as its request is answered. If more was published meanwhile than is kept, it starts
+    /// anew, and that is a gap.
+    pub(crate) fn settle(&mut self) -> Position {
+        if let Some((top, outcome)) = self.is_more() {
+            self.outcome = outcome;
+            return top;
+        }
+        let mut state = self.stream.lock();
+        if state.log.after(&self.start).is_none() {
+            state.log.release(&self.start);
+            (self.start, self.outcome) = state.log.hold(Some(&nowhere()));
+            if let Some(hold) = state.holds.get_mut(&self.key) {
+                (hold.start, hold.outcome) = (self.start.clone(), self.outcome);
+            }
+        }
+        match self.outcome {
+            Outcome::Recovered => state.log.top().clone(),
+            Outcome::Fresh | Outcome::Gap => self.start.clone(),
+        }
+    }
+
+    /// Sends what was published since the start, and lets the rest follow until the end. False if the socket is gone.
+    pub(super) fn join(&self, end: Option<Instant>) -> bool {
+        let mut joined = self.peer.joined();
+        // `leave_all` runs after the socket was marked as gone, so it finds what was added before.
+        if self.peer.is_gone() {
+            return false;
+        }
+        if joined.insert(self.channel().clone(), self.stream.clone()).is_none() {
+            self.stream.lock().join(self, end);
+        } else {
+            self.stream.lock().widen(self);
+            self.stream.extend(self.channel(), &self.peer, end);
+        }
+        true
+    }
+
+    /// Goes live where no ack tells of it. None if the socket is gone.
+    pub(crate) fn announce(mut self, end: Option<Instant>) -> Option<Outcome> {
+        if let Some((_, outcome)) = self.is_more() {
+            return self.join(end).then_some(outcome);
+        }
+        self.settle();
+        let channel = self.channel();
+        // What was missed follows, so a client that recovers is where it was.
+        self.peer.send(&match self.outcome {
+            Outcome::Fresh | Outcome::Recovered => Frame::Join { channel, position: &self.start },
+            Outcome::Gap => Frame::Gap { channel, top: &self.start, reason: "not retained" },
+        });
+        self.join(end).then_some(self.outcome)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.stream.lock().release(&self.key, &self.start);
+        self.peer.released();
+    }
+}
+
+/// What is published to a channel is kept, as long as this value lives or until the subscription is renewed.
+#[derive(Debug)]
+pub(super) struct Renewal {
+    stream: Arc<Stream>,
+    key: Key,
+    number: u64,
+}
+
+impl Drop for Renewal {
+    fn drop(&mut self) {
+        let mut state = self.stream.lock();
+        if state.renewals.get(&self.key).is_some_and(|(_, number)| *number == self.number) {
+            state.forget_renewal(&self.key);
+        }
+    }
+}
+
+impl State {
+    fn hold(&mut self, key: &Key, peer: &Peer, resume: Option<&Position>, since_subscribe: bool, behind: bool) -> Hold {
+        self.used = SystemTime::now();
+        if let Some(hold) = self.holds.get_mut(key) {
+            hold.requests += 1;
+            self.log.pin(&hold.start);
+            return hold.clone();
+        }
+        let may_read = |had: &&Position| {
+            let client = peer.client().filter(|_| since_subscribe);
+            client.is_none_or(|client| self.readers.may_read(&key.0, client, had.offset))
+        };
+        let nowhere = nowhere();
+        // The last that was for the client may be older than the last that it can have missed.
+        let missed_nothing_until = |had: &Position| {
+            let (until, _) = self.renewals.get(key)?;
+            (until.epoch == had.epoch && until.offset > had.offset).then_some(until)
+        };
+        let resume = resume.map(|had| Some(had).filter(may_read).unwrap_or(&nowhere));
+        let resume = resume.map(|had| missed_nothing_until(had).unwrap_or(had)).cloned();
+        let (start, outcome) = match resume.as_ref().filter(|had| behind && self.log.is_ahead(had)) {
+            // What this node is still to apply the client has heard: it does not begin before that again.
+            Some(had) => (self.log.pin(had), Outcome::Gap),
+            None => self.log.hold(resume.as_ref()),
+        };
+        let hold = Hold { peer: peer.clone(), start, outcome, requests: 1 };
+        self.holds.insert(key.clone(), hold.clone());
+        hold
+    }
+
+    /// Keeps what follows, for a subscription that has just ended. The number tells this time from the next.
+    fn keep_for_renewal(&mut self, key: Key) -> u64 {
+        let top = self.log.top().clone();
+        self.log.pin(&top);
+        self.forget_renewal(&key);
+        self.expired += 1;
+        self.renewals.insert(key, (top, self.expired));
+        self.expired
+    }
+
+    fn forget_renewal(&mut self, key: &Key) {
+        if let Some((until, _)) = self.renewals.remove(key) {
+            self.log.release(&until);
+        }
+    }
+
+    fn release(&mut self, key: &Key, start: &Position) {
+        self.log.release(start);
+        if let Some(hold) = self.holds.get_mut(key) {
+            hold.requests -= 1;
+            if hold.requests == 0 {
+                self.holds.remove(key);
+            }
+        }
+    }
+
+    fn join(&mut self, held: &Held, end: Option<Instant>) {
+        let peer = &held.peer;
+        let channel = held.channel();
+        let (mut start, mut outcome) = (held.start.offset, held.outcome);
+        if let Some(missed) = self.log.after(&held.start) {
+            let missed = missed.filter(|copy| copy.channel() == channel);
+            if let Some(gate) = &held.gate {
+                let seen = missed.filter_map(|copy| Some((copy, gate.pass(&Passing::of(&copy.entry))?)));
+                let seen: Vec<_> = seen.collect();
+                peer.send_replay(channel, seen.iter().map(|(copy, message)| (*copy, &**message)));
+            } else {
+                peer.send_replay(channel, missed.map(|copy| (copy, &copy.entry.message)));
+            }
+        } else if peer.client().is_some() {
+            let top = self.log.top();
+            peer.send(&Frame::Gap { channel, top, reason: "not retained" });
+            (start, outcome) = (top.offset, Outcome::Gap);
+        } else {
+            // A client that knows no gaps has one way to hear of a loss.
+            peer.end();
+        }
+        if let Some(client) = peer.client().filter(|_| held.since_subscribe && outcome != Outcome::Recovered) {
+            self.readers.begin(channel, client, start);
+        }
+        let expiry = end.map(|end| held.stream.alarms.end(end, &held.stream, channel, peer));
+        self.forget_renewal(&held.key);
+        metrics::subscribed(outcome);
+        let live = Live {
+            peer: peer.clone(),
+            outcome,
+            since_subscribe: held.since_subscribe,
+            gate: held.gate.clone(),
+            told: self.log.top().offset,
+            expiry,
+        };
+        self.live.entry(channel.clone()).or_default().insert(peer.id().to_owned(), live);
+    }
+
+    /// A socket that is live behind a gate subscribed by another: it is sent what the first did not let through since then.
+    fn widen(&mut self, held: &Held) {
+        let (channel, peer) = (held.channel(), &held.peer);
+        let live = self.live.get(channel).and_then(|all| all.get(peer.id()));
+        let Some((had, gate)) = live.and_then(|live| live.gate.as_ref()).zip(held.gate.as_ref()) else { return };
+        if let Some(missed) = self.log.after(&held.start) {
+            for copy in missed.filter(|copy| copy.channel() == channel && !copy.entry.leaves_out(peer)) {
+                let event = Passing::of(&copy.entry);
+                // The client is past its offset, so it is sent as an event that no position counts.
+                if had.pass(&event).is_none()
+                    && let Some(message) = gate.pass(&event)
+                {
+                    peer.send(&Frame::Event(&message));
+                }
+            }
+            had.widen(&**gate);
+        } else if peer.client().is_some() {
+            had.widen(&**gate);
+            peer.send(&Frame::Gap { channel, top: self.log.top(), reason: "not retained" });
+        } else {
+            peer.end();
+        }
+    }
+}
+
+/// A position that no count has.
+fn nowhere() -> Position {
+    Position { epoch: "".into(), offset: u64::MAX }
+}

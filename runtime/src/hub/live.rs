@@ -1,0 +1,57 @@
+//! One socket that is live in a channel.
+
+use std::sync::Arc;
+
+use super::{
+    entry::{Copy, Entry},
+    expiry::Expiry,
+    frame::Frame,
+    gate::{Gate, Passing},
+    log::Outcome,
+    peer::Peer,
+};
+
+/// A live subscription.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) peer: Peer,
+    pub(super) outcome: Outcome,
+    pub(super) since_subscribe: bool,
+    /// What decides which events the socket is sent, if not all of them.
+    pub(super) gate: Option<Arc<dyn Gate>>,
+    /// Behind a gate, the offset that the client was told of last.
+    pub(super) told: u64,
+    /// When it ends.
+    pub(super) expiry: Option<Expiry>,
+}
+
+/// After how many events that were not for it a client behind a gate is told how far it is.
+pub(super) const UNTOLD: u64 = 64;
+
+impl Live {
+    /// Sends an entry of the channel, or what the gate makes of it.
+    pub(super) fn send(&mut self, copy: &Copy) {
+        if copy.entry.leaves_out(&self.peer) {
+            return;
+        }
+        let Some(gate) = &self.gate else { return self.peer.send_copy(copy, &copy.entry.message) };
+        if let Some(message) = gate.pass(&Passing::of(&copy.entry)) {
+            self.told = copy.offset();
+            self.peer.send_copy(copy, &message);
+        } else if copy.offset() >= self.told + UNTOLD {
+            self.told = copy.offset();
+            self.peer.send(&Frame::Advance { channel: copy.channel(), offset: self.told });
+        }
+    }
+
+    /// Sends an entry that has no position.
+    pub(super) fn send_uncounted(&self, entry: &Entry) {
+        if entry.leaves_out(&self.peer) {
+            return;
+        }
+        let Some(gate) = &self.gate else { return self.peer.send_uncounted(entry, &entry.message) };
+        if let Some(message) = gate.pass(&Passing::of(entry)) {
+            self.peer.send_uncounted(entry, &message);
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! One socket, from its CONNECT to its end.
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+use std::time::Duration;
+
+use axum::{Router, http::HeaderMap};
+use socketioxide::socket::Socket;
+use tokio::sync::Notify;
+
+use super::{
+    connect::{Hooks, Visit},
+    cookies::Cookies,
+    queue::Queue,
+};
+use crate::{
+    hub::{Hub, Peer, Subscriptions},
+    metrics::OpenSocket,
+    server::Drain,
+};
+
+/// What all sockets of an application share.
+#[derive(Debug)]
+pub(crate) struct Dispatcher {
+    /// The finished router, which HTTP uses too.
+    pub(crate) router: Router,
+    /// How long a request may take, its answer's body included.
+    pub(crate) timeout: Duration,
+    /// How many requests of one socket may wait for their answers.
+    pub(crate) max_in_flight: usize,
+    /// How many bytes of packets one socket may have waiting before they are looked at.
+    pub(crate) max_queued_bytes: usize,
+    /// About how many bytes may wait for one socket before it is cut off.
+    pub(crate) max_backlog_bytes: usize,
+    /// The channels that sockets subscribe to.
+    pub(crate) hub: Hub,
+    /// What waits for requests to be answered when the server stops.
+    pub(crate) drain: Drain,
+    /// What the application does when sockets come and go.
+    pub(crate) hooks: Hooks,
+}
+
+/// One socket's requests.
+///
+/// It must not own its socket: the socket owns it, through the handlers of its events.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    dispatcher: Arc<Dispatcher>,
+    peer: Peer,
+    cookies: Mutex<Cookies>,
+    lasting: OnceLock<HeaderMap>,
+    /// Made with the task behind it at the first request, since many sockets only listen.
+    queue: OnceLock<Queue>,
+    /// What the hook of a connecting socket subscribed to, until the client has been told that it is connected.
+    subscribed: Mutex<Option<Arc<Subscriptions>>>,
+    /// The client has been told that it is connected.
+    entered: Notify,
+    /// What the hook is told that hears of the socket's end.
+    visit: Mutex<Option<Box<Visit>>>,
+    closed: AtomicBool,
+    _open: OpenSocket,
+}
+
+impl Connection {
+    /// The connection of a socket that is about to connect.
+    pub(crate) fn new(dispatcher: Arc<Dispatcher>, socket: &Arc<Socket>, peer: Peer) -> Self {
+        Self {
+            dispatcher,
+            peer,
+            cookies: Mutex::new(Cookies::of(&socket.req_parts().headers)),
+            lasting: OnceLock::new(),
+            queue: OnceLock::new(),
+            subscribed: Mutex::default(),
+            entered: Notify::new(),
+            visit: Mutex::default(),
+            closed: AtomicBool::new(false),
+            _open: OpenSocket::count(),
+        }
+    }
+
+    pub(crate) fn dispatcher(&self) -> &Dispatcher {
+        &self.dispatcher
+    }
+
+    pub(super) fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    pub(super) fn queue(&self) -> &Queue {
+        self.queue.get_or_init(|| Queue::start(self.dispatcher.clone()))
+    }
+
+    /// The headers of the handshake that each request has, which are read once.
+    pub(super) fn lasting(&self, read: impl FnOnce() -> HeaderMap) -> &HeaderMap {
+        self.lasting.get_or_init(read)
+    }
+
+    /// Waits until the client has been told that it is connected; for the one task of the socket.
+    pub(super) async fn entered(&self) {
+        self.entered.notified().await;
+    }
+
+    pub(crate) fn cookies(&self) -> MutexGuard<'_, Cookies> {
+        lock(&self.cookies)
+    }
+
+    /// What the hook subscribed the socket to, as long as it is not closed.
+    pub(crate) fn subscribed(&self, subscriptions: Arc<Subscriptions>) {
+        *lock(&self.subscribed) = Some(subscriptions);
+    }
+
+    /// The socket was let in, so its end will be told.
+    pub(crate) fn remember(&self, visit: Visit) {
+        *lock(&self.visit) = Some(Box::new(visit));
+    }
+
+    /// The client has been told that it is connected: first come its channels, then its requests. False if the socket is
+    /// gone already.
+    pub(crate) fn enter(&self) -> bool {
+        self.peer.enter();
+        if let Some(subscriptions) = lock(&self.subscribed).take() {
+            subscriptions.settle(&self.peer, true).live_aloud(&self.peer);
+        }
+        self.entered.notify_one();
+        !self.peer.is_gone()
+    }
+
+    /// Ends the socket's subscriptions, and cancels what is under way, as hyper does when an HTTP client goes away.
+    pub(crate) fn close(&self) {
+        if self.closed.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        self.peer.mark_gone();
+        self.dispatcher.hub.streams().leave_all(&self.peer);
+        if let Some(subscriptions) = lock(&self.subscribed).take() {
+            subscriptions.settle(&self.peer, false);
+        }
+        if let Some(queue) = self.queue.get() {
+            queue.end();
+        }
+        if let Some(visit) = lock(&self.visit).take() {
+            visit.end(&self.dispatcher, self, &self.peer);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Connection {
+    /// A socket that fails to connect is dropped without having been disconnected.
+    fn drop(&mut self) {
+        self.close();
+    }
+}

@@ -1,0 +1,111 @@
+//! Acks on their way to a client that may have no room for them.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use axum::{body::Bytes, http::StatusCode};
+use socketioxide::{
+    extract::AckSender,
+    handler::{FromMessageParts, Value},
+    socket::Socket,
+};
+
+use super::{ack::Answer, envelope::Ack, queue::Arrival};
+use crate::{
+    Error,
+    hub::{Peer, Settled},
+    metrics::{self, Transport},
+};
+
+/// How many refusals may wait for room in a socket's send buffer; a client that provokes more and reads none is cut off.
+const MAX_REFUSALS: usize = 16 * 1024;
+/// How long to wait before a full send buffer is tried again: at first, and at most.
+const FIRST_RETRY: Duration = Duration::from_millis(1);
+const LAST_RETRY: Duration = Duration::from_millis(64);
+
+/// Sends an ack, however long the client has no room for it: the library takes no waiting send, and an ack is never
+/// dropped.
+pub(super) async fn deliver(socket: &Arc<Socket>, peer: &Peer, ack_id: i64, ack: &Ack<'_>) {
+    let mut pause = Pause::default();
+    while !try_deliver(socket, peer, ack_id, ack) {
+        pause.next().await;
+    }
+}
+
+/// Sends an ack; false if there is no room for it now.
+fn try_deliver(socket: &Arc<Socket>, peer: &Peer, ack_id: i64, ack: &Ack<'_>) -> bool {
+    peer.try_ack(ack.bytes(), || {
+        // A failed send consumes its sender, so each try makes one.
+        let Ok(sender) = AckSender::from_message_parts(socket, &mut Value::Bytes(Bytes::new()), &Some(ack_id));
+        sender.send(ack)
+    })
+}
+
+/// Waits until the client has read most of what it was sent, or is gone.
+pub(super) async fn room(peer: &Peer) {
+    let mut pause = Pause::default();
+    while !peer.has_room() && !peer.is_gone() {
+        pause.next().await;
+    }
+}
+
+/// The pauses before a client that had no room is tried again, each longer than the one before.
+#[derive(Default)]
+struct Pause(Duration);
+
+impl Pause {
+    async fn next(&mut self) {
+        self.0 = (self.0 * 2).clamp(FIRST_RETRY, LAST_RETRY);
+        tokio::time::sleep(self.0).await;
+    }
+}
+
+/// The 429 answers that wait for room in the send buffer.
+#[derive(Default)]
+pub(super) struct Refusals {
+    answer: Option<Answer>,
+    waiting: VecDeque<(Arc<Socket>, Peer, i64)>,
+}
+
+impl Refusals {
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Refuses a request. Fails when the client has been refused so often, and has read so little, that it is cut off.
+    pub(super) async fn add(&mut self, arrival: Arrival, limit: usize) -> Result<(), ()> {
+        let Arrival { socket, connection, ack_id: Some(ack_id), .. } = arrival else {
+            tracing::warn!("a request without an ack was dropped: too many in flight on its socket");
+            metrics::request_dropped();
+            return Ok(());
+        };
+        let peer = connection.peer().clone();
+        if self.answer.is_none() {
+            self.answer = Some(Answer::whole(Error::too_many_in_flight(limit)).await);
+        }
+        if self.waiting.len() >= MAX_REFUSALS {
+            tracing::warn!(socket = peer.id(), "a socket was cut off: it sends without end and reads nothing");
+            self.waiting.clear();
+            peer.end();
+            return Err(());
+        }
+        metrics::request_answered(Transport::Socket, StatusCode::TOO_MANY_REQUESTS);
+        self.waiting.push_back((socket, peer, ack_id));
+        self.flush();
+        Ok(())
+    }
+
+    pub(super) async fn retry(&mut self) {
+        tokio::time::sleep(FIRST_RETRY).await;
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        let Some(answer) = &self.answer else { return };
+        while let Some((socket, peer, ack_id)) = self.waiting.front() {
+            if !try_deliver(socket, peer, *ack_id, &answer.ack(false, &Settled::default())) {
+                break;
+            }
+            self.waiting.pop_front();
+        }
+    }
+}
