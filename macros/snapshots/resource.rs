@@ -171,22 +171,27 @@ impl ::catamaran_resources::Resource for Entity {
             )
         })
     }
-    fn to_json(model: &Model) -> ::catamaran_resources::__private::Object {
-        let mut json = ::catamaran_resources::__private::Object::new();
-        json.insert("id".to_owned(), ::catamaran_resources::__private::json(&model.id));
-        json.insert(
-            "name".to_owned(),
-            ::catamaran_resources::__private::json(&model.name),
-        );
-        json.insert(
-            "private".to_owned(),
-            ::catamaran_resources::__private::json(&model.private),
-        );
-        json.insert(
-            "owner".to_owned(),
-            ::catamaran_resources::__private::json(&model.owner_id),
-        );
-        json
+    fn to_json(
+        model: &Model,
+    ) -> ::std::vec::Vec<::catamaran_resources::__private::Json> {
+        ::std::vec![
+            ::catamaran_resources::__private::json(& model.id),
+            ::catamaran_resources::__private::json(& model.name),
+            ::catamaran_resources::__private::json(& model.private),
+            ::catamaran_resources::__private::json(& model.token),
+            ::catamaran_resources::__private::json(& model.owner_id)
+        ]
+    }
+    fn from_json(
+        columns: &mut ::catamaran_resources::__private::Columns,
+    ) -> ::core::result::Result<Model, ::catamaran_resources::__private::Unreadable> {
+        ::core::result::Result::Ok(Model {
+            id: columns.next()?,
+            name: columns.next()?,
+            private: columns.next()?,
+            token: columns.next()?,
+            owner_id: columns.next()?,
+        })
     }
 }
 impl<S> ::catamaran_resources::__private::Viewed<S> for Entity

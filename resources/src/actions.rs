@@ -1,6 +1,6 @@
 //! The actions of a resource: a request to what the engine does, and back.
 
-use std::{marker::PhantomData, panic::resume_unwind};
+use std::{marker::PhantomData, panic::resume_unwind, slice};
 
 use axum::{
     Json as Body,
@@ -9,7 +9,10 @@ use axum::{
     http::{HeaderMap, Method, request::Parts},
     response::{IntoResponse, Response},
 };
-use catamaran::__private::{Call, Param, Reply, call2, call3, call4};
+use catamaran::{
+    __private::{Call, Param, Reply, call2, call3, call4},
+    Hub, RequestSocket,
+};
 use serde_json::Value as Json;
 use tracing::Instrument;
 
@@ -18,6 +21,7 @@ use crate::{
     body::{self, Purpose},
     criteria::{Criteria, Shape},
     engine::{self, View, Work, identity},
+    messages::{self, Following},
     meta::Association,
     policy::Viewers,
     resource::Viewed,
@@ -27,6 +31,9 @@ use crate::{
 /// One request to a resource.
 struct Asking {
     resources: Resources,
+    hub: Hub,
+    /// The socket by which it came.
+    socket: Option<RequestSocket>,
     viewers: Viewers,
     meta: &'static Meta,
     method: Method,
@@ -49,8 +56,10 @@ where
         if let Err(error) = viewers.of(E::meta()) {
             return Err(error.respond(&parts.method, parts.uri.path()));
         }
+        let hub = Hub::from_request_parts(parts, state).await.map_err(IntoResponse::into_response)?;
+        let socket = parts.extensions.get().cloned();
         let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
-        let asking = Asking { resources: state.resources(), viewers, meta: E::meta(), method, path };
+        let asking = Asking { resources: state.resources(), hub, socket, viewers, meta: E::meta(), method, path };
         Ok(Self(asking, PhantomData))
     }
 }
@@ -64,30 +73,70 @@ impl Asking {
         &self.meta.associations[at]
     }
 
+    fn following(&self) -> Following<'_> {
+        Following::new(self.socket.as_ref(), &self.viewers, &self.resources)
+    }
+
     async fn find(&self, query: &str) -> Result<Json, Error> {
         let criteria = Criteria::read(self.meta, query, self.resources.compat)?;
-        self.view().find(self.meta, &criteria).await.map(Json::from)
+        let mut following = self.following();
+        following.list(self.meta).await?;
+        following.populated(&criteria.shape).await?;
+        let records = self.view().find(self.meta, &criteria).await?;
+        following.add(self.meta, &records, &criteria.shape);
+        Ok(records.into())
     }
 
     async fn find_one(&self, id: &str, query: &str) -> Result<Json, Error> {
         let shape = Shape::read(self.meta, query, self.resources.compat)?;
-        self.view().find_one(self.meta, id, &shape).await
+        let mut following = self.following();
+        following.records(self.meta).await?;
+        following.populated(&shape).await?;
+        let record = self.view().find_one(self.meta, id, &shape).await?;
+        following.add(self.meta, slice::from_ref(&record), &shape);
+        Ok(record)
     }
 
     async fn populate(&self, id: &str, at: usize, query: &str) -> Result<Json, Error> {
         let association = self.association(at);
         let criteria = Criteria::read_associated(association.target(), query, self.resources.compat)?;
-        self.view().populate(self.meta, id, association, &criteria).await
+        let id = identity(self.meta, id)?;
+        let mut following = self.following();
+        following.records(self.meta).await?;
+        following.associated(association).await?;
+        let mut records = self.view().populate(self.meta, id.clone(), association, &criteria).await?;
+        following.identity(self.meta, &id);
+        following.add(association.target(), &records, &criteria.shape);
+        match association.is_many() {
+            true => Ok(records.into()),
+            false => records.pop().ok_or(Error::NotFound),
+        }
     }
 
     fn body(&self, purpose: Purpose, headers: &HeaderMap, bytes: &Bytes) -> Result<body::Parts, Error> {
         body::read(self.meta, purpose, self.resources.compat, headers, bytes)
     }
 
-    /// Carries out a write and hands on what it changed.
+    /// Carries out a write, and tells of what it changed.
     async fn write(&self, work: &Work) -> Result<Json, Error> {
+        let mut following = self.following();
+        match work {
+            Work::Create { .. } | Work::Update { .. } | Work::Replace { .. } => following.records(self.meta).await?,
+            Work::Add { association, .. } => {
+                following.records(self.meta).await?;
+                following.records(association.target()).await?;
+            }
+            Work::Destroy { .. } | Work::Remove { .. } => {}
+        }
         let written = engine::write(&self.resources, &self.viewers, self.meta, work).await?;
-        self.resources.hand_on(&written.changes);
+        following.add(self.meta, slice::from_ref(&written.reply), &Shape::default());
+        if let Work::Add { association, child, .. } = work {
+            following.identity(association.target(), child);
+        }
+        // While the records are held, so that everybody hears of them in the order of the commits.
+        for change in written.changes.iter() {
+            messages::publish(&self.hub, change, self.socket.as_ref()).await;
+        }
         Ok(written.reply)
     }
 

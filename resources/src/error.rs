@@ -33,7 +33,7 @@ pub(crate) enum Error {
     Needed(String),
     NotFound,
     Forbidden,
-    /// Whoever asks was rejected by the extractor of the policy.
+    /// Whoever asks was rejected by the extractor of the policy, or the socket cannot subscribe.
     Refused(Box<Response>),
     Database(DbErr),
 }

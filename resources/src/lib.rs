@@ -13,6 +13,7 @@ mod criteria;
 mod engine;
 mod error;
 mod input;
+mod messages;
 mod meta;
 mod policy;
 mod resource;

@@ -4,11 +4,12 @@ pub use axum::http::request::Parts;
 pub use catamaran::{Action, Controller, Method, Reach, Route};
 pub use sea_orm::{Related, RelationTrait};
 pub use serde;
+pub use serde_json::Value as Json;
 
 pub use crate::actions::{add, check, create, destroy, find, find_one, populate, remove, replace, update};
 pub use crate::error::Problem;
 pub use crate::input::{Input, present, problems};
 pub use crate::meta::{Association, Field, Flags, Values};
 pub use crate::policy::Viewers;
-pub use crate::resource::{Object, Told, Viewed, json};
+pub use crate::resource::{Columns, Told, Unreadable, Viewed, json};
 pub use crate::state::HasResources;

@@ -2,8 +2,8 @@
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 use sea_orm::EntityTrait;
-use serde::Serialize;
-use serde_json::{Map, Value as Json};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value as Json;
 
 use crate::{Meta, Policy, input::Input, policy::Viewers};
 
@@ -24,8 +24,11 @@ pub trait Resource: EntityTrait {
     /// What the engine knows of it.
     fn meta() -> &'static Meta;
 
-    /// A record without what is hidden.
-    fn to_json(model: &Self::Model) -> Object;
+    /// The values of a record, by the positions of the fields.
+    fn to_json(model: &Self::Model) -> Vec<Json>;
+
+    /// A record of its values.
+    fn from_json(columns: &mut Columns) -> Result<Self::Model, Unreadable>;
 }
 
 /// A resource in an application whose state `S` tells its policies who asks.
@@ -58,8 +61,23 @@ where
     }
 }
 
-/// A JSON object.
-pub type Object = Map<String, Json>;
+/// The values of a record, one after the other.
+pub struct Columns(std::vec::IntoIter<Json>);
+
+/// Why a value is not one of its column.
+pub type Unreadable = serde_json::Error;
+
+impl Columns {
+    pub(crate) fn new(values: Vec<Json>) -> Self {
+        Self(values.into_iter())
+    }
+
+    /// The next one.
+    #[expect(clippy::should_implement_trait, reason = "each has a type of its own")]
+    pub fn next<T: DeserializeOwned>(&mut self) -> Result<T, Unreadable> {
+        serde_json::from_value(self.0.next().unwrap_or_default())
+    }
+}
 
 /// Who asks, as the policy of a resource knows it.
 type ViewerOf<E> = <<E as Resource>::Policy as Policy<E>>::Viewer;

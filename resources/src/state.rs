@@ -10,7 +10,7 @@ use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbBackend, DbErr, SchemaBuilder};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use crate::engine::{Changes, Stripes};
+use crate::{engine::Stripes, messages::Changes};
 
 /// The state of resources: a cheap handle to the database and to what orders the writes.
 ///
@@ -47,6 +47,8 @@ pub struct Resources {
     pub(crate) db: DatabaseConnection,
     pub(crate) compat: Compat,
     pub(crate) stripes: Arc<Stripes>,
+    /// The newest changes, as sockets are told of them.
+    pub(crate) changes: Arc<Changes>,
     /// Whose turn it is to write, where there is one writer at a time.
     turn: Option<Arc<Mutex<()>>>,
 }
@@ -86,7 +88,7 @@ impl Resources {
     /// Takes a connection that is there already.
     pub fn new(db: DatabaseConnection) -> Self {
         let turn = (db.get_database_backend() == DbBackend::Sqlite).then(Arc::default);
-        Self { db, compat: Compat::default(), stripes: Arc::default(), turn }
+        Self { db, compat: Compat::default(), stripes: Arc::default(), changes: Arc::default(), turn }
     }
 
     /// Chooses whose answers to give; [`Compat::Strict`] unless said.
@@ -117,13 +119,6 @@ impl Resources {
         match &self.turn {
             Some(turn) => Some(turn.clone().lock_owned().await),
             None => None,
-        }
-    }
-
-    /// Where the changes of a write go while their records are still held.
-    pub(crate) fn hand_on(&self, changes: &Changes) {
-        for change in changes.iter() {
-            tracing::trace!(resource = change.meta.identity(), "a record changed");
         }
     }
 }

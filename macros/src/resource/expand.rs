@@ -21,10 +21,7 @@ fn entity(resource: &Resource) -> TokenStream {
     let Resource { policy, identity, .. } = resource;
     let fields = resource.columns.iter().map(field);
     let associations = resource.associations.iter().map(association);
-    let told = resource.columns.iter().filter(|column| column.said.hidden.is_none()).map(|column| {
-        let (ident, name) = (&column.ident, &column.name);
-        quote!(json.insert(#name.to_owned(), ::catamaran_resources::__private::json(&model.#ident));)
-    });
+    let idents: Vec<_> = resource.columns.iter().map(|column| &column.ident).collect();
     quote! {
         impl ::catamaran_resources::Resource for Entity {
             type Policy = #policy;
@@ -42,10 +39,14 @@ fn entity(resource: &Resource) -> TokenStream {
                 })
             }
 
-            fn to_json(model: &Model) -> ::catamaran_resources::__private::Object {
-                let mut json = ::catamaran_resources::__private::Object::new();
-                #(#told)*
-                json
+            fn to_json(model: &Model) -> ::std::vec::Vec<::catamaran_resources::__private::Json> {
+                ::std::vec![#(::catamaran_resources::__private::json(&model.#idents)),*]
+            }
+
+            fn from_json(
+                columns: &mut ::catamaran_resources::__private::Columns,
+            ) -> ::core::result::Result<Model, ::catamaran_resources::__private::Unreadable> {
+                ::core::result::Result::Ok(Model { #(#idents: columns.next()?),* })
             }
         }
     }

@@ -11,10 +11,7 @@ use sea_orm::{
 };
 use serde_json::Value as Json;
 
-use super::{
-    View, sql,
-    view::{Lock, identity},
-};
+use super::{View, sql, view::Lock};
 use crate::{
     Error, Meta,
     criteria::Criteria,
@@ -28,23 +25,19 @@ const PLACE: &str = "catamaran_place";
 type Associated = HashMap<String, Vec<Row>>;
 
 impl<C: ConnectionTrait> View<'_, C> {
-    /// What one association of one record leads to: a list, or the one record.
+    /// The records that one association of one record leads to.
     pub(crate) async fn populate(
         &self,
         meta: &'static Meta,
-        id: &str,
+        id: Value,
         association: &'static Association,
         criteria: &Criteria,
-    ) -> Result<Json, Error> {
-        let parent = self.seen(meta, identity(meta, id)?, Lock::No).await?.ok_or(Error::NotFound)?;
+    ) -> Result<Vec<Json>, Error> {
+        let parent = self.seen(meta, id, Lock::No).await?.ok_or(Error::NotFound)?;
         let scope = self.scope(association.target())?;
         let found = self.associated(meta, association, std::slice::from_ref(&parent), criteria, scope).await?;
         let rows: Vec<Row> = found.into_values().flatten().collect();
-        let mut records = self.render(association.target(), &rows, &criteria.shape).await?;
-        match association.is_many() {
-            true => Ok(records.into()),
-            false => records.pop().ok_or(Error::NotFound),
-        }
+        self.render(association.target(), &rows, &criteria.shape).await
     }
 
     /// The records that the association leads to from each parent, as many of each as the criteria say.

@@ -26,6 +26,7 @@ use crate::{
     error::Problem,
     input::{self, Input},
     policy::Viewer,
+    resource::{Columns, Unreadable},
 };
 
 /// What the engine knows of a resource; `#[resource]` writes it.
@@ -41,6 +42,8 @@ pub struct Meta {
     can_read: fn(&Viewer, &Row) -> bool,
     can_write: fn(&Viewer, &Row) -> bool,
     pub(crate) decode: fn(&Self, &QueryResult) -> Result<Row, DbErr>,
+    columns: fn(&Row) -> Vec<Json>,
+    record: fn(&Self, Vec<Json>) -> Result<Row, Unreadable>,
     pub(crate) create: fn(Json) -> Result<Values, Vec<Problem>>,
     pub(crate) patch: fn(Json) -> Result<Values, Vec<Problem>>,
 }
@@ -64,6 +67,17 @@ impl fmt::Debug for Row {
 }
 
 impl Row {
+    fn of<E: Resource>(meta: &Meta, model: E::Model) -> Self
+    where
+        E::Model: Sync,
+    {
+        let told = meta.fields.iter().zip(E::to_json(&model)).filter(|(field, _)| !field.flags.hidden);
+        let json = told.map(|(field, value)| (field.name.to_owned(), value)).collect();
+        let column = |field: &Field| E::Column::iter().find(|column| column.as_str() == field.column());
+        let values = meta.fields.iter().filter_map(|field| Some(model.get(column(field)?))).collect();
+        Self { json, values, model: Arc::new(model) }
+    }
+
     /// The value of the field at this position.
     pub(crate) fn value(&self, at: usize) -> &Value {
         &self.values[at]
@@ -90,7 +104,9 @@ impl Meta {
             },
             can_read: |viewer, row| asked::<E>(viewer, row, E::Policy::can_read),
             can_write: |viewer, row| asked::<E>(viewer, row, E::Policy::can_write),
-            decode: decode::<E>,
+            decode: |meta, row| Ok(Row::of::<E>(meta, E::Model::from_query_result(row, "")?)),
+            columns: |row| row.model.downcast_ref().map_or_else(Vec::new, E::to_json),
+            record: |meta, values| Ok(Row::of::<E>(meta, E::from_json(&mut Columns::new(values))?)),
             create: |body| input::read::<E::Create>(body).map(Input::into_values),
             patch: |body| input::read::<E::Patch>(body).map(Input::into_values),
         }
@@ -123,6 +139,18 @@ impl Meta {
         self.associations.iter().find(|association| association.name() == name)
     }
 
+    /// Everything that a record is, by the names of its columns, for other servers.
+    pub(crate) fn columns_of(&self, row: &Row) -> Map<String, Json> {
+        let columns = self.fields.iter().map(|field| field.column().to_owned());
+        columns.zip((self.columns)(row)).collect()
+    }
+
+    /// A record that another server told of.
+    pub(crate) fn row_of(&self, mut columns: Map<String, Json>) -> Result<Row, Unreadable> {
+        let values = self.fields.iter().map(|field| columns.remove(field.column()).unwrap_or_default());
+        (self.record)(self, values.collect())
+    }
+
     /// The identity of a record, as it goes out.
     pub(crate) fn id(&self, row: &Row) -> Json {
         row.json.get(self.fields[self.key()].name).cloned().unwrap_or_default()
@@ -147,17 +175,6 @@ where
         (Some(viewer), Some(model)) => question(viewer, model),
         _ => false,
     }
-}
-
-fn decode<E: Resource>(meta: &Meta, row: &QueryResult) -> Result<Row, DbErr>
-where
-    E::Model: Sync,
-{
-    let model = E::Model::from_query_result(row, "")?;
-    let value =
-        |field: &Field| E::Column::iter().find(|column| column.as_str() == field.column()).map(|it| model.get(it));
-    let values = meta.fields.iter().filter_map(value).collect();
-    Ok(Row { json: E::to_json(&model), values, model: Arc::new(model) })
 }
 
 /// A value as the key of a map, whatever integer type its column has.

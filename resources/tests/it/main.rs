@@ -17,7 +17,11 @@ mod criteria;
 #[cfg(feature = "backends")]
 mod deadlock;
 mod hostile;
+mod messages;
 mod policies;
+mod races;
 mod random;
 mod records;
+mod resume;
+mod socket;
 mod sockets;

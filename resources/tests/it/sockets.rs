@@ -1,57 +1,16 @@
 //! The same over a socket.
 
-use std::time::Duration;
-
-use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value as Json, json};
-use tokio::io::DuplexStream;
-use tokio_tungstenite::{WebSocketStream, tungstenite::Message};
 
-use crate::world::World;
+use crate::{socket::Socket, world::World};
 
 on_each_database! {
     a_socket_gets_what_http_gets
     the_data_of_a_get_is_its_query
 }
 
-/// A Socket.IO client that asks one thing at a time.
-struct Socket(WebSocketStream<DuplexStream>);
-
-impl Socket {
-    async fn connect(world: &World, user: &str) -> Self {
-        let mut socket = Self(catamaran_tests::pipe::connect(&world.router, &[("user", user)]).await);
-        socket.next('0').await;
-        socket.0.send("40".into()).await.expect("the server reads");
-        socket.next('4').await;
-        socket
-    }
-
-    /// The next packet of this type.
-    async fn next(&mut self, kind: char) -> String {
-        let packets = async {
-            loop {
-                match self.0.next().await {
-                    Some(Ok(Message::Text(text))) if text.starts_with(kind) => return text.to_string(),
-                    Some(Ok(_)) => {}
-                    end => panic!("the connection ended: {end:?}"),
-                }
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(20), packets).await.expect("a packet")
-    }
-
-    /// Asks as `sails.io.js` does, and tells the status and the body.
-    async fn ask(&mut self, method: &str, url: &str, data: Json) -> (u64, Json) {
-        let event = json!([method, {"method": method, "url": url, "headers": {}, "data": data}]);
-        self.0.send(format!("421{event}").into()).await.expect("the server reads");
-        let ack = self.next('4').await;
-        let [ack]: [Json; 1] = serde_json::from_str(ack.trim_start_matches("431")).expect("an ack");
-        (ack["statusCode"].as_u64().expect("a status"), ack["body"].clone())
-    }
-}
-
 async fn a_socket_gets_what_http_gets(world: World) {
-    let mut ann = Socket::connect(&world, "1").await;
+    let mut ann = Socket::connect(&world, 1).await;
     let body = json!({"name": "Ann", "email": "ann@example.org", "password": "s3cret"});
     let (status, made) = ann.ask("post", "/user", body).await;
     assert_eq!((status, &made), (200, world.get("/user/1").await.ok()));
@@ -63,7 +22,7 @@ async fn a_socket_gets_what_http_gets(world: World) {
     assert_eq!(ann.ask("get", "/pet/7", json!({})).await, (404, json!("Not Found")));
     assert_eq!(ann.ask("patch", "/pet/1", json!({"name": "Max"})).await.1["name"], "Max");
     assert_eq!(ann.ask("put", "/user/1/pets", json!([])).await, (403, json!("Forbidden")));
-    let mut bob = Socket::connect(&world, "2").await;
+    let mut bob = Socket::connect(&world, 2).await;
     assert_eq!(bob.ask("get", "/pet", json!({})).await, (200, json!([])));
     assert_eq!(bob.ask("delete", "/pet/1", json!({})).await, (404, json!("Not Found")));
     assert_eq!(ann.ask("delete", "/pet/1", json!({})).await.0, 200);
@@ -73,7 +32,7 @@ async fn the_data_of_a_get_is_its_query(world: World) {
     for name in ["Ann", "Bob", "Cy"] {
         world.user(name).await;
     }
-    let mut socket = Socket::connect(&world, "1").await;
+    let mut socket = Socket::connect(&world, 1).await;
     let mut ids = async |data: Json| {
         let (status, list) = socket.ask("get", "/user", data).await;
         assert_eq!(status, 200, "{list}");

@@ -29,12 +29,14 @@ pub struct Passing<'a> {
     pub id: (u64, u64),
     /// What was published.
     pub message: &'a Message,
+    /// It was published before the request subscribed, whose client was away then.
+    pub missed: bool,
 }
 
 impl<'a> Passing<'a> {
-    pub(super) fn of(entry: &'a Entry) -> Self {
+    pub(super) fn of(entry: &'a Entry, missed: bool) -> Self {
         let Id { node, number } = entry.id;
-        Self { id: (node.0, number), message: &entry.message }
+        Self { id: (node.0, number), message: &entry.message, missed }
     }
 }
 

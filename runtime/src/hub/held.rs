@@ -5,7 +5,7 @@ use std::{sync::Arc, time::SystemTime};
 use tokio::time::Instant;
 
 use super::{
-    entry::{Position, Target},
+    entry::{Copy, Position, Target},
     frame::Frame,
     gate::{Gate, Passing},
     live::Live,
@@ -23,6 +23,8 @@ pub(crate) struct Held {
     peer: Peer,
     gate: Option<Arc<dyn Gate>>,
     start: Position,
+    /// The newest offset when the request subscribed.
+    top: u64,
     outcome: Outcome,
     since_subscribe: bool,
 }
@@ -51,9 +53,12 @@ impl Stream {
     ) -> Held {
         let since_subscribe = to.history.since_subscribe;
         let key = (to.channel, peer.id().to_owned());
-        let Hold { start, outcome, .. } = self.lock().hold(&key, peer, resume, since_subscribe, behind);
+        let (Hold { start, outcome, .. }, top) = {
+            let mut state = self.lock();
+            (state.hold(&key, peer, resume, since_subscribe, behind), state.log.top().offset)
+        };
         peer.held();
-        Held { stream: self.clone(), key, peer: peer.clone(), gate, start, outcome, since_subscribe }
+        Held { stream: self.clone(), key, peer: peer.clone(), gate, start, top, outcome, since_subscribe }
     }
 
     /// Takes a socket out of a channel whose authorization has ended, and tells it. For a client that can renew it, what is
@@ -79,6 +84,11 @@ impl Stream {
 impl Held {
     pub(super) fn gate(&self) -> Option<&dyn Gate> {
         self.gate.as_deref()
+    }
+
+    /// An entry that follows the start, at the gate.
+    fn passing<'a>(&self, copy: &'a Copy) -> Passing<'a> {
+        Passing::of(&copy.entry, copy.offset() <= self.top)
     }
 
     /// Whether the socket is live in the channel already, by another subscription behind a gate.
@@ -238,7 +248,7 @@ impl State {
         if let Some(missed) = self.log.after(&held.start) {
             let missed = missed.filter(|copy| copy.channel() == channel);
             if let Some(gate) = &held.gate {
-                let seen = missed.filter_map(|copy| Some((copy, gate.pass(&Passing::of(&copy.entry))?)));
+                let seen = missed.filter_map(|copy| Some((copy, gate.pass(&held.passing(copy))?)));
                 let seen: Vec<_> = seen.collect();
                 peer.send_replay(channel, seen.iter().map(|(copy, message)| (*copy, &**message)));
             } else {
@@ -276,10 +286,9 @@ impl State {
         let Some((had, gate)) = live.and_then(|live| live.gate.as_ref()).zip(held.gate.as_ref()) else { return };
         if let Some(missed) = self.log.after(&held.start) {
             for copy in missed.filter(|copy| copy.channel() == channel && !copy.entry.leaves_out(peer)) {
-                let event = Passing::of(&copy.entry);
                 // The client is past its offset, so it is sent as an event that no position counts.
-                if had.pass(&event).is_none()
-                    && let Some(message) = gate.pass(&event)
+                if had.pass(&Passing::of(&copy.entry, false)).is_none()
+                    && let Some(message) = gate.pass(&held.passing(copy))
                 {
                     peer.send(&Frame::Event(&message));
                 }

@@ -35,7 +35,7 @@ impl Live {
             return;
         }
         let Some(gate) = &self.gate else { return self.peer.send_copy(copy, &copy.entry.message) };
-        if let Some(message) = gate.pass(&Passing::of(&copy.entry)) {
+        if let Some(message) = gate.pass(&Passing::of(&copy.entry, false)) {
             self.told = copy.offset();
             self.peer.send_copy(copy, &message);
         } else if copy.offset() >= self.told + UNTOLD {
@@ -50,7 +50,7 @@ impl Live {
             return;
         }
         let Some(gate) = &self.gate else { return self.peer.send_uncounted(entry, &entry.message) };
-        if let Some(message) = gate.pass(&Passing::of(entry)) {
+        if let Some(message) = gate.pass(&Passing::of(entry, false)) {
             self.peer.send_uncounted(entry, &message);
         }
     }

@@ -1,0 +1,118 @@
+//! The records that a request subscribes its socket to.
+
+use std::sync::Arc;
+
+use axum::response::IntoResponse;
+use catamaran::RequestSocket;
+use serde_json::Value as Json;
+
+use super::{
+    channel,
+    gate::{Changes, Follow},
+};
+use crate::{
+    Compat, Error, Meta, Resources,
+    criteria::Shape,
+    meta::{Association, key_text},
+    policy::Viewers,
+};
+
+/// The resources of which a request's socket hears, from before the database is asked until after its answer; nothing, if
+/// the request has no socket.
+///
+/// What happens meanwhile is kept and follows the answer, so that nothing falls between.
+pub(crate) struct Following<'a> {
+    socket: Option<&'a RequestSocket>,
+    viewers: &'a Viewers,
+    changes: &'a Arc<Changes>,
+    compat: Compat,
+    gates: Vec<(&'static Meta, Arc<Follow>)>,
+}
+
+impl<'a> Following<'a> {
+    pub(crate) fn new(socket: Option<&'a RequestSocket>, viewers: &'a Viewers, resources: &'a Resources) -> Self {
+        let Resources { changes, compat, .. } = resources;
+        Self { socket, viewers, changes, compat: *compat, gates: Vec::new() }
+    }
+
+    /// Begins to hear of a list of records, and of new ones.
+    pub(crate) async fn list(&mut self, meta: &'static Meta) -> Result<(), Error> {
+        if let Some(gate) = self.begin(meta).await? {
+            gate.state().list();
+            gate.state().watch();
+        }
+        Ok(())
+    }
+
+    /// Begins to hear of some records.
+    pub(crate) async fn records(&mut self, meta: &'static Meta) -> Result<(), Error> {
+        self.begin(meta).await.map(drop)
+    }
+
+    /// Begins to hear of what an association leads to: in Sails' way of new records as well, whoever they belong to.
+    pub(crate) async fn associated(&mut self, association: &'static Association) -> Result<(), Error> {
+        let target = association.target();
+        if !self.viewers.are_let_in(target) {
+            return Ok(());
+        }
+        let watches = self.compat == Compat::Sails;
+        if let Some(gate) = self.begin(target).await? {
+            gate.state().list();
+            if watches {
+                gate.state().watch();
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins to hear of what records are populated with.
+    pub(crate) async fn populated(&mut self, shape: &Shape) -> Result<(), Error> {
+        for association in &shape.populate {
+            self.associated(association).await?;
+        }
+        Ok(())
+    }
+
+    async fn begin(&mut self, meta: &'static Meta) -> Result<Option<Arc<Follow>>, Error> {
+        let Some(socket) = self.socket else { return Ok(None) };
+        if let Some(gate) = self.gate(meta) {
+            return Ok(Some(gate.clone()));
+        }
+        let gate = Arc::new(Follow::new(meta, self.viewers.of(meta)?.clone(), self.changes.clone()));
+        let subscribed = socket.subscribe_behind(&channel(meta), gate.clone()).await;
+        subscribed.map_err(|error| Error::refused(catamaran::Error::from(error).into_response()))?;
+        self.gates.push((meta, gate.clone()));
+        Ok(Some(gate))
+    }
+
+    fn gate(&self, meta: &Meta) -> Option<&Arc<Follow>> {
+        self.gates.iter().find(|(known, _)| std::ptr::eq(*known, meta)).map(|(_, gate)| gate)
+    }
+
+    /// The record that has this identity.
+    pub(crate) fn identity(&self, meta: &Meta, id: &sea_orm::Value) {
+        if let Some(gate) = self.gate(meta) {
+            gate.state().follow(key_text(id));
+        }
+    }
+
+    /// Records as they go out, and what they are populated with.
+    pub(crate) fn add(&self, meta: &'static Meta, records: &[Json], shape: &Shape) {
+        self.follow(meta, records.iter());
+        for association in &shape.populate {
+            let others = records.iter().filter_map(|record| record.get(association.name()));
+            let others = others.flat_map(|others| match others {
+                Json::Array(others) => others.as_slice(),
+                other => std::slice::from_ref(other),
+            });
+            self.follow(association.target(), others);
+        }
+    }
+
+    fn follow<'r>(&self, meta: &Meta, records: impl Iterator<Item = &'r Json>) {
+        let Some(gate) = self.gate(meta) else { return };
+        let key = meta.fields[meta.key()].name;
+        let mut state = gate.state();
+        records.filter_map(|record| record.get(key)).for_each(|id| state.follow(id.to_string()));
+    }
+}

@@ -1,0 +1,215 @@
+//! What one socket hears of a resource.
+
+use std::{
+    any::Any,
+    collections::{HashMap, HashSet, VecDeque},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+};
+
+use catamaran::__resources::{Gate, Message, Passing};
+
+use super::{
+    transfer,
+    verb::{self, Look},
+};
+use crate::{
+    Meta, Viewer,
+    engine::{Change, Kind},
+};
+
+/// How many records a socket follows before it follows all of a resource.
+const MAX_FOLLOWED: usize = 10_000;
+/// How many of the records that are gone it still remembers: a gate may be asked again about what it let through.
+const REMEMBERED: usize = 256;
+/// How many changes are kept as they were read, for the sockets that are yet to be asked.
+const RECENT: usize = 64;
+
+/// The gate of one socket to the changes of one resource.
+pub(super) struct Follow {
+    meta: &'static Meta,
+    viewer: Viewer,
+    changes: Arc<Changes>,
+    state: Mutex<State>,
+}
+
+/// What a socket hears of.
+#[derive(Clone, Debug, Default)]
+pub(super) struct State {
+    /// The identities of records.
+    followed: HashSet<String>,
+    /// All records, since there are too many.
+    all: bool,
+    /// Those of them that are gone, the newest last.
+    gone: VecDeque<String>,
+    /// New records, too.
+    watches: bool,
+    /// Which records it had asked for is not known after a reconnect, as they stood in a list: what became of them
+    /// meanwhile is told of all.
+    lists: bool,
+}
+
+impl Follow {
+    pub(super) fn new(meta: &'static Meta, viewer: Viewer, changes: Arc<Changes>) -> Self {
+        Self { meta, viewer, changes, state: Mutex::default() }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+}
+
+impl fmt::Debug for Follow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Follow").field("resource", &self.meta.identity()).finish_non_exhaustive()
+    }
+}
+
+impl Gate for Follow {
+    fn pass(&self, event: &Passing<'_>) -> Option<Arc<Message>> {
+        let change = self.changes.read(self.meta, event)?;
+        let look = self.state().look(&change.change, change.sight(&self.viewer), event.missed)?;
+        Some(change.message(look))
+    }
+
+    fn widen(&self, by: &dyn Gate) {
+        let by: &dyn Any = by;
+        if let Some(by) = by.downcast_ref::<Self>() {
+            let by = by.state().clone();
+            self.state().add_all(by);
+        }
+    }
+}
+
+impl State {
+    /// Follows a record, which its identity names as it stands in JSON.
+    pub(super) fn follow(&mut self, id: String) {
+        self.gone.retain(|gone| *gone != id);
+        self.followed.insert(id);
+        if self.followed.len() > MAX_FOLLOWED {
+            *self = Self { all: true, watches: self.watches, lists: self.lists, ..Self::default() };
+        }
+    }
+
+    /// Hears of new records.
+    pub(super) fn watch(&mut self) {
+        self.watches = true;
+    }
+
+    /// Follows what stands in a list.
+    pub(super) fn list(&mut self) {
+        self.lists = true;
+    }
+
+    fn add_all(&mut self, other: Self) {
+        self.all |= other.all;
+        self.watches |= other.watches;
+        self.lists |= other.lists;
+        other.followed.into_iter().for_each(|id| self.follow(id));
+    }
+
+    fn leave(&mut self, id: String) {
+        if !self.gone.contains(&id) {
+            self.gone.push_back(id);
+        }
+        if self.gone.len() > REMEMBERED
+            && let Some(oldest) = self.gone.pop_front()
+        {
+            self.followed.remove(&oldest);
+        }
+    }
+
+    /// How a change looks to the socket; none if it hears nothing of it.
+    fn look(&mut self, change: &Change, sight: Sight, missed: bool) -> Option<Look> {
+        let id = change.id.to_string();
+        let follows = self.all || self.followed.contains(&id) || (missed && self.lists);
+        let look = match (&change.kind, follows && sight.before, sight.after) {
+            (Kind::Created, _, true) if self.watches => Look::Itself,
+            (Kind::Updated(_), true, true) => Look::Itself,
+            (Kind::Updated(_), true, false) => Look::Vanishes,
+            (Kind::Updated(_), false, true) if self.watches && !sight.before => Look::Appears,
+            (Kind::Destroyed | Kind::AddedTo { .. } | Kind::RemovedFrom { .. }, true, _) => Look::Itself,
+            _ => return None,
+        };
+        match (look, &change.kind) {
+            (Look::Vanishes, _) | (_, Kind::Destroyed) => self.leave(id),
+            _ if self.all => {}
+            _ => self.follow(id),
+        }
+        Some(look)
+    }
+}
+
+/// Whether somebody sees a record as it was, and as it is.
+#[derive(Clone, Copy)]
+struct Sight {
+    before: bool,
+    after: bool,
+}
+
+/// The newest changes, each read once for all sockets.
+#[derive(Debug, Default)]
+pub(crate) struct Changes(Mutex<VecDeque<(EventId, Option<Arc<Read>>)>>);
+
+type EventId = (u64, u64);
+
+/// A change as it was read, and what was made of it.
+struct Read {
+    change: Change,
+    /// What viewers see of it: the policy is asked once for each.
+    sights: Mutex<HashMap<Viewer, Sight>>,
+    itself: OnceLock<Arc<Message>>,
+    appears: OnceLock<Arc<Message>>,
+    vanishes: OnceLock<Arc<Message>>,
+}
+
+impl Changes {
+    fn read(&self, meta: &'static Meta, event: &Passing<'_>) -> Option<Arc<Read>> {
+        let mut recent = lock(&self.0);
+        if let Some((_, read)) = recent.iter().rev().find(|(id, _)| *id == event.id) {
+            return read.clone();
+        }
+        let read = transfer::read(meta, event).map(|change| Arc::new(Read::of(change)));
+        if recent.len() == RECENT {
+            recent.pop_front();
+        }
+        recent.push_back((event.id, read.clone()));
+        read
+    }
+}
+
+impl fmt::Debug for Read {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Read").field("resource", &self.change.meta.identity()).finish_non_exhaustive()
+    }
+}
+
+impl Read {
+    fn of(change: Change) -> Self {
+        let [itself, appears, vanishes] = [const { OnceLock::new() }; 3];
+        Self { change, sights: Mutex::default(), itself, appears, vanishes }
+    }
+
+    fn sight(&self, viewer: &Viewer) -> Sight {
+        let mut sights = lock(&self.sights);
+        if let Some(sight) = sights.get(viewer) {
+            return *sight;
+        }
+        let Change { meta, before, after, .. } = &self.change;
+        let [before, after] = [before, after].map(|row| row.as_ref().is_some_and(|row| meta.can_read(viewer, row)));
+        *sights.entry(viewer.clone()).or_insert(Sight { before, after })
+    }
+
+    fn message(&self, look: Look) -> Arc<Message> {
+        let made = match look {
+            Look::Itself => &self.itself,
+            Look::Appears => &self.appears,
+            Look::Vanishes => &self.vanishes,
+        };
+        made.get_or_init(|| Arc::new(verb::message(&self.change, look))).clone()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,31 @@
+//! Change messages: what sockets are told of the records that they asked for.
+//!
+//! Each resource has one channel, and on it goes every change of its records, whole. What a socket hears of it its gate decides,
+//! by the policy of the resource.
+
+mod following;
+mod gate;
+mod transfer;
+mod verb;
+
+use catamaran::{
+    __resources::{Gated, Message},
+    History, Hub, RequestSocket,
+};
+
+pub(crate) use self::{following::Following, gate::Changes};
+use crate::{Meta, engine::Change};
+
+/// How many changes of a resource are kept for clients that come back.
+const KEPT: History = History::of(1024);
+
+/// The channel of a resource.
+fn channel(meta: &Meta) -> Gated {
+    Gated::new(meta.identity(), KEPT)
+}
+
+/// Tells the servers of a change. The socket whose request made it has its answer.
+pub(crate) async fn publish(hub: &Hub, change: &Change, except: Option<&RequestSocket>) {
+    let message = Message::new(change.meta.identity(), transfer::write(change));
+    hub.publish_behind(&channel(change.meta), message, except).await;
+}
