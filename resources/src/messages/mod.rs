@@ -5,6 +5,8 @@
 
 mod following;
 mod gate;
+#[cfg(test)]
+mod tests;
 mod transfer;
 mod verb;
 

@@ -67,7 +67,7 @@ impl fmt::Debug for Row {
 }
 
 impl Row {
-    fn of<E: Resource>(meta: &Meta, model: E::Model) -> Self
+    pub(crate) fn of<E: Resource>(meta: &Meta, model: E::Model) -> Self
     where
         E::Model: Sync,
     {
@@ -76,6 +76,11 @@ impl Row {
         let column = |field: &Field| E::Column::iter().find(|column| column.as_str() == field.column());
         let values = meta.fields.iter().filter_map(|field| Some(model.get(column(field)?))).collect();
         Self { json, values, model: Arc::new(model) }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn model<E: Resource>(&self) -> Option<&E::Model> {
+        self.model.downcast_ref()
     }
 
     /// The value of the field at this position.

@@ -29,28 +29,28 @@ async fn page(world: &World, user: i64) -> Socket {
     page
 }
 
-fn pet(message: Json) -> Json {
+fn pet(message: &Json) -> Json {
     json!(["pet", message])
 }
 
-fn user(message: Json) -> Json {
+fn user(message: &Json) -> Json {
     json!(["user", message])
 }
 
-fn rex(owner: Json) -> Json {
+fn rex(owner: &Json) -> Json {
     json!({"id": 1, "name": "Rex", "private": false, "owner": owner, "vet": null})
 }
 
 async fn a_new_record_is_told_to_those_who_list_them(world: World) {
     let (mut ann, mut bob) = (page(&world, 1).await, page(&world, 2).await);
     ann.ask("post", "/pet", json!({"name": "Rex"})).await;
-    let created = pet(json!({"verb": "created", "data": rex(json!(null)), "id": 1}));
+    let created = pet(&json!({"verb": "created", "data": rex(&json!(null)), "id": 1}));
     assert_eq!(bob.heard().await, [created]);
     assert_eq!(ann.heard().await, [json!(null); 0]);
     // Who was told of it follows it, and who made it as well.
     world.patch("/pet/1", json!({"name": "Max"})).await.ok();
     let updated =
-        pet(json!({"verb": "updated", "data": {"id": 1, "name": "Max"}, "id": 1, "previous": rex(json!(null))}));
+        pet(&json!({"verb": "updated", "data": {"id": 1, "name": "Max"}, "id": 1, "previous": rex(&json!(null))}));
     assert_eq!((ann.heard().await, bob.heard().await), (vec![updated.clone()], vec![updated]));
 }
 
@@ -59,11 +59,11 @@ async fn what_becomes_of_a_record_is_told_to_those_who_follow_it(world: World) {
     let (mut ann, mut bob) = (page(&world, 1).await, page(&world, 2).await);
     ann.ask("patch", "/pet/1", json!({"name": "Max", "private": false})).await;
     ann.ask("delete", "/pet/1", json!({})).await;
-    let mut max = rex(json!(null));
+    let mut max = rex(&json!(null));
     max["name"] = json!("Max");
     let told = [
-        pet(json!({"verb": "updated", "data": {"id": 1, "name": "Max"}, "id": 1, "previous": rex(json!(null))})),
-        pet(json!({"verb": "destroyed", "id": 1, "previous": max})),
+        pet(&json!({"verb": "updated", "data": {"id": 1, "name": "Max"}, "id": 1, "previous": rex(&json!(null))})),
+        pet(&json!({"verb": "destroyed", "id": 1, "previous": max})),
     ];
     assert_eq!(bob.heard().await, told);
     assert_eq!(ann.heard().await, [json!(null); 0]);
@@ -75,16 +75,16 @@ async fn a_key_that_changes_is_told_to_both_owners(world: World) {
     let mut page = page(&world, 9).await;
     world.patch("/pet/1", json!({"owner": bob})).await.ok();
     let told = [
-        user(json!({"verb": "removedFrom", "id": ann, "attribute": "pets", "removedId": 1})),
-        user(json!({"verb": "addedTo", "id": bob, "attribute": "pets", "addedId": 1})),
-        pet(json!({"verb": "updated", "data": {"id": 1, "owner": bob}, "id": 1, "previous": rex(json!(ann))})),
+        user(&json!({"verb": "removedFrom", "id": ann, "attribute": "pets", "removedId": 1})),
+        user(&json!({"verb": "addedTo", "id": bob, "attribute": "pets", "addedId": 1})),
+        pet(&json!({"verb": "updated", "data": {"id": 1, "owner": bob}, "id": 1, "previous": rex(&json!(ann))})),
     ];
     assert_eq!(page.heard().await, told);
     world.post("/pet", json!({"name": "Tom", "owner": ann})).await.ok();
     let tom = json!({"id": 2, "name": "Tom", "private": false, "owner": ann, "vet": null});
     let told = [
-        user(json!({"verb": "addedTo", "id": ann, "attribute": "pets", "addedId": 2})),
-        pet(json!({"verb": "created", "data": tom, "id": 2})),
+        user(&json!({"verb": "addedTo", "id": ann, "attribute": "pets", "addedId": 2})),
+        pet(&json!({"verb": "created", "data": tom, "id": 2})),
     ];
     assert_eq!(page.heard().await, told);
 }
@@ -95,9 +95,9 @@ async fn members_are_told_of_on_both_sides(world: World) {
     let mut page = page(&world, 9).await;
     world.put(&format!("/user/{ann}/pets/{rex_id}")).await.ok();
     let told = [
-        user(json!({"verb": "addedTo", "id": ann, "attribute": "pets", "addedId": 1})),
-        pet(json!({"verb": "updated", "data": {"id": 1, "owner": ann}, "id": 1, "previous": rex(json!(bob))})),
-        user(json!({"verb": "removedFrom", "id": bob, "attribute": "pets", "removedId": 1})),
+        user(&json!({"verb": "addedTo", "id": ann, "attribute": "pets", "addedId": 1})),
+        pet(&json!({"verb": "updated", "data": {"id": 1, "owner": ann}, "id": 1, "previous": rex(&json!(bob))})),
+        user(&json!({"verb": "removedFrom", "id": bob, "attribute": "pets", "removedId": 1})),
     ];
     assert_eq!(page.heard().await, told);
     // Once more changes nothing, so nothing is told.
@@ -105,19 +105,19 @@ async fn members_are_told_of_on_both_sides(world: World) {
     assert_eq!(page.heard().await, [json!(null); 0]);
     world.delete(&format!("/user/{ann}/pets/{rex_id}")).await.ok();
     let told = [
-        user(json!({"verb": "removedFrom", "id": ann, "attribute": "pets", "removedId": 1})),
-        pet(json!({"verb": "updated", "data": {"id": 1, "owner": null}, "id": 1, "previous": rex(json!(ann))})),
+        user(&json!({"verb": "removedFrom", "id": ann, "attribute": "pets", "removedId": 1})),
+        pet(&json!({"verb": "updated", "data": {"id": 1, "owner": null}, "id": 1, "previous": rex(&json!(ann))})),
     ];
     assert_eq!(page.heard().await, told);
 
     world.put(&format!("/pet/{rex_id}/toys/{ball}")).await.ok();
     world.ask("PUT", &format!("/pet/{rex_id}/toys"), None, Some(json!([]))).await.ok();
-    let toy = |message: Json| json!(["toy", message]);
+    let toy = |message: &Json| json!(["toy", message]);
     let told = [
-        pet(json!({"verb": "addedTo", "id": 1, "attribute": "toys", "addedId": 1})),
-        toy(json!({"verb": "addedTo", "id": 1, "attribute": "pets", "addedId": 1})),
-        pet(json!({"verb": "removedFrom", "id": 1, "attribute": "toys", "removedId": 1})),
-        toy(json!({"verb": "removedFrom", "id": 1, "attribute": "pets", "removedId": 1})),
+        pet(&json!({"verb": "addedTo", "id": 1, "attribute": "toys", "addedId": 1})),
+        toy(&json!({"verb": "addedTo", "id": 1, "attribute": "pets", "addedId": 1})),
+        pet(&json!({"verb": "removedFrom", "id": 1, "attribute": "toys", "removedId": 1})),
+        toy(&json!({"verb": "removedFrom", "id": 1, "attribute": "pets", "removedId": 1})),
     ];
     assert_eq!(page.heard().await, told);
 }
@@ -144,11 +144,11 @@ async fn the_end_of_a_record_is_told_to_those_that_led_to_it(world: World) {
     let heard = page.heard().await;
     assert_eq!((&heard[0][1]["verb"], &heard[0][1]["previous"]["name"]), (&json!("destroyed"), &json!("Ann")));
     let updated =
-        pet(json!({"verb": "updated", "data": {"id": 1, "owner": null}, "id": 1, "previous": rex(json!(ann))}));
+        pet(&json!({"verb": "updated", "data": {"id": 1, "owner": null}, "id": 1, "previous": rex(&json!(ann))}));
     assert_eq!(heard[1..], [updated]);
     world.delete(&format!("/pet/{pet_id}")).await.ok();
     let toy = json!(["toy", {"verb": "removedFrom", "id": ball, "attribute": "pets", "removedId": 1}]);
-    assert_eq!(page.heard().await, [pet(json!({"verb": "destroyed", "id": 1, "previous": rex(json!(null))})), toy]);
+    assert_eq!(page.heard().await, [pet(&json!({"verb": "destroyed", "id": 1, "previous": rex(&json!(null))})), toy]);
 }
 
 async fn who_asks_for_one_record_hears_of_no_other(world: World) {
@@ -234,8 +234,8 @@ async fn a_record_that_comes_into_sight_is_new(world: World) {
         world.ask("PATCH", "/pet/1", Some(ann), Some(change)).await.ok();
     }
     let max = json!({"id": 1, "name": "Max", "private": false, "owner": ann, "vet": null});
-    let gone = pet(json!({"verb": "destroyed", "id": 1}));
-    assert_eq!(bob.heard().await, [gone.clone(), pet(json!({"verb": "created", "data": max, "id": 1}))]);
+    let gone = pet(&json!({"verb": "destroyed", "id": 1}));
+    assert_eq!(bob.heard().await, [gone.clone(), pet(&json!({"verb": "created", "data": max, "id": 1}))]);
     // Who does not watch the pets hears of no new one.
     assert_eq!(one.heard().await, [gone]);
     world.delete("/pet/1").await.ok();

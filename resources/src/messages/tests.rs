@@ -1,0 +1,116 @@
+//! A change survives its way to another server, whatever its columns are.
+
+use catamaran::__resources::{Message, Passing};
+use serde_json::json;
+
+use super::transfer;
+use crate::{
+    Meta, Resource,
+    engine::{Change, Kind},
+    meta::Row,
+};
+
+#[allow(unreachable_pub)]
+mod sample {
+    use sea_orm::entity::prelude::*;
+    use serde::{Deserialize, Serialize};
+
+    #[crate::resource(path = "/sample", policy = crate::Public)]
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "sample")]
+    pub struct Model {
+        #[sea_orm(primary_key)]
+        pub id: i64,
+        pub text: String,
+        pub nothing: Option<String>,
+        #[field(hidden)]
+        pub secret: String,
+        pub small: i8,
+        pub large: u32,
+        pub float: f32,
+        pub double: f64,
+        pub yes: bool,
+        pub bytes: Vec<u8>,
+        pub json: Json,
+        pub mood: Mood,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+
+    #[derive(Clone, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum, Serialize, Deserialize)]
+    #[sea_orm(rs_type = "i32", db_type = "Integer")]
+    pub enum Mood {
+        #[sea_orm(num_value = 1)]
+        Good,
+        #[sea_orm(num_value = 2)]
+        Bad,
+    }
+}
+
+fn meta() -> &'static Meta {
+    sample::Entity::meta()
+}
+
+fn sample(id: i64) -> sample::Model {
+    sample::Model {
+        id,
+        text: "é😀\"\\\u{1}".into(),
+        nothing: None,
+        secret: "s3cret".into(),
+        small: -128,
+        large: u32::MAX,
+        float: 0.1,
+        double: 1e-300,
+        yes: true,
+        bytes: vec![0, 255],
+        json: json!({"deep": [{"er": null}]}),
+        mood: sample::Mood::Bad,
+    }
+}
+
+fn travelled(change: &Change) -> Option<Change> {
+    let message = Message::new("sample", transfer::write(change));
+    transfer::read(meta(), &Passing { id: (0, 0), message: &message, missed: false })
+}
+
+#[test]
+fn a_record_of_any_columns_comes_through_whole() {
+    let [before, after] = [sample(1), sample(i64::MAX)];
+    let row = |model: &sample::Model| Row::of::<sample::Entity>(meta(), model.clone());
+    let (row_before, row_after) = (row(&before), row(&after));
+    let change = Change {
+        meta: meta(),
+        id: json!(1),
+        kind: Kind::Updated(vec!["text", "mood"]),
+        before: Some(row_before.clone()),
+        after: Some(row_after.clone()),
+    };
+    let come = travelled(&change).unwrap();
+    assert_eq!((&come.id, &come.kind), (&change.id, &change.kind));
+    for (had, came, model) in [(row_before, come.before.unwrap(), before), (row_after, come.after.unwrap(), after)] {
+        assert_eq!(had.json, came.json);
+        assert!((0..meta().fields.len()).all(|at| had.value(at) == came.value(at)));
+        assert_eq!(came.model::<sample::Entity>(), Some(&model));
+    }
+}
+
+#[test]
+fn each_kind_comes_through() {
+    let row = Row::of::<sample::Entity>(meta(), sample(1));
+    for (kind, before, after) in [(Kind::Created, None, Some(row.clone())), (Kind::Destroyed, Some(row), None)] {
+        let change = Change { meta: meta(), id: json!(1), kind: kind.clone(), before, after };
+        let come = travelled(&change).unwrap();
+        assert_eq!(come.kind, kind);
+        assert_eq!((come.before.is_some(), come.after.is_some()), (change.before.is_some(), change.after.is_some()));
+    }
+}
+
+#[test]
+fn what_has_other_columns_is_not_told() {
+    let row = Row::of::<sample::Entity>(meta(), sample(1));
+    let change = Change { meta: meta(), id: json!(1), kind: Kind::Created, before: None, after: Some(row) };
+    let text = transfer::write(&change).get().replace("\"small\"", "\"smaller\"");
+    let message = Message::new("sample", serde_json::value::RawValue::from_string(text).unwrap());
+    assert!(transfer::read(meta(), &Passing { id: (0, 0), message: &message, missed: false }).is_none());
+}
