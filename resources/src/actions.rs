@@ -238,6 +238,21 @@ where
     })
 }
 
+/// `DELETE /pet?id=1`, or with the id in the body.
+pub fn destroy_named<E, S>(call: Call<S>) -> Reply
+where
+    E: Viewed<S>,
+    S: HasResources + Send + Sync + 'static,
+{
+    call4::<S, For<E>, RawQuery, HeaderMap, Bytes, Response, _, _, _>(
+        call,
+        |For(asking, _), RawQuery(query), headers, bytes| async move {
+            let id = body::identified(asking.meta, &query.unwrap_or_default(), &headers, &bytes);
+            asking.settle(id.map(|id| Work::Destroy { id })).await
+        },
+    )
+}
+
 /// `GET /pet/{id}/toys`, where `AT` is the position of the association.
 pub fn populate<E, S, const AT: usize>(call: Call<S>) -> Reply
 where
@@ -298,7 +313,7 @@ where
         call,
         |id, For(asking, _), headers, bytes| async move {
             let work = identity(asking.meta, id.0).and_then(|id| {
-                Ok(Work::Replace { id, members: body::members(asking.association(AT), &headers, &bytes)? })
+                Ok(Work::Replace { id, members: body::members(asking.meta, asking.association(AT), &headers, &bytes)? })
             });
             asking.settle(work).await
         },

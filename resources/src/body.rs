@@ -9,10 +9,10 @@ use serde_json::{Map, Value as Json};
 
 use crate::{
     Compat, Error, Meta,
-    criteria::MAX_LIMIT,
-    engine::Members,
-    error::Problem,
-    input,
+    criteria::{self, MAX_LIMIT},
+    engine::{Members, identity},
+    error::{Problem, details},
+    form, input,
     meta::{Association, Values},
 };
 
@@ -47,7 +47,7 @@ pub(crate) fn read(
     bytes: &Bytes,
 ) -> Result<Parts, Error> {
     let error = |problems| purpose.error(problems);
-    let mut body = match json(headers, bytes).map_err(|wrong| wrong.or(error))? {
+    let mut body = match json(meta, headers, bytes).map_err(|wrong| wrong.or(error))? {
         Json::Object(body) => body,
         Json::Null => Map::new(),
         _ => return Err(error(vec![Problem::general("the body must be a JSON object")])),
@@ -77,10 +77,35 @@ pub(crate) fn read(
     if problems.is_empty() { Ok(Parts { values, members }) } else { Err(error(problems)) }
 }
 
-/// Reads the list that replaces what an association leads to.
-pub(crate) fn members(association: &'static Association, headers: &HeaderMap, bytes: &Bytes) -> Result<Members, Error> {
-    let list = json(headers, bytes).map_err(|wrong| wrong.or(Error::Associated))?;
+/// Reads the list that replaces what an association leads to; a form has it under the association's name.
+pub(crate) fn members(
+    meta: &'static Meta,
+    association: &'static Association,
+    headers: &HeaderMap,
+    bytes: &Bytes,
+) -> Result<Members, Error> {
+    let list = match json(meta, headers, bytes).map_err(|wrong| wrong.or(Error::Associated))? {
+        Json::Object(mut fields) if essence(headers) == form::TYPE => {
+            fields.remove(association.name()).unwrap_or_default()
+        }
+        list => list,
+    };
     list_of(association, &list).map_err(|problem| Error::Associated(vec![problem]))
+}
+
+/// The identity that a body names, or else the query.
+pub(crate) fn identified(
+    meta: &'static Meta,
+    query: &str,
+    headers: &HeaderMap,
+    bytes: &Bytes,
+) -> Result<sea_orm::Value, Error> {
+    let body = json(meta, headers, bytes).map_err(|wrong| wrong.or(|problems| Error::criteria(details(&problems))))?;
+    let id = match body.get("id") {
+        Some(id) => Some(id.clone()),
+        None => criteria::identity(query)?.map(Json::from),
+    };
+    identity(meta, id.ok_or_else(|| Error::criteria("`id` must say which record"))?)
 }
 
 /// Takes the lists of associations out of a body; what remains are values.
@@ -107,33 +132,42 @@ fn list_of(association: &'static Association, list: &Json) -> Result<Members, Pr
     Ok(Members { association, ids: ids.collect::<Result<_, _>>()? })
 }
 
-/// Why a body is no JSON.
+/// Why a body is not read.
 enum Wrong {
     Syntax(Problem),
-    /// A page of another site could send it without asking.
-    Type(Error),
+    Refused(Error),
 }
 
 impl Wrong {
     fn or(self, error: impl Fn(Vec<Problem>) -> Error) -> Error {
         match self {
             Self::Syntax(problem) => error(vec![problem]),
-            Self::Type(error) => error,
+            Self::Refused(error) => error,
         }
     }
 }
 
-fn json(headers: &HeaderMap, bytes: &Bytes) -> Result<Json, Wrong> {
+/// What a body says, in JSON or as a form.
+fn json(meta: &'static Meta, headers: &HeaderMap, bytes: &Bytes) -> Result<Json, Wrong> {
     if bytes.is_empty() {
         return Ok(Json::Null);
     }
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let essence = essence(headers);
+    if essence == form::TYPE {
+        form::admit(headers).map_err(Wrong::Refused)?;
+        return form::read(meta, bytes).map_err(Wrong::Syntax);
+    }
     if essence != "application/json" && !essence.ends_with("+json") {
-        let message = format!("the body must be JSON, its content type is {content_type:?}");
+        let message = format!("the body must be JSON or a form, its content type is {essence:?}");
         let refusal = catamaran::Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
-        return Err(Wrong::Type(Error::refused(refusal.into_response())));
+        return Err(Wrong::Refused(Error::refused(refusal.into_response())));
     }
     serde_json::from_slice(bytes)
         .map_err(|error| Wrong::Syntax(Problem::general(format!("the body is not valid JSON: {error}"))))
+}
+
+/// The content type of a body, without its parameters.
+fn essence(headers: &HeaderMap) -> String {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }

@@ -115,7 +115,6 @@ impl Error {
             }
             (StatusCode::BAD_REQUEST, Body(body)).into_response()
         };
-        let details = |problems: &[Problem]| problems.iter().map(Problem::text).collect::<Vec<_>>().join("; ");
         match self {
             Self::Criteria(message) => bad("E_INVALID_CRITERIA", message, None),
             Self::Populates(message) => bad("E_INVALID_POPULATES", message, None),
@@ -140,6 +139,10 @@ impl Error {
             Self::Database(error) => catamaran::Error::from(error).into_response(),
         }
     }
+}
+
+pub(crate) fn details(problems: &[Problem]) -> String {
+    problems.iter().map(Problem::text).collect::<Vec<_>>().join("; ")
 }
 
 impl From<DbErr> for Error {

@@ -12,6 +12,7 @@ mod body;
 mod criteria;
 mod engine;
 mod error;
+mod form;
 mod input;
 mod messages;
 mod meta;

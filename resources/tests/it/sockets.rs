@@ -26,6 +26,7 @@ async fn a_socket_gets_what_http_gets(world: World) {
     assert_eq!(bob.ask("get", "/pet", json!({})).await, (200, json!([])));
     assert_eq!(bob.ask("delete", "/pet/1", json!({})).await, (404, json!("Not Found")));
     assert_eq!(ann.ask("delete", "/pet/1", json!({})).await.0, 200);
+    assert_eq!(ann.ask("delete", "/user", json!({"id": 1})).await, (200, made));
 }
 
 async fn the_data_of_a_get_is_its_query(world: World) {
