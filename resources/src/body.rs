@@ -12,7 +12,8 @@ use crate::{
     criteria::{self, MAX_LIMIT},
     engine::{Members, identity},
     error::{Problem, details},
-    form, input,
+    form,
+    input::{self, Input},
     meta::{Association, Values},
 };
 
@@ -69,12 +70,26 @@ pub(crate) fn read(
         Purpose::Update => meta.patch,
     };
     let values = read(Json::Object(body)).map_err(error)?;
+    Ok(Parts { values: storable(meta, purpose, values)?, members })
+}
+
+/// Reads what an application says of a record, as if a request said it.
+pub(crate) fn own(meta: &Meta, purpose: Purpose, input: &impl Input) -> Result<Values, Error> {
+    let problems = input.problems();
+    if !problems.is_empty() {
+        return Err(purpose.error(problems));
+    }
+    storable(meta, purpose, input.clone().into_values())
+}
+
+/// Refuses values that no database takes.
+fn storable(meta: &Meta, purpose: Purpose, values: Values) -> Result<Values, Error> {
     let wrong = |(at, value): &(usize, _)| {
         let wrong = input::storable(value).err()?;
         Some(Problem::of(meta.fields[*at].name, wrong))
     };
     let problems: Vec<Problem> = values.iter().filter_map(wrong).collect();
-    if problems.is_empty() { Ok(Parts { values, members }) } else { Err(error(problems)) }
+    if problems.is_empty() { Ok(values) } else { Err(purpose.error(problems)) }
 }
 
 /// Reads the list that replaces what an association leads to; a form has it under the association's name.

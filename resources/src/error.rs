@@ -1,5 +1,7 @@
 //! What fails, and what a client is told of it; statuses and bodies are those of Sails.
 
+use std::fmt;
+
 use axum::{
     Json as Body,
     http::{Method, StatusCode},
@@ -36,6 +38,8 @@ pub(crate) enum Error {
     /// Whoever asks was rejected by the extractor of the policy, or the socket cannot subscribe.
     Refused(Box<Response>),
     Database(DbErr),
+    /// What an application's own part of a transaction failed with.
+    Own(catamaran::Error),
 }
 
 /// What is wrong with one field of a body.
@@ -99,7 +103,21 @@ impl Error {
     /// Whether the same may succeed at another time: two transactions were in each other's way.
     pub(crate) fn may_pass(&self) -> bool {
         // PostgreSQL: serialization failure, deadlock; MySQL: deadlock; SQLite: busy.
-        matches!(self, Self::Database(error) if ["40001", "40P01", "5", "261", "517"].contains(&&*code(error)))
+        let database = match self {
+            Self::Database(error) => Some(error),
+            Self::Own(error) => error.source().and_then(|source| source.downcast_ref()),
+            _ => None,
+        };
+        database.is_some_and(|error| ["40001", "40P01", "5", "261", "517"].contains(&&*code(error)))
+    }
+
+    /// What an action of an application's own is told, with the answer to the request.
+    pub(crate) fn into_own(self, method: &Method, path: &str) -> catamaran::Error {
+        match self {
+            Self::Own(error) => error,
+            Self::Database(error) if !is_unfit(&error) => error.into(),
+            error => catamaran::Error::answered(error.to_string(), error.respond(method, path)),
+        }
     }
 
     /// The answer to a request.
@@ -137,12 +155,32 @@ impl Error {
                 bad("E_INVALID_CRITERIA", "the database does not take these values".into(), None)
             }
             Self::Database(error) => catamaran::Error::from(error).into_response(),
+            Self::Own(error) => error.into_response(),
         }
     }
 }
 
 pub(crate) fn details(problems: &[Problem]) -> String {
     problems.iter().map(Problem::text).collect::<Vec<_>>().join("; ")
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Criteria(message) | Self::Populates(message) | Self::Needed(message) => f.write_str(message),
+            Self::NewRecord(problems) | Self::Values(problems) | Self::Associated(problems) => {
+                f.write_str(&details(problems))
+            }
+            Self::Unique { identity, names } => {
+                write!(f, "another `{identity}` has the same value already: {}", names.join(", "))
+            }
+            Self::NotFound => f.write_str("Not Found"),
+            Self::Forbidden => f.write_str("Forbidden"),
+            Self::Refused(rejection) => write!(f, "{}", rejection.status()),
+            Self::Database(error) => write!(f, "{error}"),
+            Self::Own(error) => write!(f, "{error}"),
+        }
+    }
 }
 
 impl From<DbErr> for Error {

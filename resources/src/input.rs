@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use crate::{error::Problem, meta::Values};
 
 /// A body as a type: what `#[resource]` makes of a model for new records and for updates.
-pub trait Input: DeserializeOwned {
+pub trait Input: Clone + DeserializeOwned {
     /// What is wrong with it, field by field.
     fn problems(&self) -> Vec<Problem>;
 

@@ -8,6 +8,7 @@ extern crate self as catamaran_resources;
 compile_error!("choose a database: the feature `sqlite`, `postgres` or `mysql` of catamaran-resources");
 
 mod actions;
+mod asking;
 mod body;
 mod criteria;
 mod engine;
@@ -17,12 +18,15 @@ mod input;
 mod messages;
 mod meta;
 mod policy;
+mod records;
 mod resource;
 mod state;
+pub mod test;
 
 pub use engine::{Change, Changes, Kind};
 pub use meta::{Meta, Row};
 pub use policy::{Policy, Public, Viewer};
+pub use records::{Record, Records, Transaction};
 pub use resource::Resource;
 pub use state::{Compat, Resources};
 

@@ -1,6 +1,14 @@
 //! Errors that an action answers with, and the ones the framework answers with for it.
 
-use std::{any::Any, error::Error as StdError, fmt, fmt::Write, iter, time::Duration};
+use std::{
+    any::Any,
+    error::Error as StdError,
+    fmt,
+    fmt::Write,
+    iter,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use axum::{
     Json,
@@ -44,18 +52,32 @@ pub struct Error {
     /// When to ask again.
     retry_after: Option<Duration>,
     source: Option<Box<dyn StdError + Send + Sync>>,
+    /// The answer, where it is made already; it is locked since a body cannot be shared.
+    answer: Option<Box<Mutex<Response>>>,
 }
 
 impl Error {
     /// A failure with this status, and a message that the client will read.
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, code: None, message: message.into(), retry_after: None, source: None }
+        Self { status, code: None, message: message.into(), retry_after: None, source: None, answer: None }
     }
 
     /// The same failure with its cause, for the log.
     #[must_use]
     pub fn with_source(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self { source: Some(source.into()), ..self }
+    }
+
+    /// A failure whose answer is made already.
+    #[doc(hidden)]
+    pub fn answered(message: impl Into<String>, answer: Response) -> Self {
+        let status = answer.status();
+        Self { answer: Some(Box::new(Mutex::new(answer))), ..Self::new(status, message) }
+    }
+
+    /// Its cause, which the client is not told.
+    pub fn source(&self) -> Option<&(dyn StdError + Send + Sync + 'static)> {
+        self.source.as_deref()
     }
 
     /// Its source, the source of that, and so on.
@@ -241,6 +263,9 @@ impl IntoResponse for Error {
     fn into_response(self) -> Response {
         if self.source.is_some() {
             tracing::error!(error = %OneLine(&self), "an action failed");
+        }
+        if let Some(answer) = self.answer {
+            return answer.into_inner().unwrap_or_else(PoisonError::into_inner);
         }
         let body = Json(Body { code: self.code, message: &self.message });
         let mut response = (self.status, body).into_response();

@@ -4,7 +4,6 @@ use sea_orm::{
     ConnectionTrait, DbBackend, Value,
     sea_query::{Alias, Query},
 };
-use serde_json::Value as Json;
 
 use super::{
     Change,
@@ -18,12 +17,12 @@ use crate::{
 };
 
 impl Writer<'_> {
-    pub(super) async fn create(
+    pub(crate) async fn create(
         &mut self,
         meta: &'static Meta,
         values: &Values,
         members: &[Members],
-    ) -> Result<Json, Error> {
+    ) -> Result<Row, Error> {
         let mut problems = self.check_owners(meta, values).await?;
         let mut children = Vec::new();
         for members in members {
@@ -56,10 +55,10 @@ impl Writer<'_> {
         }
         self.changes.push(Change::created(meta, &row));
         self.changes.extend(stolen);
-        self.reply(meta, &row).await
+        Ok(row)
     }
 
-    async fn insert(&self, meta: &'static Meta, values: &Values) -> Result<Row, Error> {
+    pub(crate) async fn insert(&self, meta: &'static Meta, values: &Values) -> Result<Row, Error> {
         let key = &meta.fields[meta.key()];
         let mut insert = Query::insert();
         insert.into_table(meta.table.clone()).or_default_values();

@@ -1,10 +1,9 @@
 //! The end of a record, and what it means to those that were associated with it.
 
 use sea_orm::{
-    Condition, ConnectionTrait, Value,
+    Condition, ConnectionTrait,
     sea_query::{Alias, Expr, ExprTrait, Query},
 };
-use serde_json::Value as Json;
 
 use super::{Change, change::Membership, members::MAX_MEMBERS, sql, view::Lock, write::Writer};
 use crate::{
@@ -14,16 +13,15 @@ use crate::{
 };
 
 impl Writer<'_> {
-    pub(super) async fn destroy(&mut self, meta: &'static Meta, id: &Value) -> Result<Json, Error> {
-        let row = self.writable(meta, id).await?;
-        let reply = self.reply(meta, &row).await?;
-        self.changes.push(Change::destroyed(meta, &row));
+    /// Ends a record that may be written.
+    pub(crate) async fn destroy(&mut self, meta: &'static Meta, row: &Row) -> Result<(), Error> {
+        self.changes.push(Change::destroyed(meta, row));
         for association in &meta.associations {
             match meta.link(association) {
                 Link::Own(_) => {}
-                Link::Theirs(at) => self.release(meta, &row, association, *at).await?,
+                Link::Theirs(at) => self.release(meta, row, association, *at).await?,
                 Link::Between { table, ours, .. } => {
-                    self.part(meta, &row, association).await?;
+                    self.part(meta, row, association).await?;
                     let mut delete = Query::delete();
                     let ours = Expr::col(ours.clone()).eq(meta.fields[meta.key()].save(row.value(meta.key()).clone()));
                     delete.from_table(table.clone()).and_where(ours);
@@ -31,12 +29,12 @@ impl Writer<'_> {
                 }
             }
         }
-        let owners = self.owner_changes(meta, Some(&row), None).await?;
+        let owners = self.owner_changes(meta, Some(row), None).await?;
         self.changes.extend(owners);
         let mut delete = Query::delete();
         delete.from_table(meta.table.clone()).and_where(sql::equals(meta, meta.key(), row.value(meta.key()).clone()));
         self.view.db.execute(&delete).await.map_err(|error| Error::written(meta, error))?;
-        Ok(reply)
+        Ok(())
     }
 
     /// Sets to null the keys that lead to a record, and tells of the first of them; a key that may not be null is the

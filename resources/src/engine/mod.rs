@@ -1,5 +1,6 @@
 //! What is done with records; it knows resources by their [`Meta`](crate::Meta) alone, so it is compiled once.
 
+mod attempt;
 mod change;
 mod create;
 mod destroy;
@@ -13,8 +14,9 @@ mod update;
 mod view;
 mod write;
 
+pub(crate) use attempt::Attempt;
 pub use change::{Change, Kind};
 pub(crate) use stripes::Stripes;
-pub(crate) use view::{View, identity};
+pub(crate) use view::{Lock, View, identity};
 pub use write::Changes;
-pub(crate) use write::{Members, Work, write};
+pub(crate) use write::{Members, Work, Writer, write};

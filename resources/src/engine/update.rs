@@ -1,22 +1,24 @@
 //! Changes to a record.
 
 use sea_orm::Value;
-use serde_json::Value as Json;
 
 use super::{
     Change,
     write::{Members, Writer},
 };
-use crate::{Error, Meta, meta::Values};
+use crate::{
+    Error, Meta,
+    meta::{Row, Values},
+};
 
 impl Writer<'_> {
-    pub(super) async fn update(
+    pub(crate) async fn update(
         &mut self,
         meta: &'static Meta,
         id: &Value,
         values: &Values,
         members: &[Members],
-    ) -> Result<Json, Error> {
+    ) -> Result<Row, Error> {
         let before = self.writable(meta, id).await?;
         let problems = self.check_owners(meta, values).await?;
         if !problems.is_empty() {
@@ -31,7 +33,6 @@ impl Writer<'_> {
             self.settle(meta, &after, members).await?;
         }
         // A member may be the record itself.
-        let after = self.set(meta, &after, &Values::new()).await?;
-        self.reply(meta, &after).await
+        self.set(meta, &after, &Values::new()).await
     }
 }

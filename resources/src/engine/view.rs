@@ -48,7 +48,7 @@ impl<C: ConnectionTrait> View<'_, C> {
         Ok(self.matching(meta, condition, lock, None).await?.pop())
     }
 
-    pub(super) async fn matching(
+    pub(crate) async fn matching(
         &self,
         meta: &Meta,
         condition: Condition,
@@ -109,7 +109,7 @@ impl<C: ConnectionTrait> View<'_, C> {
 
 /// Whether what is read stays as it is until the transaction ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lock {
+pub(crate) enum Lock {
     Yes,
     No,
 }

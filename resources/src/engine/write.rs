@@ -1,13 +1,14 @@
 //! Writing: one transaction for each request, and what it changed.
 
 use sea_orm::{
-    ConnectionTrait, DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait, Value,
+    ConnectionTrait, DatabaseTransaction, Value,
     sea_query::{Alias, Query, sea_value_to_json_value},
 };
 use serde_json::Value as Json;
 
 use super::{
     Change, View,
+    attempt::Attempt,
     change::Membership,
     sql,
     stripes::{Held, stripe},
@@ -58,6 +59,10 @@ pub struct Changes {
 }
 
 impl Changes {
+    pub(super) fn new(list: Vec<Change>, held: Held) -> Self {
+        Self { list, _held: held }
+    }
+
     /// The changes, one after the other.
     pub fn iter(&self) -> impl Iterator<Item = &Change> {
         self.list.iter()
@@ -72,50 +77,35 @@ pub(crate) async fn write(
     work: &Work,
 ) -> Result<Written, Error> {
     let mut wanted = work.stripes(meta);
-    let mut attempt = 1;
+    let mut number = 1;
     loop {
-        let mut held = match attempt {
+        let held = match number {
             MAX_ATTEMPTS => resources.stripes.hold_all().await,
             _ => resources.stripes.hold(wanted).await,
         };
-        let _turn = resources.turn().await;
-        let transaction = begin(resources).await?;
-        let view = View { db: &transaction, viewers };
-        let mut writer = Writer { view, compat: resources.compat, changes: Vec::new() };
+        let mut attempt = Attempt::begin(resources, held).await?;
+        let mut writer = Writer::new(&attempt.transaction, viewers, resources.compat);
         let outcome = writer.run(meta, work).await;
         let list = writer.changes;
-        match outcome {
-            Ok(reply) => {
-                let touched: Vec<usize> = list.iter().filter_map(Change::stripe).collect();
-                if resources.stripes.extend(&mut held, &touched) {
-                    match transaction.commit().await.map_err(|error| Error::written(meta, error)) {
-                        Ok(()) => return Ok(Written { reply, changes: Changes { list, _held: held } }),
-                        Err(error) if error.may_pass() && attempt < MAX_ATTEMPTS => wanted = held.stripes(),
-                        Err(error) => return Err(error),
-                    }
-                } else {
-                    transaction.rollback().await?;
-                    wanted = [held.stripes(), touched].concat();
-                }
+        let touched: Vec<usize> = list.iter().filter_map(Change::stripe).collect();
+        let (held, error) = match outcome {
+            Ok(_) if !resources.stripes.extend(&mut attempt.held, &touched) => {
+                wanted = [attempt.rollback().await?.stripes(), touched].concat();
+                number += 1;
+                continue;
             }
-            Err(error) if error.may_pass() && attempt < MAX_ATTEMPTS => {
-                transaction.rollback().await?;
-                wanted = held.stripes();
-            }
-            Err(error) => {
-                transaction.rollback().await?;
-                return Err(error);
-            }
+            Ok(reply) => match attempt.commit(meta, list).await {
+                Ok(changes) => return Ok(Written { reply, changes }),
+                Err(failed) => failed,
+            },
+            Err(error) => (attempt.rollback().await?, error),
+        };
+        if !error.may_pass() || number == MAX_ATTEMPTS {
+            return Err(error);
         }
-        attempt += 1;
+        wanted = held.stripes();
+        number += 1;
     }
-}
-
-async fn begin(resources: &Resources) -> Result<DatabaseTransaction, Error> {
-    // A transaction of SQLite that reads first may find at its first write that it is too late.
-    let sqlite_transaction_mode = Some(SqliteTransactionMode::Immediate);
-    let options = TransactionOptions { sqlite_transaction_mode, ..TransactionOptions::default() };
-    Ok(resources.db.begin_with_options(options).await?)
 }
 
 impl Work {
@@ -150,19 +140,34 @@ fn owners(meta: &'static Meta, values: &Values) -> Vec<usize> {
     owners.collect()
 }
 
-/// A transaction under way.
-pub(super) struct Writer<'a> {
+/// What writes in a transaction.
+pub(crate) struct Writer<'a> {
     pub(super) view: View<'a, DatabaseTransaction>,
     pub(super) compat: Compat,
-    pub(super) changes: Vec<Change>,
+    pub(crate) changes: Vec<Change>,
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
+    pub(crate) fn new(db: &'a DatabaseTransaction, viewers: &'a Viewers, compat: Compat) -> Self {
+        Self { view: View { db, viewers }, compat, changes: Vec::new() }
+    }
+
     async fn run(&mut self, meta: &'static Meta, work: &Work) -> Result<Json, Error> {
         match work {
-            Work::Create { values, members } => self.create(meta, values, members).await,
-            Work::Update { id, values, members } => self.update(meta, id, values, members).await,
-            Work::Destroy { id } => self.destroy(meta, id).await,
+            Work::Create { values, members } => {
+                let row = self.create(meta, values, members).await?;
+                self.reply(meta, &row).await
+            }
+            Work::Update { id, values, members } => {
+                let row = self.update(meta, id, values, members).await?;
+                self.reply(meta, &row).await
+            }
+            Work::Destroy { id } => {
+                let row = self.writable(meta, id).await?;
+                let reply = self.reply(meta, &row).await?;
+                self.destroy(meta, &row).await?;
+                Ok(reply)
+            }
             Work::Add { id, association, child } => self.add(meta, id, association, child).await,
             Work::Remove { id, association, child } => self.remove(meta, id, association, child).await,
             Work::Replace { id, members } => self.replace(meta, id, members).await,
@@ -170,7 +175,7 @@ impl Writer<'_> {
     }
 
     /// A record that is about to be written: the viewer must see it and may write it.
-    pub(super) async fn writable(&self, meta: &'static Meta, id: &Value) -> Result<Row, Error> {
+    pub(crate) async fn writable(&self, meta: &'static Meta, id: &Value) -> Result<Row, Error> {
         let row = self.view.seen(meta, id.clone(), Lock::Yes).await?.ok_or(Error::NotFound)?;
         self.permit(meta, &row)?;
         Ok(row)

@@ -16,7 +16,7 @@ use catamaran::{
 };
 
 pub(crate) use self::{following::Following, gate::Changes};
-use crate::{Meta, engine::Change};
+use crate::{Meta, engine};
 
 /// How many changes of a resource are kept for clients that come back.
 const KEPT: History = History::of(1024);
@@ -26,8 +26,11 @@ fn channel(meta: &Meta) -> Gated {
     Gated::new(meta.identity(), KEPT)
 }
 
-/// Tells the servers of a change. The socket whose request made it has its answer.
-pub(crate) async fn publish(hub: &Hub, change: &Change, except: Option<&RequestSocket>) {
-    let message = Message::new(change.meta.identity(), transfer::write(change));
-    hub.publish_behind(&channel(change.meta), message, except).await;
+/// Tells the servers what a write changed. The socket whose request it was has its answer.
+pub(crate) async fn tell(hub: &Hub, changes: &engine::Changes, except: Option<&RequestSocket>) {
+    // While the records are held, so that everybody hears of them in the order of the commits.
+    for change in changes.iter() {
+        let message = Message::new(change.meta.identity(), transfer::write(change));
+        hub.publish_behind(&channel(change.meta), message, except).await;
+    }
 }

@@ -78,7 +78,6 @@ impl Row {
         Self { json, values, model: Arc::new(model) }
     }
 
-    #[cfg(test)]
     pub(crate) fn model<E: Resource>(&self) -> Option<&E::Model> {
         self.model.downcast_ref()
     }

@@ -11,6 +11,7 @@ mod world;
 #[allow(unreachable_pub)]
 mod models;
 
+mod agreement;
 mod associations;
 mod compat;
 mod criteria;
@@ -26,3 +27,4 @@ mod records;
 mod resume;
 mod socket;
 mod sockets;
+mod transactions;

@@ -111,6 +111,11 @@ impl World {
         Self { router: router(resources.clone()), resources, ..self }
     }
 
+    /// The same with another application.
+    pub(crate) fn with(self, app: App<Resources>) -> Self {
+        Self { router: app.into_router().expect("the application is well formed"), ..self }
+    }
+
     pub(crate) async fn get(&self, target: &str) -> Answer {
         self.ask("GET", target, None, None).await
     }

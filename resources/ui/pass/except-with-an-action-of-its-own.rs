@@ -1,5 +1,7 @@
+use axum::{Json, http::StatusCode};
 use catamaran::prelude::*;
-use catamaran_resources::Resources;
+use catamaran_resources::{Record, Records, Resources};
+use sea_orm::EntityTrait;
 
 mod pet {
     use catamaran_resources::{Public, resource};
@@ -23,6 +25,17 @@ async fn show(id: i64) -> String {
     id.to_string()
 }
 
+#[action(post "/pet")]
+async fn create(pets: Records<pet::Entity>, Json(new): Json<pet::Create>) -> catamaran::Result<Record<pet::Entity>> {
+    pets.transaction(async |tx| {
+        if pet::Entity::find().all(tx.db()).await?.len() > 10 {
+            return Err(catamaran::Error::new(StatusCode::CONFLICT, "there are enough pets"));
+        }
+        tx.create(&new).await
+    })
+    .await
+}
+
 fn main() {
-    let _ = |resources: Resources| App::new(resources).mount(routes![pet, show]);
+    let _ = |resources: Resources| App::new(resources).mount(routes![pet, show, create]);
 }
