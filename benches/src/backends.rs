@@ -1,6 +1,9 @@
 //! What only some machines have; what is left out without it is said.
 
-use std::process::{Command, Stdio};
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use catamaran_tests::backends::{postgres, redis::RedisServer};
 
@@ -12,6 +15,19 @@ pub(crate) fn redis() -> Option<RedisServer> {
 /// A Postgres of this program's own.
 pub(crate) fn postgres() -> Option<postgres::Server> {
     said("Postgres", postgres::installed()).then(postgres::Server::start)
+}
+
+/// Whether Node is there, with what a package of this folder needs, which npm installs.
+pub(crate) fn npm(package: &Path) -> bool {
+    if !found("node") || !found("npm") {
+        return false;
+    }
+    if !package.join("node_modules/.package-lock.json").exists() {
+        let arguments = ["ci", "--no-audit", "--no-fund", "--loglevel=error"];
+        let installed = Command::new("npm").args(arguments).current_dir(package).status().expect("npm runs");
+        assert!(installed.success(), "npm installs {}", package.display());
+    }
+    true
 }
 
 /// Whether this program can be started.

@@ -25,6 +25,12 @@ impl Socket<TcpStream> {
         Self::opened(tcp(address).await, &format!(r#"40{{"catamaran":{{"client":"{client}"}}}}"#)).await
     }
 
+    /// Connects as `sails.io.js` does.
+    pub(crate) async fn connect_to_sails(address: SocketAddr) -> Self {
+        let sdk = "&__sails_io_sdk_version=1.2.1&__sails_io_sdk_platform=node&__sails_io_sdk_language=javascript";
+        Self::begun(Self::shake_hands(tcp(address).await, sdk).await, "40").await
+    }
+
     /// Goes on over a websocket with a session that began by long-polling.
     pub(crate) async fn upgrade(stream: TcpStream, session: &str) -> Self {
         let mut socket = Self::shake_hands(stream, session).await;
@@ -46,7 +52,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     }
 
     async fn opened(stream: S, connect: &str) -> Self {
-        let mut socket = Self::shake_hands(stream, "").await;
+        Self::begun(Self::shake_hands(stream, "").await, connect).await
+    }
+
+    async fn begun(mut socket: Self, connect: &str) -> Self {
         assert!(socket.next().await.starts_with('0'), "the engine opens");
         socket.send(connect).await;
         assert!(socket.next().await.starts_with("40"), "the namespace opens");
@@ -144,13 +153,19 @@ impl Http {
              content-type: text/plain\r\ncontent-length: {}\r\n\r\n{packet}",
             packet.len()
         );
+        self.fetch(&request).await
+    }
+
+    /// Sends a request, and returns the body of the answer.
+    pub(crate) async fn fetch(&mut self, request: &str) -> String {
         let body = |answer: &[u8]| {
             let text = std::str::from_utf8(answer).expect("text");
             let (head, body) = text.split_once("\r\n\r\n")?;
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
+            let mut headers = head.lines().filter_map(|line| line.split_once(": "));
+            let (_, length) = headers.find(|(name, _)| name.eq_ignore_ascii_case("content-length")).expect("a length");
             (length.parse() == Ok(body.len())).then(|| body.to_owned())
         };
-        self.exchange(&request, |answer| body(answer).is_some()).await;
+        self.exchange(request, |answer| body(answer).is_some()).await;
         body(&self.answer).expect("a whole answer")
     }
 

@@ -12,6 +12,7 @@ mod http;
 mod idle;
 mod inside;
 mod publish;
+mod resources;
 mod returning;
 mod revoke;
 mod rounds;
@@ -25,8 +26,20 @@ use std::time::Duration;
 use rounds::Plan;
 use tokio::runtime::Runtime;
 
-const BENCHES: [&str; 11] =
-    ["socket", "http", "inside", "publish", "idle", "fanout", "crowd", "cluster", "revoke", "returning", "start"];
+const BENCHES: [&str; 12] = [
+    "socket",
+    "http",
+    "inside",
+    "publish",
+    "idle",
+    "fanout",
+    "crowd",
+    "cluster",
+    "revoke",
+    "returning",
+    "resources",
+    "start",
+];
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -65,6 +78,7 @@ fn main() {
             "cluster" => runtime.block_on(cluster::run(plan)),
             "revoke" => runtime.block_on(revoke::run(plan)),
             "returning" => runtime.block_on(returning::run(plan)),
+            "resources" => runtime.block_on(resources::run(plan)),
             _ => runtime.block_on(start::run(plan)),
         }
     }

@@ -19,7 +19,7 @@ impl Server {
         Self::of(Self::program().args(["serve", role]))
     }
 
-    /// A server that meets others at this URL.
+    /// A server that meets others at this URL, or has its database there.
     pub(crate) fn joined(role: &str, url: &str) -> Self {
         Self::of(Self::program().args(["serve", role, url]))
     }

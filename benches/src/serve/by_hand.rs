@@ -80,7 +80,7 @@ fn listen<A: Adapter>(
 }
 
 /// The settings that catamaran has by default.
-fn engine() -> SocketIoBuilder {
+pub(super) fn engine() -> SocketIoBuilder {
     let packet = (1024 + 64) * 1024;
     SocketIo::builder()
         .transports([TransportType::Websocket])
@@ -142,15 +142,15 @@ struct Request {
 }
 
 #[derive(Serialize)]
-struct Ack<B> {
-    body: B,
-    headers: NoHeaders,
+pub(super) struct Ack<B> {
+    pub(super) body: B,
+    pub(super) headers: NoHeaders,
     #[serde(rename = "statusCode")]
-    status: u16,
+    pub(super) status: u16,
 }
 
 #[derive(Serialize)]
-struct NoHeaders {}
+pub(super) struct NoHeaders {}
 
 async fn work<A: Adapter>(io: SocketIo<A>, mut arrivals: mpsc::UnboundedReceiver<Arrival<A>>) {
     let constant = Note::of(65);

@@ -2,6 +2,7 @@
 
 pub(crate) mod by_hand;
 pub(crate) mod catamaran;
+mod pets;
 
 use std::net::Ipv4Addr;
 
@@ -38,7 +39,7 @@ impl Note {
 
 /// Serves until killed. One thread, so that figures are CPU time of the work and not of workers looking for some.
 ///
-/// The URL is where it meets other servers, if it does.
+/// The URL is that of what it shares with other servers, or of its database.
 pub(crate) fn run(role: &str, url: &str) {
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime for the server");
     runtime.block_on(async {
@@ -52,6 +53,8 @@ pub(crate) fn run(role: &str, url: &str) {
             "socketioxide" => by_hand::serve(listener, by_hand::sockets().0).await,
             "socketioxide-redis" => by_hand::serve(listener, by_hand::sockets_over_redis(url).await).await,
             "silent" => by_hand::serve(listener, by_hand::silent_sockets()).await,
+            "resource" => pets::resource(url).await.serve_on(listener).await.expect("an application without mistakes"),
+            "records" => by_hand::serve(listener, pets::by_hand(url).await).await,
             "axum" => by_hand::serve(listener, by_hand::routes()).await,
             _ => panic!("there is no server `{role}`"),
         }
