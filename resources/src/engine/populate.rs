@@ -37,7 +37,7 @@ impl<C: ConnectionTrait> View<'_, C> {
         let scope = self.scope(association.target())?;
         let found = self.associated(meta, association, std::slice::from_ref(&parent), criteria, scope).await?;
         let rows: Vec<Row> = found.into_values().flatten().collect();
-        self.render(association.target(), &rows, &criteria.shape).await
+        self.render(association.target(), rows, &criteria.shape).await
     }
 
     /// The records that the association leads to from each parent, as many of each as the criteria say.

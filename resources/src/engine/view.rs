@@ -27,13 +27,13 @@ impl<C: ConnectionTrait> View<'_, C> {
             .offset(criteria.skip);
         sql::order(&mut select, meta, &criteria.sort, self.backend());
         let rows = self.rows(meta, &select).await?;
-        self.render(meta, &rows, &criteria.shape).await
+        self.render(meta, rows, &criteria.shape).await
     }
 
     /// One record; none if the viewer does not see it.
     pub(crate) async fn find_one(&self, meta: &'static Meta, id: &str, shape: &Shape) -> Result<Json, Error> {
         let row = self.seen(meta, identity(meta, id)?, Lock::No).await?.ok_or(Error::NotFound)?;
-        self.render_one(meta, &row, shape).await
+        self.render_one(meta, row, shape).await
     }
 
     /// A record that the viewer sees.
@@ -82,14 +82,17 @@ impl<C: ConnectionTrait> View<'_, C> {
     }
 
     /// Records as they go out, with what they are populated with.
-    pub(super) async fn render(&self, meta: &'static Meta, rows: &[Row], shape: &Shape) -> Result<Vec<Json>, Error> {
-        let mut records: Vec<Map<String, Json>> = rows.iter().map(|row| chosen(&row.json, shape)).collect();
+    pub(super) async fn render(&self, meta: &'static Meta, rows: Vec<Row>, shape: &Shape) -> Result<Vec<Json>, Error> {
+        let mut populated = Vec::new();
         let seen = |it: &&&Association| shape.named || self.viewers.are_let_in(it.target());
         for association in shape.populate.iter().filter(seen) {
             let criteria = Criteria::first(association.target());
             let scope = self.scope(association.target())?;
-            let mut found = self.associated(meta, association, rows, &criteria, scope).await?;
-            for (record, row) in records.iter_mut().zip(rows) {
+            populated.push((association, self.associated(meta, association, &rows, &criteria, scope).await?));
+        }
+        let record = |row: Row| {
+            let mut record = Map::new();
+            for (association, found) in &mut populated {
                 let others = found.remove(&key_text(row.value(meta.key()))).unwrap_or_default();
                 let mut others = others.into_iter().map(|other| Json::Object(other.json));
                 let value = match association.is_many() {
@@ -98,12 +101,15 @@ impl<C: ConnectionTrait> View<'_, C> {
                 };
                 record.insert(association.name().to_owned(), value);
             }
-        }
-        Ok(records.into_iter().map(Json::Object).collect())
+            let mut own = chosen(row.json, shape);
+            own.append(&mut record);
+            Json::Object(own)
+        };
+        Ok(rows.into_iter().map(record).collect())
     }
 
-    pub(super) async fn render_one(&self, meta: &'static Meta, row: &Row, shape: &Shape) -> Result<Json, Error> {
-        Ok(self.render(meta, std::slice::from_ref(row), shape).await?.pop().unwrap_or_default())
+    pub(super) async fn render_one(&self, meta: &'static Meta, row: Row, shape: &Shape) -> Result<Json, Error> {
+        Ok(self.render(meta, vec![row], shape).await?.pop().unwrap_or_default())
     }
 }
 
@@ -121,8 +127,9 @@ pub(crate) fn identity(meta: &Meta, id: impl Into<Json>) -> Result<Value, Error>
     value.map_err(|wrong| Error::criteria(format!("`{}`: {wrong}", field.name)))
 }
 
-fn chosen(record: &Map<String, Json>, shape: &Shape) -> Map<String, Json> {
-    let Some(names) = &shape.select else { return record.clone() };
-    let stays = record.iter().filter(|(name, _)| names.contains(&name.as_str()));
-    stays.map(|(name, value)| (name.clone(), value.clone())).collect()
+fn chosen(mut record: Map<String, Json>, shape: &Shape) -> Map<String, Json> {
+    if let Some(names) = &shape.select {
+        record.retain(|name, _| names.contains(&name.as_str()));
+    }
+    record
 }

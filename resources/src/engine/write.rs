@@ -258,7 +258,7 @@ impl<'a> Writer<'a> {
 
     /// The answer to a write on a record.
     pub(super) async fn reply(&self, meta: &'static Meta, row: &Row) -> Result<Json, Error> {
-        self.view.render_one(meta, row, &Shape::written(meta, self.compat)).await
+        self.view.render_one(meta, row.clone(), &Shape::written(meta, self.compat)).await
     }
 
     /// The answer to a write on an association of a record.
@@ -274,6 +274,6 @@ impl<'a> Writer<'a> {
         if self.compat == Compat::Strict {
             shape.populate.push(association);
         }
-        self.view.render_one(meta, &row, &shape).await
+        self.view.render_one(meta, row, &shape).await
     }
 }

@@ -6,7 +6,7 @@ mod field;
 use std::{
     any::{Any, TypeId},
     fmt,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use sea_orm::{
@@ -55,7 +55,9 @@ pub type Values = Vec<(usize, Value)>;
 #[derive(Clone)]
 pub struct Row {
     model: Arc<dyn Any + Send + Sync>,
-    values: Arc<[Value]>,
+    /// Its values, once somebody asks for one: most records only go out.
+    values: OnceLock<Arc<[Value]>>,
+    read: fn(&(dyn Any + Send + Sync)) -> Arc<[Value]>,
     /// What everybody who sees the record may see of it.
     pub(crate) json: Map<String, Json>,
 }
@@ -73,9 +75,7 @@ impl Row {
     {
         let told = meta.fields.iter().zip(E::to_json(&model)).filter(|(field, _)| !field.flags.hidden);
         let json = told.map(|(field, value)| (field.name.to_owned(), value)).collect();
-        let column = |field: &Field| E::Column::iter().find(|column| column.as_str() == field.column());
-        let values = meta.fields.iter().filter_map(|field| Some(model.get(column(field)?))).collect();
-        Self { json, values, model: Arc::new(model) }
+        Self { json, values: OnceLock::new(), read: values_of::<E>, model: Arc::new(model) }
     }
 
     pub(crate) fn model<E: Resource>(&self) -> Option<&E::Model> {
@@ -84,7 +84,7 @@ impl Row {
 
     /// The value of the field at this position.
     pub(crate) fn value(&self, at: usize) -> &Value {
-        &self.values[at]
+        &self.values.get_or_init(|| (self.read)(&*self.model))[at]
     }
 }
 
@@ -165,6 +165,13 @@ impl fmt::Debug for Meta {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Meta").field("identity", &self.identity).finish_non_exhaustive()
     }
+}
+
+/// The values of a record, in the order of the fields.
+fn values_of<E: Resource>(model: &(dyn Any + Send + Sync)) -> Arc<[Value]> {
+    let Some(model) = model.downcast_ref::<E::Model>() else { return Arc::default() };
+    let column = |field: &Field| E::Column::iter().find(|column| column.as_str() == field.column());
+    E::meta().fields.iter().filter_map(|field| Some(model.get(column(field)?))).collect()
 }
 
 fn asked<E: Resource>(
