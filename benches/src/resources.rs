@@ -19,7 +19,7 @@ use crate::{
     backends,
     client::{Http, Socket},
     rounds::{Plan, Rounds},
-    server::Server,
+    server::{self, Server},
 };
 
 const CLIENTS: usize = 4;
@@ -29,6 +29,9 @@ const PAGE: usize = 30;
 const SAILS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/sails");
 
 pub(crate) async fn run(plan: Plan) {
+    if !backends::found("taskset") {
+        return;
+    }
     let mut rivals = vec![Rival::start(Kind::Catamaran), Rival::start(Kind::ByHand)];
     if backends::npm(Path::new(SAILS)) {
         rivals.push(Rival::start(Kind::Sails));
@@ -121,15 +124,18 @@ impl Rival {
         let files = std::env::temp_dir().join(format!("catamaran-bench-{}-{kind:?}", std::process::id()));
         fs::create_dir(&files).expect("a folder for a database");
         let url = format!("sqlite://{}/pets.db", files.display());
-        let server = match kind {
-            Kind::Catamaran => Server::joined("resource", &url),
-            Kind::ByHand => Server::joined("records", &url),
+        // Each connection to SQLite has a thread. Between cores, to wake it takes longer than the statement, and how long
+        // depends on what else runs there.
+        let mut command = Command::new("taskset");
+        command.args(["-c", "0"]);
+        match kind {
+            Kind::Catamaran => command.arg(server::program()).args(["serve", "resource", &url]),
+            Kind::ByHand => command.arg(server::program()).args(["serve", "records", &url]),
             Kind::Sails => {
-                let mut command = Command::new("node");
-                Server::of(command.arg(format!("{SAILS}/server.js")).arg(&files).env("NODE_ENV", "production"))
+                command.args(["node", &format!("{SAILS}/server.js")]).arg(&files).env("NODE_ENV", "production")
             }
         };
-        Self { kind, server, files }
+        Self { kind, server: Server::of(&mut command), files }
     }
 
     fn address(&self) -> SocketAddr {

@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     net::SocketAddr,
+    path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -16,16 +17,12 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(role: &str) -> Self {
-        Self::of(Self::program().args(["serve", role]))
+        Self::of(Command::new(program()).args(["serve", role]))
     }
 
-    /// A server that meets others at this URL, or has its database there.
+    /// A server that meets others at this URL.
     pub(crate) fn joined(role: &str, url: &str) -> Self {
-        Self::of(Self::program().args(["serve", role, url]))
-    }
-
-    fn program() -> Command {
-        Command::new(std::env::current_exe().expect("the path of this program"))
+        Self::of(Command::new(program()).args(["serve", role, url]))
     }
 
     /// A server of any program that prints its address.
@@ -77,6 +74,11 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// This program, which serves, too.
+pub(crate) fn program() -> PathBuf {
+    std::env::current_exe().expect("the path of this program")
 }
 
 /// The CPU time that this thread has used.
