@@ -18,6 +18,7 @@ mod meta;
 mod policy;
 mod resource;
 mod state;
+pub mod test;
 
 pub use engine::{Change, Changes, Kind};
 pub use meta::{Meta, Row};

@@ -80,7 +80,7 @@ impl Columns {
 }
 
 /// Who asks, as the policy of a resource knows it.
-type ViewerOf<E> = <<E as Resource>::Policy as Policy<E>>::Viewer;
+pub(crate) type ViewerOf<E> = <<E as Resource>::Policy as Policy<E>>::Viewer;
 
 /// The value of a field; one that cannot be JSON is null.
 pub fn json(value: &impl Serialize) -> Json {
