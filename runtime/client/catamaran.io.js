@@ -728,8 +728,8 @@ class Subscriptions {
       await this.later(wait + Math.random() * backoff);
       const { asked } = subscription;
       if (asked?.done === false) continue;
-      // The page may have done it.
-      if (!this.made.has(key) || !(tried || Object.keys(this.held(channels))[0])) return;
+      // The page may have done it; another request may see less.
+      if (tried ? !this.made.has(key) : this.made.get(key) !== subscription) return;
       tried = true;
       const request = new PendingRequest({ ...options, timeout: REPEAT_TIMEOUT, signal });
       socket._submit(request, Infinity);

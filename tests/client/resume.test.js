@@ -503,6 +503,27 @@ test('an answer that was refused too late changes nothing', async () => {
   assert.deepEqual(heard, []);
 });
 
+test('each of two requests that subscribed to one channel is repeated, since one may see less of it', async () => {
+  const world = new World();
+  const socket = await subscribed(world);
+  socket.get('/rooms/7?all');
+  world.socket.answer(answer({ 'room:7': ['epoch-aa', 10, 'fresh'] }), '/rooms/7?all');
+  const heard = record(socket, 'resubscribed');
+  world.socket.drop();
+  await world.advance(5000);
+  // The second is to be sent when the first has its answer.
+  const delays = [0, 1];
+  Object.defineProperty(world, 'random', { get: () => delays.shift() });
+  world.socket.accept();
+  await world.advance(10);
+  world.socket.answer(answer({ 'room:7': ['epoch-aa', 10, 'recovered'] }), '/rooms/7');
+  await world.advance(100);
+  assert.deepEqual(urls(world), ['/rooms/7', '/rooms/7?all']);
+  world.socket.answer(answer({ 'room:7': ['epoch-aa', 10, 'fresh'] }), '/rooms/7?all');
+  await settle();
+  assert.deepEqual(heard.map(([, { url, recovered }]) => [url, recovered]), [['/rooms/7', true], ['/rooms/7?all', false]]);
+});
+
 test('a page that repeats its requests by itself is let do so', async () => {
   const world = new World();
   const socket = await subscribed(world);

@@ -127,14 +127,14 @@ mod tests {
         }
     }
 
-    /// A request that subscribes behind a gate, with what is done before it is answered.
+    /// A request that subscribes behind a gate, with what is done before it is answered, and what the answer says.
     async fn subscribe(
         hub: &Hub,
         peer: &Peer,
         gate: Arc<Numbers>,
         resume: Option<Position>,
         before: impl AsyncFnOnce(),
-    ) {
+    ) -> Vec<Outcome> {
         let subscriptions = Subscriptions::default();
         if let Some(upto) = resume {
             let received = crate::hub::Received { since: 0, upto };
@@ -142,7 +142,10 @@ mod tests {
         }
         subscriptions.add(hub.streams(), peer, channel().target, Some(gate)).await.unwrap();
         before().await;
-        subscriptions.settle(peer, true).live(peer);
+        let settled = subscriptions.settle(peer, true);
+        let outcomes = settled.channels.iter().map(|(.., outcome)| *outcome).collect();
+        settled.live(peer);
+        outcomes
     }
 
     fn frames(wire: &mut UnboundedReceiver<String>) -> Vec<String> {
@@ -187,6 +190,24 @@ mod tests {
         publish(&hub, [2, 3]).await;
         assert_eq!(frames(&mut wire), [r#"["$","numbers",1,"n",2]"#, r#"["n",4]"#, r#"["$","numbers",4,"n",4]"#]);
         assert!(hub.streams().find(&channel().target.stream).unwrap().lock().is_free());
+    }
+
+    #[tokio::test]
+    async fn a_second_subscription_recovers_only_if_it_says_since_when() {
+        let hub = Hub::default();
+        let (ada, _wire) = Peer::of_test("ada", Some("ada"));
+        subscribe(&hub, &ada, Numbers::of([1, 2]), None, async || {}).await;
+        let start = hub.streams().joined(&ada, "numbers").unwrap().0;
+        publish(&hub, [1, 2]).await;
+        for (resume, outcome, hidden) in [(Some(start.clone()), Outcome::Recovered, 1), (None, Outcome::Fresh, 0)] {
+            let (back, mut wire) = Peer::of_test("back", Some("ada"));
+            subscribe(&hub, &back, Numbers::of([1]), Some(start.clone()), async || {}).await;
+            frames(&mut wire);
+            let settled = subscribe(&hub, &back, Numbers::of([2]), resume, async || {}).await;
+            assert_eq!(settled, [outcome]);
+            assert_eq!(frames(&mut wire).len(), hidden);
+            hub.streams().leave_all(&back);
+        }
     }
 
     #[tokio::test]

@@ -109,7 +109,10 @@ impl Held {
     /// anew, and that is a gap.
     pub(crate) fn settle(&mut self) -> Position {
         if let Some((top, outcome)) = self.is_more() {
-            self.outcome = outcome;
+            // What the other gates hid from this client since it was away is sent only if it said since when.
+            if self.outcome == Outcome::Recovered {
+                self.outcome = outcome;
+            }
             return top;
         }
         let mut state = self.stream.lock();
