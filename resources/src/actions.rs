@@ -21,7 +21,7 @@ use crate::{
     body::{self, Purpose},
     criteria::{Criteria, Shape},
     engine::{self, View, Work, identity},
-    messages::{self, Following},
+    messages::Following,
     meta::Association,
     policy::Viewers,
     resource::Viewed,
@@ -128,15 +128,13 @@ impl Asking {
             }
             Work::Destroy { .. } | Work::Remove { .. } => {}
         }
-        let written = engine::write(&self.resources, &self.viewers, self.meta, work).await?;
+        let written = engine::write(&self.resources, &self.viewers, self.meta, work, self.socket.as_ref()).await?;
         following.add(self.meta, slice::from_ref(&written.reply), &Shape::default());
         if let Work::Add { association, child, .. } = work {
             following.identity(association.target(), child);
         }
         // While the records are held, so that everybody hears of them in the order of the commits.
-        for change in written.changes.iter() {
-            messages::publish(&self.hub, change, self.socket.as_ref()).await;
-        }
+        self.resources.hand_on(&self.hub, &written.changes, self.socket.as_ref()).await;
         Ok(written.reply)
     }
 

@@ -15,6 +15,7 @@ mod error;
 mod input;
 mod messages;
 mod meta;
+mod outbox;
 mod policy;
 mod resource;
 mod state;
@@ -22,6 +23,7 @@ pub mod test;
 
 pub use engine::{Change, Changes, Kind};
 pub use meta::{Meta, Row};
+pub use outbox::Relay;
 pub use policy::{Policy, Public, Viewer};
 pub use resource::Resource;
 pub use state::{Compat, Resources};

@@ -5,12 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::FromRef;
+use catamaran::{__resources::Except, Hub, RequestSocket};
 #[cfg(feature = "sqlite")]
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbBackend, DbErr, SchemaBuilder};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 
-use crate::{engine::Stripes, messages::Changes};
+use crate::{
+    Relay,
+    engine::{Changes as Committed, Stripes},
+    messages::{self, Changes},
+    outbox,
+};
 
 /// The state of resources: a cheap handle to the database and to what orders the writes.
 ///
@@ -49,6 +55,8 @@ pub struct Resources {
     pub(crate) stripes: Arc<Stripes>,
     /// The newest changes, as sockets are told of them.
     pub(crate) changes: Arc<Changes>,
+    /// Whom to tell that a change was written, if changes are written down.
+    pub(crate) outbox: Option<Arc<Notify>>,
     /// Whose turn it is to write, where there is one writer at a time.
     turn: Option<Arc<Mutex<()>>>,
 }
@@ -88,7 +96,7 @@ impl Resources {
     /// Takes a connection that is there already.
     pub fn new(db: DatabaseConnection) -> Self {
         let turn = (db.get_database_backend() == DbBackend::Sqlite).then(Arc::default);
-        Self { db, compat: Compat::default(), stripes: Arc::default(), changes: Arc::default(), turn }
+        Self { db, compat: Compat::default(), stripes: Arc::default(), changes: Arc::default(), outbox: None, turn }
     }
 
     /// Chooses whose answers to give; [`Compat::Strict`] unless said.
@@ -111,6 +119,47 @@ impl Resources {
     /// If the database refuses, as it does a new column that may not be null in a table with rows.
     pub async fn sync(&self, register: impl FnOnce(SchemaBuilder) -> SchemaBuilder) -> Result<(), DbErr> {
         register(self.db.get_schema_builder()).sync(&self.db).await
+    }
+
+    /// Writes changes down with the records, so that they are told even if the server dies right after the commit, and in the
+    /// order of the commits whichever server makes them.
+    ///
+    /// They stand in a table of their own, `catamaran_outbox`, which this makes unless it is there, until the [`Relay`]
+    /// has told them; it must be run, on each server. Each is told at least once: one that was being told when its server
+    /// died may be told again.
+    ///
+    /// ```no_run
+    /// # use catamaran::prelude::*;
+    /// # use catamaran_resources::Resources;
+    /// # async fn serve() -> catamaran::Result {
+    /// let (resources, relay) = Resources::open("sqlite://app.db").await?.outbox().await?;
+    /// let app = App::new(resources);
+    /// tokio::spawn(relay.run(app.hub()));
+    /// app.serve("127.0.0.1:1337").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the table cannot be made.
+    pub async fn outbox(mut self) -> Result<(Self, Relay), DbErr> {
+        outbox::make(&self).await?;
+        let written = Arc::new(Notify::new());
+        self.outbox = Some(written.clone());
+        let relay = Relay { resources: self.clone(), written };
+        Ok((self, relay))
+    }
+
+    /// Tells of changes that were committed just now.
+    pub(crate) async fn hand_on(&self, hub: &Hub, changes: &Committed, except: Option<&RequestSocket>) {
+        if let Some(written) = &self.outbox {
+            return written.notify_one();
+        }
+        for change in changes.iter() {
+            let except = except.map(Except::of);
+            messages::publish(hub, change.meta.identity(), messages::write(change), except).await;
+        }
     }
 
     /// Waits for the turn to write. SQLite would let writers wait, too, but each with a connection that readers need, and

@@ -17,4 +17,4 @@ pub use change::{Change, Kind};
 pub(crate) use stripes::Stripes;
 pub(crate) use view::{View, identity};
 pub use write::Changes;
-pub(crate) use write::{Members, Work, write};
+pub(crate) use write::{Members, Work, begin, write};

@@ -1,7 +1,8 @@
 //! Writing: one transaction for each request, and what it changed.
 
+use catamaran::RequestSocket;
 use sea_orm::{
-    ConnectionTrait, DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait, Value,
+    ConnectionTrait, DatabaseTransaction, DbErr, SqliteTransactionMode, TransactionOptions, TransactionTrait, Value,
     sea_query::{Alias, Query, sea_value_to_json_value},
 };
 use serde_json::Value as Json;
@@ -18,6 +19,7 @@ use crate::{
     criteria::Shape,
     error::Problem,
     meta::{Association, Link, Row, Values, key_text},
+    outbox,
     policy::Viewers,
 };
 
@@ -64,12 +66,13 @@ impl Changes {
     }
 }
 
-/// Carries out a write, and begins anew when another one is in its way.
+/// Carries out a write, and begins anew when another one is in its way. The socket by which it came hears nothing of it.
 pub(crate) async fn write(
     resources: &Resources,
     viewers: &Viewers,
     meta: &'static Meta,
     work: &Work,
+    except: Option<&RequestSocket>,
 ) -> Result<Written, Error> {
     let mut wanted = work.stripes(meta);
     let mut attempt = 1;
@@ -82,8 +85,12 @@ pub(crate) async fn write(
         let transaction = begin(resources).await?;
         let view = View { db: &transaction, viewers };
         let mut writer = Writer { view, compat: resources.compat, changes: Vec::new() };
-        let outcome = writer.run(meta, work).await;
+        let mut outcome = writer.run(meta, work).await;
         let list = writer.changes;
+        if outcome.is_ok() && resources.outbox.is_some() {
+            let written = outbox::write(&transaction, &list, except).await;
+            outcome = written.map_err(Error::from).and(outcome);
+        }
         match outcome {
             Ok(reply) => {
                 let touched: Vec<usize> = list.iter().filter_map(Change::stripe).collect();
@@ -111,11 +118,12 @@ pub(crate) async fn write(
     }
 }
 
-async fn begin(resources: &Resources) -> Result<DatabaseTransaction, Error> {
+/// Begins a transaction that will write.
+pub(crate) async fn begin(resources: &Resources) -> Result<DatabaseTransaction, DbErr> {
     // A transaction of SQLite that reads first may find at its first write that it is too late.
     let sqlite_transaction_mode = Some(SqliteTransactionMode::Immediate);
     let options = TransactionOptions { sqlite_transaction_mode, ..TransactionOptions::default() };
-    Ok(resources.db.begin_with_options(options).await?)
+    resources.db.begin_with_options(options).await
 }
 
 impl Work {

@@ -11,23 +11,22 @@ mod transfer;
 mod verb;
 
 use catamaran::{
-    __resources::{Gated, Message},
-    History, Hub, RequestSocket,
+    __resources::{Except, Gated, Message},
+    History, Hub, Published,
 };
+use serde_json::value::RawValue;
 
-pub(crate) use self::{following::Following, gate::Changes};
-use crate::{Meta, engine::Change};
+pub(crate) use self::{following::Following, gate::Changes, transfer::write};
 
 /// How many changes of a resource are kept for clients that come back.
 const KEPT: History = History::of(1024);
 
 /// The channel of a resource.
-fn channel(meta: &Meta) -> Gated {
-    Gated::new(meta.identity(), KEPT)
+fn channel(identity: &str) -> Gated {
+    Gated::new(identity, KEPT)
 }
 
-/// Tells the servers of a change. The socket whose request made it has its answer.
-pub(crate) async fn publish(hub: &Hub, change: &Change, except: Option<&RequestSocket>) {
-    let message = Message::new(change.meta.identity(), transfer::write(change));
-    hub.publish_behind(&channel(change.meta), message, except).await;
+/// Publishes a change, as [`transfer::write`] has it, to all sockets but one.
+pub(crate) async fn publish(hub: &Hub, identity: &str, change: Box<RawValue>, except: Option<Except>) -> Published {
+    hub.publish_behind(&channel(identity), Message::new(identity, change), except).await
 }

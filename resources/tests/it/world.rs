@@ -10,8 +10,8 @@ use axum::{
     body::{Body, to_bytes},
     http::Request,
 };
-use catamaran::{App, routes};
-use catamaran_resources::{Compat, Resources};
+use catamaran::{App, Hub, routes};
+use catamaran_resources::{Compat, Relay, Resources};
 use serde_json::{Value as Json, json};
 use tower::ServiceExt;
 
@@ -48,7 +48,7 @@ pub(crate) struct World {
     pub(crate) router: Router,
     _file: Option<File>,
     #[cfg(feature = "backends")]
-    _database: Option<crate::postgres::Database>,
+    database: Option<crate::postgres::Database>,
 }
 
 /// What came back.
@@ -82,11 +82,23 @@ impl World {
         Self::on(&url, Some(File(path))).await
     }
 
+    /// On a database of somebody else.
+    #[cfg(feature = "backends")]
+    pub(crate) fn of(resources: Resources) -> Self {
+        Self { router: router(resources.clone()), resources, _file: None, database: None }
+    }
+
+    /// The URL of its PostgreSQL database.
+    #[cfg(feature = "backends")]
+    pub(crate) fn url(&self) -> String {
+        self.database.as_ref().expect("a database of its own").url.clone()
+    }
+
     #[cfg(feature = "backends")]
     pub(crate) async fn postgres() -> Self {
         let database = crate::postgres::Database::new().await;
         let world = Self::on(&database.url, None).await;
-        Self { _database: Some(database), ..world }
+        Self { database: Some(database), ..world }
     }
 
     async fn on(url: &str, file: Option<File>) -> Self {
@@ -101,8 +113,17 @@ impl World {
             resources,
             _file: file,
             #[cfg(feature = "backends")]
-            _database: None,
+            database: None,
         }
+    }
+
+    /// The same with an outbox, and the relay of it.
+    pub(crate) async fn with_outbox(self, set_up: impl FnOnce(App<Resources>) -> App<Resources>) -> (Self, Relay, Hub) {
+        let (resources, relay) = self.resources.clone().outbox().await.expect("a table");
+        let app = set_up(application(resources.clone()));
+        let hub = app.hub();
+        let router = app.into_router().expect("the application is well formed");
+        (Self { router, resources, ..self }, relay, hub)
     }
 
     /// The same as Sails would have it.
@@ -173,8 +194,12 @@ impl World {
     }
 }
 
+fn application(resources: Resources) -> App<Resources> {
+    App::new(resources).mount(routes![user, pet, toy, note])
+}
+
 fn router(resources: Resources) -> Router {
-    App::new(resources).mount(routes![user, pet, toy, note]).into_router().expect("the application is well formed")
+    application(resources).into_router().expect("the application is well formed")
 }
 
 impl Answer {

@@ -2,9 +2,11 @@
 
 use std::{any::Any, fmt, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     Hub, Outcome, SubscribeError,
-    entry::{Entry, Excluded, Id, Target},
+    entry::{Alias, Entry, Excluded, Id, Target},
     history::History,
     message::Message,
     publish::Published,
@@ -54,12 +56,28 @@ impl Gated {
     }
 }
 
+/// A socket that is left out, and its client's next ones, in a form that outlives it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Except {
+    socket: String,
+    client: Option<u64>,
+}
+
+impl Except {
+    /// Leaves out the socket of a request.
+    pub fn of(socket: &RequestSocket) -> Self {
+        let Excluded { socket, client } = Excluded::of(socket.peer());
+        Self { socket, client: client.map(|Alias(alias)| alias) }
+    }
+}
+
 impl RequestSocket {
     /// Subscribes this socket to a channel behind a gate, which is that of this subscription.
     ///
     /// # Errors
     ///
     /// As [`subscribe`](Self::subscribe).
+    #[doc(hidden)]
     pub async fn subscribe_behind(&self, channel: &Gated, gate: Arc<dyn Gate>) -> Result<Outcome, SubscribeError> {
         self.subscriptions().add(self.hub().streams(), self.peer(), channel.target.clone(), Some(gate)).await
     }
@@ -67,9 +85,16 @@ impl RequestSocket {
 
 impl Hub {
     /// Publishes to a channel behind gates, to all or to all but one.
-    pub async fn publish_behind(&self, channel: &Gated, message: Message, except: Option<&RequestSocket>) -> Published {
-        let except = except.map(|socket| Excluded::of(socket.peer()));
+    #[doc(hidden)]
+    pub async fn publish_behind(&self, channel: &Gated, message: Message, except: Option<Except>) -> Published {
+        let except = except.map(|Except { socket, client }| Excluded { socket, client: client.map(Alias) });
         self.streams().publish(vec![channel.target.clone()], message, except.into_iter().collect()).await
+    }
+
+    /// Whether the bus cannot be reached, so that what is published is for this server alone.
+    #[doc(hidden)]
+    pub fn is_alone(&self) -> bool {
+        self.streams().is_down()
     }
 }
 
