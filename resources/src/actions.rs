@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use catamaran::{
-    __private::{Call, Param, Reply, call2, call3, call4},
+    __private::{Call, Param, Reply, call2, call3, call4, call5},
     Hub, RequestSocket,
 };
 use serde_json::Value as Json;
@@ -224,16 +224,22 @@ where
     )
 }
 
-/// `DELETE /pet/{id}`
+/// `DELETE /pet/{id}`, and `DELETE /pet`, of which the query or the body says the identity
 pub fn destroy<E, S>(call: Call<S>) -> Reply
 where
     E: Viewed<S>,
     S: HasResources + Send + Sync + 'static,
 {
-    call2::<S, Param<0, String>, For<E>, Response, _, _, _>(call, |id, For(asking, _)| async move {
-        let work = identity(asking.meta, id.0).map(|id| Work::Destroy { id });
-        asking.settle(work).await
-    })
+    call5::<S, Param<0, String>, For<E>, RawQuery, HeaderMap, Bytes, Response, _, _, _>(
+        call,
+        |Param(id), For(asking, _), RawQuery(query), headers, bytes| async move {
+            let id = match &*id {
+                "" => body::named(asking.meta, &query.unwrap_or_default(), &headers, &bytes),
+                id => identity(asking.meta, id),
+            };
+            asking.settle(id.map(|id| Work::Destroy { id })).await
+        },
+    )
 }
 
 /// `GET /pet/{id}/toys`, where `AT` is the position of the association.

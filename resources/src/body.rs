@@ -5,12 +5,13 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::IntoResponse,
 };
+use sea_orm::Value;
 use serde_json::{Map, Value as Json};
 
 use crate::{
     Compat, Error, Meta,
     criteria::MAX_LIMIT,
-    engine::Members,
+    engine::{Members, identity},
     error::Problem,
     input,
     meta::{Association, Values},
@@ -81,6 +82,19 @@ pub(crate) fn read(
 pub(crate) fn members(association: &'static Association, headers: &HeaderMap, bytes: &Bytes) -> Result<Members, Error> {
     let list = json(headers, bytes).map_err(|wrong| wrong.or(Error::Associated))?;
     list_of(association, &list).map_err(|problem| Error::Associated(vec![problem]))
+}
+
+/// The identity of a record that is named in the query, or in the body.
+pub(crate) fn named(meta: &'static Meta, query: &str, headers: &HeaderMap, bytes: &Bytes) -> Result<Value, Error> {
+    let key = meta.fields[meta.key()].name;
+    if let Some((_, id)) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == key) {
+        return identity(meta, id.into_owned());
+    }
+    let criteria = |problems: Vec<Problem>| Error::criteria(problems.iter().map(Problem::text).collect::<String>());
+    match json(headers, bytes).map_err(|wrong| wrong.or(criteria))?.get_mut(key) {
+        Some(id) => identity(meta, id.take()),
+        None => Err(Error::criteria(format!("`{key}` says which record is meant, in the path, the query or the body"))),
+    }
 }
 
 /// Takes the lists of associations out of a body; what remains are values.

@@ -57,7 +57,7 @@ impl Problem {
         Self { field: None, message: message.into() }
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         match &self.field {
             Some(field) => format!("`{field}`: {}", self.message),
             None => self.message.clone(),

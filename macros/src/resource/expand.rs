@@ -194,6 +194,8 @@ fn routes(resource: &Resource) -> Vec<(TokenStream, TokenStream)> {
         None,
     );
     add("destroy", "Delete", &one, "destroy".into(), format!("Removes a record of `{identity}`."), None);
+    let doc = format!("Removes the record of `{identity}` that the query or the body names.");
+    add("destroy", "Delete", &all, "destroy".into(), doc, None);
     for (at, association) in resource.associations.iter().enumerate() {
         let Association { name, ident, .. } = association;
         let (list, member) = (format!("{one}/{name}"), format!("{one}/{name}/{{fk}}"));
