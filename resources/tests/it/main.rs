@@ -26,3 +26,4 @@ mod records;
 mod resume;
 mod socket;
 mod sockets;
+mod triggers;

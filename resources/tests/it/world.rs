@@ -11,7 +11,8 @@ use axum::{
     http::Request,
 };
 use catamaran::{App, Hub, routes};
-use catamaran_resources::{Compat, Relay, Resources};
+use catamaran_resources::{Compat, Relay, Resource, Resources};
+use sea_orm::{ConnectionTrait, DbBackend};
 use serde_json::{Value as Json, json};
 use tower::ServiceExt;
 
@@ -124,6 +125,25 @@ impl World {
         let hub = app.hub();
         let router = app.into_router().expect("the application is well formed");
         (Self { router, resources, ..self }, relay, hub)
+    }
+
+    /// The same with triggers on all tables, and a relay that runs.
+    pub(crate) async fn with_triggers(self) -> Self {
+        let all = [user::Entity::meta(), pet::Entity::meta(), toy::Entity::meta(), note::Entity::meta()];
+        let (resources, relay) = self.resources.clone().triggers(all).await.expect("triggers");
+        let app = application(resources.clone());
+        tokio::spawn(relay.run(app.hub()));
+        let router = app.into_router().expect("the application is well formed");
+        Self { router, resources, ..self }
+    }
+
+    pub(crate) fn is_on_postgres(&self) -> bool {
+        self.resources.db().get_database_backend() == DbBackend::Postgres
+    }
+
+    /// Writes past the application, as another program would.
+    pub(crate) async fn run(&self, statement: &str) {
+        self.resources.db().execute_unprepared(statement).await.expect("a sound statement");
     }
 
     /// The same as Sails would have it.

@@ -1,0 +1,151 @@
+//! What is written behind the application's back is told as if it had come by a request.
+
+use serde_json::{Value as Json, json};
+
+use crate::{socket::Socket, world::World};
+
+on_each_database! {
+    what_another_program_writes_is_told
+    what_another_program_undoes_is_not_told
+    a_table_between_is_watched_too
+    a_policy_hears_of_a_record_as_it_was_and_is
+    what_the_application_writes_is_told_once_and_not_to_who_asked
+    an_outbox_without_triggers_is_refused_where_there_are_some
+}
+
+/// The next messages, each with the name of its event, in the order in which they came.
+async fn next<const N: usize>(page: &mut Socket) -> [Json; N] {
+    let mut messages = [const { Json::Null }; N];
+    for message in &mut messages {
+        *message = page.next().await;
+    }
+    messages
+}
+
+async fn what_another_program_writes_is_told(world: World) {
+    let (ann, bob) = (world.user("Ann").await, world.user("Bob").await);
+    let world = world.with_triggers().await;
+    let mut page = Socket::connect(&world, ann).await;
+    for list in ["/user", "/pet", "/note"] {
+        page.get(list).await;
+    }
+    world.run(&format!("insert into pet (name, private, owner_id) values ('Rex', false, {ann})")).await;
+    let rex = json!({"id": 1, "name": "Rex", "private": false, "owner": ann, "vet": null});
+    let created = json!(["pet", {"verb": "created", "id": 1, "data": rex}]);
+    assert_eq!(
+        next(&mut page).await,
+        [json!(["user", {"verb": "addedTo", "id": ann, "attribute": "pets", "addedId": 1}]), created]
+    );
+
+    world.run(&format!("update pet set name = 'O''Rex', owner_id = {bob}")).await;
+    let updated =
+        json!({"verb": "updated", "id": 1, "data": {"id": 1, "name": "O'Rex", "owner": bob}, "previous": rex});
+    assert_eq!(
+        next(&mut page).await,
+        [
+            json!(["user", {"verb": "removedFrom", "id": ann, "attribute": "pets", "removedId": 1}]),
+            json!(["user", {"verb": "addedTo", "id": bob, "attribute": "pets", "addedId": 1}]),
+            json!(["pet", updated]),
+        ]
+    );
+
+    // It has another identity, so it is another record; what changes nothing is not told.
+    world.run("update pet set name = name").await;
+    world.run("update pet set owner_id = null, id = 7").await;
+    let [destroyed, removed, created] = next(&mut page).await;
+    assert_eq!((&destroyed[1]["verb"], &destroyed[1]["previous"]["name"]), (&json!("destroyed"), &json!("O'Rex")));
+    assert_eq!((&removed[1]["verb"], &removed[1]["removedId"]), (&json!("removedFrom"), &json!(1)));
+    assert_eq!((&created[1]["verb"], &created[1]["id"]), (&json!("created"), &json!(7)));
+
+    // A column that is called otherwise than its field, and a type of the database's own.
+    let text = "it says \\\"so\\\"\n";
+    world.run(&format!("insert into note (id, body, mood, user_id) values ('n/1', '{text}', 'good', {ann})")).await;
+    let note = json!({"id": "n/1", "text": text, "mood": "good", "user": ann});
+    let [added, created] = next(&mut page).await;
+    assert_eq!(added[1]["addedId"], "n/1");
+    assert_eq!(created, json!(["note", {"verb": "created", "id": "n/1", "data": note}]));
+    world.run("delete from note").await;
+    assert_eq!(page.next().await, json!(["note", {"verb": "destroyed", "id": "n/1", "previous": note}]));
+}
+
+async fn what_another_program_undoes_is_not_told(world: World) {
+    world.toy("ball").await;
+    let world = world.with_triggers().await;
+    let mut page = Socket::connect(&world, 1).await;
+    page.get("/toy").await;
+    world.run("begin; update toy set label = 'lost'; insert into toy (label) values ('lost'); rollback").await;
+    world.run("update toy set label = 'bone' where id = 1").await;
+    let previous = json!({"id": 1, "label": "ball"});
+    let data = json!({"id": 1, "label": "bone"});
+    assert_eq!(page.next().await[1], json!({"verb": "updated", "id": 1, "data": data, "previous": previous}));
+}
+
+async fn a_table_between_is_watched_too(world: World) {
+    let (ann, bob) = (world.user("Ann").await, world.user("Bob").await);
+    let (rex, ball) = (world.pet("Rex", None).await, world.toy("ball").await);
+    let world = world.with_triggers().await;
+    let mut page = Socket::connect(&world, 1).await;
+    for list in ["/user", "/pet", "/toy"] {
+        page.get(list).await;
+    }
+    let member = |of: &str, verb: &str, id: i64, attribute: &str, (name, other): (&str, i64)| json!([of, {"verb": verb, "id": id, "attribute": attribute, name: other}]);
+    world.run(&format!("insert into pet_toy (pet_id, toy_id) values ({rex}, {ball})")).await;
+    let added = [
+        member("pet", "addedTo", rex, "toys", ("addedId", ball)),
+        member("toy", "addedTo", ball, "pets", ("addedId", rex)),
+    ];
+    assert_eq!(next(&mut page).await, added);
+    world.run("delete from pet_toy").await;
+    let removed = [
+        member("pet", "removedFrom", rex, "toys", ("removedId", ball)),
+        member("toy", "removedFrom", ball, "pets", ("removedId", rex)),
+    ];
+    assert_eq!(next(&mut page).await, removed);
+    world.run(&format!("insert into friendship (one_id, other_id) values ({ann}, {bob})")).await;
+    let friends = [
+        member("user", "addedTo", ann, "friends", ("addedId", bob)),
+        member("user", "addedTo", bob, "befriendedBy", ("addedId", ann)),
+    ];
+    assert_eq!(next(&mut page).await, friends);
+}
+
+async fn a_policy_hears_of_a_record_as_it_was_and_is(world: World) {
+    let ann = world.user("Ann").await;
+    world.pet("Rex", Some(ann)).await;
+    let world = world.with_triggers().await;
+    let mut stranger = Socket::connect(&world, 9).await;
+    stranger.get("/pet").await;
+    for statement in ["update pet set private = true", "update pet set name = 'Max'", "update pet set private = false"]
+    {
+        world.run(statement).await;
+    }
+    let [gone, back] = next(&mut stranger).await;
+    assert_eq!(gone, json!(["pet", {"verb": "destroyed", "id": 1}]));
+    assert_eq!((&back[1]["verb"], &back[1]["data"]["name"]), (&json!("created"), &json!("Max")));
+}
+
+async fn what_the_application_writes_is_told_once_and_not_to_who_asked(world: World) {
+    let world = world.with_triggers().await;
+    let mut ann = Socket::connect(&world, 1).await;
+    let mut bob = Socket::connect(&world, 2).await;
+    for socket in [&mut ann, &mut bob] {
+        socket.get("/toy").await;
+    }
+    ann.ask("post", "/toy", json!({"label": "ball"})).await;
+    ann.ask("patch", "/toy/1", json!({"label": "bone"})).await;
+    // What comes after is of nobody's request again.
+    world.run("update toy set label = 'stick'").await;
+    world.patch("/toy/1", json!({"label": "stone"})).await.ok();
+    let labels =
+        |messages: &[Json]| messages.iter().map(|message| message[1]["data"]["label"].clone()).collect::<Vec<_>>();
+    assert_eq!(labels(&next::<4>(&mut bob).await), ["ball", "bone", "stick", "stone"]);
+    assert_eq!(labels(&next::<2>(&mut ann).await), ["stick", "stone"]);
+}
+
+async fn an_outbox_without_triggers_is_refused_where_there_are_some(world: World) {
+    let world = world.with_triggers().await;
+    let refused = world.resources.clone().outbox().await.expect_err("there are triggers");
+    assert!(refused.to_string().contains("has triggers"), "{refused}");
+    // Once more, as the next server does.
+    world.with_triggers().await;
+}
