@@ -9,7 +9,7 @@ mod populate;
 pub(crate) mod sql;
 mod stripes;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod update;
 mod view;
 mod write;

@@ -113,7 +113,7 @@ fn of_sqlite(name: &str, watched: &Watched<'_>) -> [(&'static str, String); 3] {
             let value = format!("{of}.{}", quoted(column));
             format!(
                 "{}, json_array(typeof({value}), case typeof({value}) \
-                 when 'blob' then hex({value}) when 'real' then printf('%!.17g', {value}) else {value} end)",
+                 when 'blob' then hex({value}) when 'real' then printf('%!.20g', {value}) else {value} end)",
                 literal(column)
             )
         });

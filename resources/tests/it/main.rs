@@ -18,6 +18,7 @@ mod criteria;
 mod deadlock;
 mod hostile;
 mod messages;
+mod other;
 mod outbox;
 mod policies;
 mod races;

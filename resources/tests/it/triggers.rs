@@ -1,8 +1,10 @@
 //! What is written behind the application's back is told as if it had come by a request.
 
+use sea_orm::{ConnectionTrait, DbErr, SqliteTransactionMode, TransactionOptions, TransactionTrait};
 use serde_json::{Value as Json, json};
+use tokio::task::JoinSet;
 
-use crate::{socket::Socket, world::World};
+use crate::{other::Other, socket::Socket, world::World};
 
 on_each_database! {
     what_another_program_writes_is_told
@@ -148,4 +150,68 @@ async fn an_outbox_without_triggers_is_refused_where_there_are_some(world: World
     assert!(refused.to_string().contains("has triggers"), "{refused}");
     // Once more, as the next server does.
     world.with_triggers().await;
+}
+
+const RECORDS: i64 = 8;
+const WRITERS: i64 = 10;
+
+mod of_another_process {
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_it_commits_is_told_in_order_on_a_file() {
+        super::what_it_commits_is_told_in_order(crate::world::World::file().await).await;
+    }
+
+    #[cfg(feature = "backends")]
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_it_commits_is_told_in_order_on_postgres() {
+        super::what_it_commits_is_told_in_order(crate::world::World::postgres().await).await;
+    }
+}
+
+async fn what_it_commits_is_told_in_order(world: World) {
+    for _ in 0..RECORDS {
+        world.toy("0").await;
+    }
+    let world = world.with_triggers().await;
+    let mut page = Socket::connect(&world, 1).await;
+    page.get("/toy").await;
+    let mut other = Other::start("triggers::a_program_that_is_to_be_killed", &world.url);
+    other.has_written(300).await;
+    other.kill();
+    page.hears_each_label_once(&world, vec![json!("0"); 8]).await;
+}
+
+/// It knows nothing of the outbox. Each of its transactions writes two records, and one of ten is undone.
+#[test]
+#[ignore = "a process of the tests above"]
+fn a_program_that_is_to_be_killed() {
+    crate::other::run(async |url| {
+        let db = sea_orm::Database::connect(url).await.expect("the database is there");
+        let mut writers = JoinSet::new();
+        for writer in 0..WRITERS {
+            let db = db.clone();
+            writers.spawn(async move {
+                for number in 1.. {
+                    // Two writers may be in each other's way.
+                    if write(&db, writer, number).await.is_ok() {
+                        println!("wrote");
+                    }
+                }
+            });
+        }
+        writers.join_all().await;
+    });
+}
+
+async fn write(db: &sea_orm::DatabaseConnection, writer: i64, number: i64) -> Result<(), DbErr> {
+    let sqlite_transaction_mode = Some(SqliteTransactionMode::Immediate);
+    let options = TransactionOptions { sqlite_transaction_mode, ..TransactionOptions::default() };
+    let transaction = db.begin_with_options(options).await?;
+    let first = (writer + number) % (RECORDS - 1) + 1;
+    for record in [first, first + 1] {
+        let statement = format!("update toy set label = '{writer}/{number}' where id = {record}");
+        transaction.execute_unprepared(&statement).await?;
+        tokio::task::yield_now().await;
+    }
+    if number % 10 == 0 { transaction.rollback().await } else { transaction.commit().await }
 }
