@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use catamaran::{__resources::Except, RequestSocket};
 use sea_orm::{
-    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr,
+    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, Statement,
     sea_query::{Alias, Query},
 };
 use tokio::sync::Notify;
@@ -25,6 +25,9 @@ use crate::{
 const TABLE: &str = "catamaran_outbox";
 /// The lock of whoever makes the table, or tells what is in it: `catamara`, as a number.
 const LOCK: i64 = 0x6361_7461_6d61_7261;
+
+/// For how many milliseconds whoever has that lock may be silent.
+const FROZEN: u32 = 10_000;
 
 /// Where a write leaves what it changed.
 #[derive(Clone, Debug, Default)]
@@ -60,7 +63,13 @@ pub(crate) async fn make_with_triggers(resources: &Resources, watched: &[&'stati
 async fn begin_making(resources: &Resources) -> Result<DatabaseTransaction, DbErr> {
     let transaction = begin(resources).await?;
     lock(&transaction).await?;
-    let (key, text, random) = match transaction.get_database_backend() {
+    let backend = transaction.get_database_backend();
+    // PostgreSQL does not let everybody make a table that is there.
+    let there = Statement::from_string(backend, format!("select 1 where to_regclass('{TABLE}') is not null"));
+    if backend == DbBackend::Postgres && transaction.query_one_raw(there).await?.is_some() {
+        return Ok(transaction);
+    }
+    let (key, text, random) = match backend {
         DbBackend::Postgres => ("bigserial primary key", "text", "(random() * 9e18)::bigint"),
         DbBackend::MySql => ("bigint primary key auto_increment", "longtext", "(floor(rand() * 9e18))"),
         _ => ("integer primary key autoincrement", "text", "(random())"),
@@ -77,11 +86,14 @@ async fn begin_making(resources: &Resources) -> Result<DatabaseTransaction, DbEr
 }
 
 /// Two servers would make the table at once, and tell the changes of one record in any order. The database ends the lock with
-/// the transaction, or with the server.
+/// the transaction, or with the server: also with one that stands still, or is out of reach.
 async fn lock(transaction: &DatabaseTransaction) -> Result<(), DbErr> {
     match transaction.get_database_backend() {
         DbBackend::Postgres => {
-            transaction.execute_unprepared(&format!("select pg_advisory_xact_lock({LOCK})")).await.map(drop)
+            let lock = format!(
+                "set local idle_in_transaction_session_timeout = {FROZEN}; select pg_advisory_xact_lock({LOCK})"
+            );
+            transaction.execute_unprepared(&lock).await.map(drop)
         }
         _ => Ok(()),
     }

@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use catamaran::Hub;
 use sea_orm::{
-    ConnectionTrait, DatabaseTransaction, DbErr, QueryResult, TransactionTrait,
-    sea_query::{Alias, Condition, Expr, ExprTrait, Order, Query, SelectStatement},
+    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, QueryResult, TransactionTrait,
+    sea_query::{Alias, Condition, Expr, ExprTrait, LockType, Order, Query, SelectStatement},
 };
 use serde_json::value::RawValue;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{TABLE, image, lock, triggers};
 use crate::{
     Meta, Resources,
-    engine::{Change, begin, sql},
+    engine::{Change, begin},
     messages,
 };
 
@@ -21,8 +21,9 @@ use crate::{
 const POLL: Duration = Duration::from_millis(100);
 /// How long to wait after the database has failed.
 const RETRY: Duration = Duration::from_secs(1);
-/// How many rows are told in one transaction.
+/// How many rows are told in one transaction, and how long that may take.
 const BATCH: u64 = 100;
+const TURN: Duration = Duration::from_secs(1);
 
 /// What tells the changes that stand in the outbox; nobody hears of any until it [runs](Self::run).
 #[derive(Debug)]
@@ -72,10 +73,12 @@ impl Relay {
         let mut oldest = self.rows();
         oldest.columns(["seq", "nonce", "resource", "changed_table", "message", "leaves_out"].map(Alias::new));
         oldest.order_by(Alias::new("seq"), Order::Asc).limit(BATCH);
-        sql::lock(&mut oldest, transaction.get_database_backend());
-        let mut told: Vec<i64> = Vec::new();
+        if transaction.get_database_backend() == DbBackend::MySql {
+            oldest.lock(LockType::Update);
+        }
+        let (begun, mut told) = (Instant::now(), Vec::<i64>::new());
         for row in transaction.query_all(&oldest).await? {
-            if !self.publish(hub, &transaction, &row).await? {
+            if begun.elapsed() > TURN || !self.publish(hub, &transaction, &row).await? {
                 break;
             }
             told.push(row.try_get("", "seq")?);

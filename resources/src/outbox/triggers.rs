@@ -58,7 +58,7 @@ pub(super) async fn make(transaction: &DatabaseTransaction, resources: &[&'stati
     }
     match transaction.get_database_backend() {
         DbBackend::Postgres => {
-            transaction.execute_unprepared(FUNCTION).await?;
+            make_function(transaction).await?;
             for (name, watched) in tables.iter().filter(|(name, _)| !there.contains(name)) {
                 let trigger = format!(
                     "create trigger catamaran_outbox after insert or update or delete on {}
@@ -86,11 +86,29 @@ pub(super) async fn make(transaction: &DatabaseTransaction, resources: &[&'stati
     }
 }
 
+/// What the triggers of PostgreSQL do, unless it is there.
+///
 /// It runs as whoever made it, so a program that may write a record needs no more rights; and finds the outbox whatever the
-/// program's search path is. An update that changes nothing is not told.
-const FUNCTION: &str = "
-    create or replace function catamaran_outbox() returns trigger
-    language plpgsql security definer set search_path from current as $$
+/// program's search path is.
+async fn make_function(transaction: &DatabaseTransaction) -> Result<(), DbErr> {
+    let there = Statement::from_sql_and_values(
+        DbBackend::Postgres,
+        "select 1 from pg_proc
+         where proname = 'catamaran_outbox' and pronamespace = current_schema()::regnamespace and prosrc = $1",
+        [BODY.into()],
+    );
+    if transaction.query_one_raw(there).await?.is_none() {
+        let function = format!(
+            "create or replace function catamaran_outbox() returns trigger
+             language plpgsql security definer set search_path from current as $${BODY}$$"
+        );
+        transaction.execute_unprepared(&function).await?;
+    }
+    Ok(())
+}
+
+/// An update that changes nothing is not told.
+const BODY: &str = "
     begin
         if tg_op = 'UPDATE' then
             if old *= new then
@@ -102,7 +120,7 @@ const FUNCTION: &str = "
             nullif(current_setting('catamaran.leaves_out', true), '')
         );
         return null;
-    end $$";
+    end ";
 
 /// The triggers of a table of SQLite, which has none for several events.
 fn of_sqlite(name: &str, watched: &Watched<'_>) -> [(&'static str, String); 3] {

@@ -10,7 +10,7 @@ on_each_database! {
     what_is_told_and_cannot_be_removed_is_told_once
 }
 
-async fn left(world: &World) -> i64 {
+pub(crate) async fn left(world: &World) -> i64 {
     use sea_orm::{ConnectionTrait, Statement};
     let db = world.resources.db();
     let count = Statement::from_string(db.get_database_backend(), "select count(*) as rows from catamaran_outbox");
@@ -93,6 +93,7 @@ mod several_servers {
     use std::sync::Arc;
 
     use catamaran::Postgres;
+    use catamaran_tests::backends::postgres::Server;
     use serde_json::json;
     use tokio::task::JoinSet;
 
@@ -171,5 +172,31 @@ mod several_servers {
             label = event[1]["data"]["label"].clone();
         }
         assert_eq!(servers[1].get("/toy/1").await.ok()["label"], label);
+    }
+
+    #[tokio::test]
+    async fn what_is_written_while_the_bus_is_away_waits_in_order() {
+        let world = World::postgres().await;
+        let mut bus = Server::start();
+        let (world, relay, hub) = world.with_outbox(|app| app.bus(Postgres::connect(bus.url()))).await;
+        tokio::spawn(relay.run(hub.clone()));
+        let mut page = Socket::connect(&world, 1).await;
+        while hub.is_alone() {
+            tokio::task::yield_now().await;
+        }
+        page.get("/toy").await;
+        world.toy("0").await;
+        assert_eq!(page.next().await[1]["verb"], "created");
+
+        bus.crash();
+        for number in 1..=200 {
+            world.patch("/toy/1", json!({"label": format!("{number}")})).await.ok();
+        }
+        while !hub.is_alone() {
+            tokio::task::yield_now().await;
+        }
+        assert!(super::left(&world).await > 0);
+        bus.run();
+        page.hears_each_label_once(&world, vec![json!("0")]).await;
     }
 }

@@ -1,10 +1,17 @@
 //! What is written behind the application's back is told as if it had come by a request.
 
+use catamaran_resources::{Meta, Resource};
 use sea_orm::{ConnectionTrait, DbErr, SqliteTransactionMode, TransactionOptions, TransactionTrait};
 use serde_json::{Value as Json, json};
 use tokio::task::JoinSet;
 
-use crate::{other::Other, socket::Socket, world::World};
+use crate::{
+    models::{note, pet, toy, user},
+    other::Other,
+    outbox::left,
+    socket::Socket,
+    world::World,
+};
 
 on_each_database! {
     what_another_program_writes_is_told
@@ -13,6 +20,11 @@ on_each_database! {
     a_policy_hears_of_a_record_as_it_was_and_is
     what_the_application_writes_is_told_once_and_not_to_who_asked
     an_outbox_without_triggers_is_refused_where_there_are_some
+    what_no_resource_here_understands_waits_or_is_passed_over
+}
+
+fn all() -> [&'static Meta; 4] {
+    [user::Entity::meta(), pet::Entity::meta(), toy::Entity::meta(), note::Entity::meta()]
 }
 
 /// The next messages, each with the name of its event, in the order in which they came.
@@ -26,7 +38,7 @@ async fn next<const N: usize>(page: &mut Socket) -> [Json; N] {
 
 async fn what_another_program_writes_is_told(world: World) {
     let (ann, bob) = (world.user("Ann").await, world.user("Bob").await);
-    let world = world.with_triggers().await;
+    let world = world.with_triggers(all()).await;
     let mut page = Socket::connect(&world, ann).await;
     for list in ["/user", "/pet", "/note"] {
         page.get(list).await;
@@ -72,7 +84,7 @@ async fn what_another_program_writes_is_told(world: World) {
 
 async fn what_another_program_undoes_is_not_told(world: World) {
     world.toy("ball").await;
-    let world = world.with_triggers().await;
+    let world = world.with_triggers(all()).await;
     let mut page = Socket::connect(&world, 1).await;
     page.get("/toy").await;
     world.run("begin; update toy set label = 'lost'; insert into toy (label) values ('lost'); rollback").await;
@@ -85,7 +97,7 @@ async fn what_another_program_undoes_is_not_told(world: World) {
 async fn a_table_between_is_watched_too(world: World) {
     let (ann, bob) = (world.user("Ann").await, world.user("Bob").await);
     let (rex, ball) = (world.pet("Rex", None).await, world.toy("ball").await);
-    let world = world.with_triggers().await;
+    let world = world.with_triggers(all()).await;
     let mut page = Socket::connect(&world, 1).await;
     for list in ["/user", "/pet", "/toy"] {
         page.get(list).await;
@@ -114,7 +126,7 @@ async fn a_table_between_is_watched_too(world: World) {
 async fn a_policy_hears_of_a_record_as_it_was_and_is(world: World) {
     let ann = world.user("Ann").await;
     world.pet("Rex", Some(ann)).await;
-    let world = world.with_triggers().await;
+    let world = world.with_triggers(all()).await;
     let mut stranger = Socket::connect(&world, 9).await;
     stranger.get("/pet").await;
     for statement in ["update pet set private = true", "update pet set name = 'Max'", "update pet set private = false"]
@@ -127,7 +139,7 @@ async fn a_policy_hears_of_a_record_as_it_was_and_is(world: World) {
 }
 
 async fn what_the_application_writes_is_told_once_and_not_to_who_asked(world: World) {
-    let world = world.with_triggers().await;
+    let world = world.with_triggers(all()).await;
     let mut ann = Socket::connect(&world, 1).await;
     let mut bob = Socket::connect(&world, 2).await;
     for socket in [&mut ann, &mut bob] {
@@ -145,11 +157,63 @@ async fn what_the_application_writes_is_told_once_and_not_to_who_asked(world: Wo
 }
 
 async fn an_outbox_without_triggers_is_refused_where_there_are_some(world: World) {
-    let world = world.with_triggers().await;
+    let world = world.with_triggers(all()).await;
     let refused = world.resources.clone().outbox().await.expect_err("there are triggers");
     assert!(refused.to_string().contains("has triggers"), "{refused}");
     // Once more, as the next server does.
-    world.with_triggers().await;
+    world.with_triggers(all()).await;
+}
+
+async fn what_no_resource_here_understands_waits_or_is_passed_over(world: World) {
+    // A server of the next version knows pets, too.
+    let all = [toy::Entity::meta(), pet::Entity::meta()];
+    let (_, relay) = world.resources.clone().triggers(all).await.expect("triggers");
+    drop(relay);
+    let world = world.with_triggers([toy::Entity::meta()]).await;
+    let mut page = Socket::connect(&world, 1).await;
+    page.get("/toy").await;
+    world.run("insert into pet (name, private) values ('Rex', false)").await;
+    for nonsense in ["{", "[null]", r#"[null, {"id": "x"}]"#, r#"[null, {"id": ["text", "x"]}]"#, "[null, {}]"] {
+        let row = format!("insert into catamaran_outbox (changed_table, message) values ('toy', '{nonsense}')");
+        world.run(&row).await;
+    }
+    world.run("insert into toy (label) values ('ball')").await;
+    assert_eq!(page.next().await[1]["data"]["label"], "ball");
+    while left(&world).await > 1 {
+        tokio::task::yield_now().await;
+    }
+    // The pet is told by the relay that knows it.
+    assert_eq!(left(&world).await, 1);
+    let world = world.with_triggers(all).await;
+    let mut page = Socket::connect(&world, 1).await;
+    page.get("/pet").await;
+    while left(&world).await > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A program in production makes no tables: a migration has done it, by the same call.
+#[cfg(feature = "backends")]
+#[tokio::test]
+async fn a_role_that_owns_nothing_uses_the_triggers_that_are_there() {
+    let world = World::postgres().await;
+    let world = world.with_triggers(all()).await;
+    world
+        .run(
+            "create role app login; grant select, insert, update, delete on all tables in schema public to app;
+             grant usage on all sequences in schema public to app; create role other login;
+             grant insert on toy to other; grant usage on sequence toy_id_seq to other",
+        )
+        .await;
+    let app = World::of(&world.url.replace("//postgres@", "//app@")).await.with_triggers(all()).await;
+    let mut page = Socket::connect(&app, 1).await;
+    page.get("/toy").await;
+    app.toy("ball").await;
+    // Another program may write toys, and nothing else; and has its own idea of where tables are.
+    let other = World::of(&world.url.replace("//postgres@", "//other@")).await;
+    other.run("set search_path to pg_catalog; insert into public.toy (label) values ('bone')").await;
+    let labels = next::<2>(&mut page).await.map(|message| message[1]["data"]["label"].clone());
+    assert_eq!(labels, ["ball", "bone"]);
 }
 
 const RECORDS: i64 = 8;
@@ -172,7 +236,7 @@ async fn what_it_commits_is_told_in_order(world: World) {
     for _ in 0..RECORDS {
         world.toy("0").await;
     }
-    let world = world.with_triggers().await;
+    let world = world.with_triggers(all()).await;
     let mut page = Socket::connect(&world, 1).await;
     page.get("/toy").await;
     let mut other = Other::start("triggers::a_program_that_is_to_be_killed", &world.url);

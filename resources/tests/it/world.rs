@@ -11,7 +11,7 @@ use axum::{
     http::Request,
 };
 use catamaran::{App, Hub, routes};
-use catamaran_resources::{Compat, Relay, Resource, Resources};
+use catamaran_resources::{Compat, Meta, Relay, Resources};
 use sea_orm::{ConnectionTrait, DbBackend};
 use serde_json::{Value as Json, json};
 use tower::ServiceExt;
@@ -124,10 +124,9 @@ impl World {
         (Self { router, resources, ..self }, relay, hub)
     }
 
-    /// The same with triggers on all tables, and a relay that runs.
-    pub(crate) async fn with_triggers(self) -> Self {
-        let all = [user::Entity::meta(), pet::Entity::meta(), toy::Entity::meta(), note::Entity::meta()];
-        let (resources, relay) = self.resources.clone().triggers(all).await.expect("triggers");
+    /// The same with triggers for these resources, and a relay that runs.
+    pub(crate) async fn with_triggers(self, watched: impl IntoIterator<Item = &'static Meta>) -> Self {
+        let (resources, relay) = self.resources.clone().triggers(watched).await.expect("triggers");
         let app = application(resources.clone());
         tokio::spawn(relay.run(app.hub()));
         let router = app.into_router().expect("the application is well formed");
