@@ -12,6 +12,7 @@ mod http;
 mod idle;
 mod inside;
 mod publish;
+mod records;
 mod returning;
 mod revoke;
 mod rounds;
@@ -25,8 +26,20 @@ use std::time::Duration;
 use rounds::Plan;
 use tokio::runtime::Runtime;
 
-const BENCHES: [&str; 11] =
-    ["socket", "http", "inside", "publish", "idle", "fanout", "crowd", "cluster", "revoke", "returning", "start"];
+const BENCHES: [&str; 12] = [
+    "socket",
+    "http",
+    "records",
+    "inside",
+    "publish",
+    "idle",
+    "fanout",
+    "crowd",
+    "cluster",
+    "revoke",
+    "returning",
+    "start",
+];
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -57,6 +70,7 @@ fn main() {
         match name {
             "socket" => runtime.block_on(socket::run(plan)),
             "http" => runtime.block_on(http::run(plan)),
+            "records" => runtime.block_on(records::run(plan)),
             "inside" => inside::run(plan),
             "publish" => publish::run(plan),
             "idle" => runtime.block_on(idle::run(plan)),
