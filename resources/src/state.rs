@@ -151,8 +151,8 @@ impl Resources {
     /// An [`outbox`](Self::outbox) that the database fills: so what other programs write is told as well, and what an
     /// application writes by itself, through [`db`](Self::db).
     ///
-    /// This makes triggers on the tables of these resources and on those between them, unless they are there. Name all
-    /// resources. SQLite and PostgreSQL have such triggers; there the role must own the tables, once.
+    /// This makes triggers on the tables of these resources and on those between them, unless they are there; a migration may
+    /// call it in the stead of an application that owns no tables. Name all resources.
     ///
     /// ```no_run
     /// # use catamaran::prelude::*;
@@ -186,7 +186,7 @@ impl Resources {
     ///
     /// # Errors
     ///
-    /// If the database refuses, or is none of the two.
+    /// If the database refuses, or is neither SQLite nor PostgreSQL.
     pub async fn triggers(
         mut self,
         resources: impl IntoIterator<Item = &'static Meta>,

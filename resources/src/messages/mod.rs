@@ -14,7 +14,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use catamaran::{
     __resources::{Except, Gated, Message},
-    History, Hub, Published,
+    History, Hub,
 };
 use serde_json::value::RawValue;
 
@@ -29,8 +29,8 @@ fn channel(identity: &str) -> Gated {
 }
 
 /// Publishes a change, as [`transfer::write`] has it, to all sockets but one.
-pub(crate) async fn publish(hub: &Hub, identity: &str, change: Box<RawValue>, except: Option<Except>) -> Published {
-    hub.publish_behind(&channel(identity), Message::new(identity, change), except).await
+pub(crate) async fn publish(hub: &Hub, identity: &str, change: Box<RawValue>, except: Option<Except>) {
+    hub.publish_behind(&channel(identity), Message::new(identity, change), except).await;
 }
 
 /// Publishes a change of a row in the outbox; false if it may not have reached the bus. Published once more it is the same
