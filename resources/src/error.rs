@@ -102,6 +102,24 @@ impl Error {
         matches!(self, Self::Database(error) if ["40001", "40P01", "5", "261", "517"].contains(&&*code(error)))
     }
 
+    /// The database's error if it could not be asked; none if what was asked makes no sense, and never will.
+    pub(crate) fn passing(self) -> Result<(), DbErr> {
+        let Self::Database(error) = self else { return Ok(()) };
+        let lasts = match &error {
+            DbErr::Exec(RuntimeErr::SqlxError(cause)) | DbErr::Query(RuntimeErr::SqlxError(cause)) => match &**cause {
+                // PostgreSQL: a name that is none; SQLite: JSON that is none.
+                SqlxError::Database(_) => {
+                    let code = code(&error);
+                    is_unfit(&error) || code == "1" || (code.len() == 5 && code.starts_with("42"))
+                }
+                cause => matches!(cause, SqlxError::ColumnDecode { .. } | SqlxError::ColumnNotFound(_)),
+            },
+            DbErr::Conn(_) | DbErr::ConnectionAcquire(_) => false,
+            _ => true,
+        };
+        if lasts { Ok(()) } else { Err(error) }
+    }
+
     /// The answer to a request.
     pub(crate) fn respond(self, method: &Method, path: &str) -> Response {
         let bad = |code: &str, details: String, more: Option<Vec<Problem>>| {

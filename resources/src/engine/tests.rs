@@ -21,7 +21,7 @@ mod models;
 
 #[cfg(feature = "backends")]
 #[path = "../../tests/it/postgres.rs"]
-mod postgres;
+pub(crate) mod postgres;
 
 use models::{friendship, note, pet, pet_toy, toy, user};
 

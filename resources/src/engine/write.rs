@@ -19,7 +19,6 @@ use crate::{
     criteria::Shape,
     error::Problem,
     meta::{Association, Link, Row, Values, key_text},
-    outbox,
     policy::Viewers,
 };
 
@@ -83,12 +82,17 @@ pub(crate) async fn write(
         };
         let _turn = resources.turn().await;
         let transaction = begin(resources).await?;
+        if let Some(outbox) = &resources.outbox {
+            outbox.begin(&transaction, except).await?;
+        }
         let view = View { db: &transaction, viewers };
         let mut writer = Writer { view, compat: resources.compat, changes: Vec::new() };
         let mut outcome = writer.run(meta, work).await;
         let list = writer.changes;
-        if outcome.is_ok() && resources.outbox.is_some() {
-            let written = outbox::write(&transaction, &list, except).await;
+        if outcome.is_ok()
+            && let Some(outbox) = &resources.outbox
+        {
+            let written = outbox.end(&transaction, &list, except).await;
             outcome = written.map_err(Error::from).and(outcome);
         }
         match outcome {

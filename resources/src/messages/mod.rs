@@ -10,9 +10,11 @@ mod tests;
 mod transfer;
 mod verb;
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use catamaran::{
     __resources::{Except, Gated, Message},
-    History, Hub, Published,
+    History, Hub,
 };
 use serde_json::value::RawValue;
 
@@ -27,6 +29,21 @@ fn channel(identity: &str) -> Gated {
 }
 
 /// Publishes a change, as [`transfer::write`] has it, to all sockets but one.
-pub(crate) async fn publish(hub: &Hub, identity: &str, change: Box<RawValue>, except: Option<Except>) -> Published {
-    hub.publish_behind(&channel(identity), Message::new(identity, change), except).await
+pub(crate) async fn publish(hub: &Hub, identity: &str, change: Box<RawValue>, except: Option<Except>) {
+    hub.publish_behind(&channel(identity), Message::new(identity, change), except).await;
+}
+
+/// Publishes a change of a row in the outbox; false if it may not have reached the bus. Published once more it is the same
+/// event, and nobody is told twice.
+pub(crate) async fn publish_once(
+    hub: &Hub,
+    nonce: u64,
+    identity: &str,
+    change: Box<RawValue>,
+    except: Option<Except>,
+) -> bool {
+    let mut hasher = DefaultHasher::new();
+    (identity, change.get()).hash(&mut hasher);
+    let id = (nonce, hasher.finish());
+    hub.publish_once(id, &channel(identity), Message::new(identity, change), except).await
 }

@@ -7,9 +7,10 @@ use crate::{socket::Socket, world::World};
 on_each_database! {
     what_is_written_is_told_once_the_relay_runs
     what_is_undone_is_not_written
+    what_is_told_and_cannot_be_removed_is_told_once
 }
 
-async fn left(world: &World) -> i64 {
+pub(crate) async fn left(world: &World) -> i64 {
     use sea_orm::{ConnectionTrait, Statement};
     let db = world.resources.db();
     let count = Statement::from_string(db.get_database_backend(), "select count(*) as rows from catamaran_outbox");
@@ -59,29 +60,51 @@ async fn what_is_undone_is_not_written(world: World) {
     assert_eq!(left(&world).await, 0);
 }
 
+/// As if a relay were killed between telling and removing, each time.
+async fn what_is_told_and_cannot_be_removed_is_told_once(world: World) {
+    let (world, relay, hub) = world.with_outbox(|app| app).await;
+    let forbid = match world.is_on_postgres() {
+        true => {
+            "create function forbid() returns trigger language plpgsql as $$ begin raise 'it stays'; end $$;
+             create trigger forbid before delete on catamaran_outbox for each row execute function forbid()"
+        }
+        false => "create trigger forbid before delete on catamaran_outbox begin select raise(abort, 'it stays'); end",
+    };
+    world.run(forbid).await;
+    let mut page = Socket::connect(&world, 1).await;
+    page.get("/toy").await;
+    tokio::spawn(relay.run(hub));
+    world.toy("ball").await;
+    world.patch("/toy/1", json!({"label": "bone"})).await.ok();
+    let mut labels = vec![page.next().await, page.next().await];
+    // It is told some times more, until it can be removed; what comes then comes after that.
+    world.run(if world.is_on_postgres() { "drop function forbid() cascade" } else { "drop trigger forbid" }).await;
+    while left(&world).await > 0 {
+        tokio::task::yield_now().await;
+    }
+    world.patch("/toy/1", json!({"label": "stick"})).await.ok();
+    labels.push(page.next().await);
+    let labels: Vec<_> = labels.iter().map(|event| event[1]["data"]["label"].clone()).collect();
+    assert_eq!(labels, ["ball", "bone", "stick"]);
+}
+
 #[cfg(feature = "backends")]
 mod several_servers {
-    use std::{
-        env,
-        io::{BufRead, BufReader},
-        process::{Command, Stdio},
-        sync::Arc,
-    };
+    use std::sync::Arc;
 
     use catamaran::Postgres;
-    use catamaran_resources::Resources;
-    use serde_json::{Value as Json, json};
+    use catamaran_tests::backends::postgres::Server;
+    use serde_json::json;
     use tokio::task::JoinSet;
 
-    use crate::{socket::Socket, world::World};
+    use crate::{other::Other, socket::Socket, world::World};
 
-    /// The database of the process that is killed.
-    const URL: &str = "CATAMARAN_OUTBOX_URL";
     const RECORDS: u64 = 8;
 
     /// A server on a database and a bus that it shares with others, which is ready, and whose relay runs.
-    async fn server(world: World, url: &str) -> World {
-        let (world, relay, hub) = world.with_outbox(|app| app.bus(Postgres::connect(url))).await;
+    async fn server(world: World) -> World {
+        let url = world.url.clone();
+        let (world, relay, hub) = world.with_outbox(|app| app.bus(Postgres::connect(&url))).await;
         while hub.is_alone() {
             tokio::task::yield_now().await;
         }
@@ -89,25 +112,18 @@ mod several_servers {
         world
     }
 
-    /// The other server: it writes as fast as it can until it is killed, and says how far it came.
     #[test]
     #[ignore = "a process of the test below"]
     fn a_server_that_is_to_be_killed() {
-        let url = env::var(URL).expect("a database");
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        runtime.expect("a runtime").block_on(async {
-            let resources = Resources::open(&url).await.expect("the database is there");
-            let world = Arc::new(server(World::of(resources), &url).await);
-            println!("writes");
+        crate::other::run(async |url| {
+            let world = Arc::new(server(World::of(&url).await).await);
             let mut writers = JoinSet::new();
             for record in 1..=RECORDS {
                 let world = world.clone();
                 writers.spawn(async move {
                     for number in 1.. {
                         world.patch(&format!("/toy/{record}"), json!({"label": format!("{number}")})).await.ok();
-                        if number == 40 {
-                            println!("wrote {record}");
-                        }
+                        println!("wrote");
                     }
                 });
             }
@@ -121,57 +137,22 @@ mod several_servers {
         for _ in 0..RECORDS {
             world.toy("0").await;
         }
-        let url = world.url();
-        let world = server(world, &url).await;
+        let world = server(world).await;
         let mut page = Socket::connect(&world, 1).await;
-        let list = page.get("/toy").await;
+        page.get("/toy").await;
 
-        let mut other = Command::new(env::current_exe().expect("a test"))
-            .args(["outbox::several_servers::a_server_that_is_to_be_killed", "--exact", "--ignored", "--nocapture"])
-            .env(URL, &url)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("a process");
-        let (sender, mut wrote) = tokio::sync::mpsc::unbounded_channel();
-        let output = BufReader::new(other.stdout.take().expect("its output"));
-        let reading = std::thread::spawn(move || {
-            for line in output.lines().map_while(Result::ok) {
-                if line.starts_with("wrote") {
-                    sender.send(()).expect("the test waits");
-                }
-            }
-        });
-        for _ in 0..RECORDS {
-            tokio::time::timeout(std::time::Duration::from_secs(60), wrote.recv()).await.expect("it writes");
-        }
-        other.kill().expect("it runs");
-        other.wait().expect("it ended");
-        reading.join().expect("its output ended");
-
-        // The first change of each record follows what the page had, and each the one before; one that was being told may come
-        // twice.
-        let mut labels: Vec<Json> = records(&list);
-        let now = world.get("/toy").await;
-        while labels != records(now.ok()) {
-            let event = page.next().await;
-            let message = &event[1];
-            let label = &mut labels[message["id"].as_u64().expect("a record") as usize - 1];
-            let (before, after) = (number(&message["previous"]["label"]), number(&message["data"]["label"]));
-            assert!(before == number(label) || after <= number(label), "{event}, after {label}");
-            if before == number(label) {
-                label.clone_from(&message["data"]["label"]);
-            }
-        }
-        assert!(labels.iter().all(|label| number(label) >= 40), "{labels:?}");
+        let mut other = Other::start("outbox::several_servers::a_server_that_is_to_be_killed", &world.url);
+        other.has_written(40 * RECORDS).await;
+        other.kill();
+        page.hears_each_label_once(&world, vec![json!("0"); 8]).await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn two_servers_that_write_one_record_are_told_in_the_order_of_the_commits() {
         let world = World::postgres().await;
         world.toy("0").await;
-        let url = world.url();
-        let resources = Resources::open(&url).await.expect("the database is there");
-        let servers = [Arc::new(server(world, &url).await), Arc::new(server(World::of(resources), &url).await)];
+        let world = Arc::new(server(world).await);
+        let servers = [world.clone(), Arc::new(server(World::of(&world.url).await).await)];
         let mut page = Socket::connect(&servers[0], 1).await;
         page.get("/toy").await;
         let mut writers = JoinSet::new();
@@ -193,11 +174,29 @@ mod several_servers {
         assert_eq!(servers[1].get("/toy/1").await.ok()["label"], label);
     }
 
-    fn records(list: &Json) -> Vec<Json> {
-        list.as_array().expect("a list").iter().map(|record| record["label"].clone()).collect()
-    }
+    #[tokio::test]
+    async fn what_is_written_while_the_bus_is_away_waits_in_order() {
+        let world = World::postgres().await;
+        let mut bus = Server::start();
+        let (world, relay, hub) = world.with_outbox(|app| app.bus(Postgres::connect(bus.url()))).await;
+        tokio::spawn(relay.run(hub.clone()));
+        let mut page = Socket::connect(&world, 1).await;
+        while hub.is_alone() {
+            tokio::task::yield_now().await;
+        }
+        page.get("/toy").await;
+        world.toy("0").await;
+        assert_eq!(page.next().await[1]["verb"], "created");
 
-    fn number(label: &Json) -> u64 {
-        label.as_str().expect("a text").parse().expect("a number")
+        bus.crash();
+        for number in 1..=200 {
+            world.patch("/toy/1", json!({"label": format!("{number}")})).await.ok();
+        }
+        while !hub.is_alone() {
+            tokio::task::yield_now().await;
+        }
+        assert!(super::left(&world).await > 0);
+        bus.run();
+        page.hears_each_label_once(&world, vec![json!("0")]).await;
     }
 }

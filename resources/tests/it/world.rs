@@ -11,7 +11,8 @@ use axum::{
     http::Request,
 };
 use catamaran::{App, Hub, routes};
-use catamaran_resources::{Compat, Relay, Resources};
+use catamaran_resources::{Compat, Meta, Relay, Resources};
+use sea_orm::{ConnectionTrait, DbBackend};
 use serde_json::{Value as Json, json};
 use tower::ServiceExt;
 
@@ -46,9 +47,11 @@ macro_rules! on_each_database {
 pub(crate) struct World {
     pub(crate) resources: Resources,
     pub(crate) router: Router,
+    /// Of its database, for those who open it too.
+    pub(crate) url: String,
     _file: Option<File>,
     #[cfg(feature = "backends")]
-    database: Option<crate::postgres::Database>,
+    _database: Option<crate::postgres::Database>,
 }
 
 /// What came back.
@@ -82,38 +85,33 @@ impl World {
         Self::on(&url, Some(File(path))).await
     }
 
-    /// On a database of somebody else.
-    #[cfg(feature = "backends")]
-    pub(crate) fn of(resources: Resources) -> Self {
-        Self { router: router(resources.clone()), resources, _file: None, database: None }
-    }
-
-    /// The URL of its PostgreSQL database.
-    #[cfg(feature = "backends")]
-    pub(crate) fn url(&self) -> String {
-        self.database.as_ref().expect("a database of its own").url.clone()
-    }
-
     #[cfg(feature = "backends")]
     pub(crate) async fn postgres() -> Self {
         let database = crate::postgres::Database::new().await;
         let world = Self::on(&database.url, None).await;
-        Self { database: Some(database), ..world }
+        Self { _database: Some(database), ..world }
     }
 
     async fn on(url: &str, file: Option<File>) -> Self {
-        let resources = Resources::open(url).await.expect("the database is there");
-        let all = resources.sync(|schema| {
+        let world = Self { _file: file, ..Self::of(url).await };
+        let all = world.resources.sync(|schema| {
             let schema = schema.register(user::Entity).register(friendship::Entity).register(pet::Entity);
             schema.register(toy::Entity).register(pet_toy::Entity).register(note::Entity)
         });
         all.await.expect("the schema is sound");
+        world
+    }
+
+    /// On a database of somebody else.
+    pub(crate) async fn of(url: &str) -> Self {
+        let resources = Resources::open(url).await.expect("the database is there");
         Self {
             router: router(resources.clone()),
             resources,
-            _file: file,
+            url: url.to_owned(),
+            _file: None,
             #[cfg(feature = "backends")]
-            database: None,
+            _database: None,
         }
     }
 
@@ -124,6 +122,24 @@ impl World {
         let hub = app.hub();
         let router = app.into_router().expect("the application is well formed");
         (Self { router, resources, ..self }, relay, hub)
+    }
+
+    /// The same with triggers for these resources, and a relay that runs.
+    pub(crate) async fn with_triggers(self, watched: impl IntoIterator<Item = &'static Meta>) -> Self {
+        let (resources, relay) = self.resources.clone().triggers(watched).await.expect("triggers");
+        let app = application(resources.clone());
+        tokio::spawn(relay.run(app.hub()));
+        let router = app.into_router().expect("the application is well formed");
+        Self { router, resources, ..self }
+    }
+
+    pub(crate) fn is_on_postgres(&self) -> bool {
+        self.resources.db().get_database_backend() == DbBackend::Postgres
+    }
+
+    /// Writes past the application, as another program would.
+    pub(crate) async fn run(&self, statement: &str) {
+        self.resources.db().execute_unprepared(statement).await.expect("a sound statement");
     }
 
     /// The same as Sails would have it.
