@@ -83,6 +83,8 @@ step "licences and sources"
 cargo deny --log-level error check licenses bans sources
 
 step "packages"
+# Cargo keeps what it has unpacked of these packages by their versions, and would compare today's with an earlier one.
+rm -rf "${CARGO_HOME:-$HOME/.cargo}"/registry/src/-*/catamaran*
 cargo package --locked --allow-dirty -p catamaran-macros -p catamaran -p catamaran-resources
 
 step "all passed"

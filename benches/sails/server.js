@@ -1,5 +1,10 @@
-// Sails' blueprints of one model on sails-disk. It prints its address.
+// Sails' blueprints of one model, in the database at a URL, or on sails-disk in a folder. It prints its address.
 const sails = new (require("sails").Sails)();
+
+const where = process.argv[2];
+const datastore = where.startsWith("postgres:")
+  ? { adapter: "sails-postgresql", url: where }
+  : { adapter: "sails-disk", dir: where };
 
 sails.lift({
   appPath: __dirname,
@@ -10,8 +15,7 @@ sails.lift({
   globals: false,
   sockets: { beforeConnect: (_, allow) => allow(undefined, true) },
   session: { secret: "not a secret" },
-  // The folder of the adapter's files.
-  datastores: { default: { adapter: "sails-disk", dir: process.argv[2] } },
+  datastores: { default: datastore },
   models: {
     migrate: "safe",
     schema: true,

@@ -14,7 +14,12 @@ pub(crate) fn redis() -> Option<RedisServer> {
 
 /// A Postgres of this program's own.
 pub(crate) fn postgres() -> Option<postgres::Server> {
-    said("Postgres", postgres::installed()).then(postgres::Server::start)
+    has_postgres().then(postgres::Server::start)
+}
+
+/// Whether Postgres is there.
+pub(crate) fn has_postgres() -> bool {
+    said("Postgres", postgres::installed())
 }
 
 /// Whether Node is there, with what a package of this folder needs, which npm installs.

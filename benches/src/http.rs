@@ -38,7 +38,7 @@ pub(crate) async fn run(plan: Plan) {
 }
 
 /// Sends as fast as answers come, and gives the server's microseconds of CPU per request.
-async fn load(plan: Plan, server: &Server, request: &str, body: &str) -> f64 {
+pub(crate) async fn load(plan: Plan, server: &Server, request: &str, body: &str) -> f64 {
     let mut connections = Vec::new();
     for _ in 0..CONNECTIONS {
         let mut connection = Http::connect(server.address).await;

@@ -12,7 +12,7 @@ mod http;
 mod idle;
 mod inside;
 mod publish;
-mod resources;
+mod records;
 mod returning;
 mod revoke;
 mod rounds;
@@ -29,6 +29,7 @@ use tokio::runtime::Runtime;
 const BENCHES: [&str; 12] = [
     "socket",
     "http",
+    "records",
     "inside",
     "publish",
     "idle",
@@ -37,7 +38,6 @@ const BENCHES: [&str; 12] = [
     "cluster",
     "revoke",
     "returning",
-    "resources",
     "start",
 ];
 
@@ -70,6 +70,7 @@ fn main() {
         match name {
             "socket" => runtime.block_on(socket::run(plan)),
             "http" => runtime.block_on(http::run(plan)),
+            "records" => runtime.block_on(records::run(plan)),
             "inside" => inside::run(plan),
             "publish" => publish::run(plan),
             "idle" => runtime.block_on(idle::run(plan)),
@@ -78,7 +79,6 @@ fn main() {
             "cluster" => runtime.block_on(cluster::run(plan)),
             "revoke" => runtime.block_on(revoke::run(plan)),
             "returning" => runtime.block_on(returning::run(plan)),
-            "resources" => runtime.block_on(resources::run(plan)),
             _ => runtime.block_on(start::run(plan)),
         }
     }

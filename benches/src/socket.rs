@@ -40,7 +40,7 @@ pub(crate) fn echo(name: &str, bytes: usize) -> (String, String) {
 }
 
 /// Sends as fast as answers come, and gives the server's microseconds of CPU per request.
-async fn load(plan: Plan, server: &Server, window: u64, event: &str, ack: &str) -> f64 {
+pub(crate) async fn load(plan: Plan, server: &Server, window: u64, event: &str, ack: &str) -> f64 {
     let mut sockets = Vec::new();
     for _ in 0..SOCKETS {
         let mut socket = Socket::connect(server.address).await;

@@ -1,181 +1,137 @@
-//! The actions of a resource: a request to what the engine does, and back.
+//! The actions of a resource: a request to what is asked of it, and back.
 
 use axum::{body::Bytes, extract::RawQuery, http::HeaderMap, response::Response};
-use catamaran::__private::{Call, Param, Reply, call2, call3, call4};
+use catamaran::__private::{Call, Param, Reply, call_after, call1, call2, call3, call4};
+use sea_orm::Value;
 
 use crate::{
-    Error, Records, Resource,
+    Error, Resource,
     asking::Asking,
     body::{self, Purpose},
     engine::{Work, identity},
     meta::Association,
+    records::Records,
     resource::Viewed,
     state::HasResources,
 };
 
-/// `GET /pet`
-pub fn find<E, S>(call: Call<S>) -> Reply
-where
-    E: Viewed<S>,
-    S: HasResources + Send + Sync + 'static,
-{
-    call2::<S, Records<E>, RawQuery, Response, _, _, _>(call, |Records { asking, .. }, RawQuery(query)| async move {
-        let outcome = asking.find(&query.unwrap_or_default()).await;
-        asking.answer(outcome)
-    })
+/// What is asked of a resource; a number is the position of an association.
+#[derive(Clone, Copy, Debug)]
+pub enum Verb {
+    /// `GET /pet`
+    Find,
+    /// `GET /pet/{id}`
+    FindOne,
+    /// `POST /pet`
+    Create,
+    /// `PATCH /pet/{id}`
+    Update,
+    /// `DELETE /pet/{id}`, and `DELETE /pet`, of which the query or the body says the identity
+    Destroy,
+    /// `GET /pet/{id}/toys`
+    Populate(usize),
+    /// `PUT /pet/{id}/toys/{fk}`
+    Add(usize),
+    /// `DELETE /pet/{id}/toys/{fk}`
+    Remove(usize),
+    /// `PUT /pet/{id}/toys`
+    Replace(usize),
 }
 
-/// `GET /pet/{id}`
-pub fn find_one<E, S>(call: Call<S>) -> Reply
+/// Runs an action of the resource `E`: reads who asks, by the types of the application, and does what knows none of them.
+pub fn ask<E, S>(call: Call<S>, verb: Verb) -> Reply
 where
     E: Viewed<S>,
     S: HasResources + Send + Sync + 'static,
 {
-    call3::<S, Param<0, String>, Records<E>, RawQuery, Response, _, _, _>(
-        call,
-        |id, Records { asking, .. }, RawQuery(query)| async move {
-            let outcome = asking.find_one(&id.0, &query.unwrap_or_default()).await;
-            asking.answer(outcome)
-        },
-    )
+    call_after(call, move |records: Records<E>, call| verb.run(records.asking, call))
 }
 
-/// `POST /pet`
-pub fn create<E, S>(call: Call<S>) -> Reply
-where
-    E: Viewed<S>,
-    S: HasResources + Send + Sync + 'static,
-{
-    call3::<S, Records<E>, HeaderMap, Bytes, Response, _, _, _>(
-        call,
-        |Records { asking, .. }, headers, bytes| async move {
-            let parts = asking.body(Purpose::Create, &headers, &bytes);
-            asking.settle(parts.map(|body::Parts { values, members }| Work::Create { values, members })).await
-        },
-    )
+type Id = Param<0, String>;
+type Child = Param<1, String>;
+
+impl Verb {
+    fn run(self, asking: Asking, call: Call<()>) -> Reply {
+        match self {
+            Self::Find => call1(call, |query: RawQuery| find(asking, query)),
+            Self::FindOne => call2(call, |id: Id, query: RawQuery| find_one(asking, id, query)),
+            Self::Create => call2(call, |headers: HeaderMap, bytes: Bytes| create(asking, headers, bytes)),
+            Self::Update => call3(call, |id: Id, headers: HeaderMap, bytes: Bytes| update(asking, id, headers, bytes)),
+            Self::Destroy => call4(call, |id: Id, query: RawQuery, headers: HeaderMap, bytes: Bytes| {
+                destroy(asking, id, query, headers, bytes)
+            }),
+            Self::Populate(at) => call2(call, move |id: Id, query: RawQuery| populate(asking, at, id, query)),
+            Self::Add(at) => call2(call, move |id: Id, child: Child| add(asking, at, id, child)),
+            Self::Remove(at) => call2(call, move |id: Id, child: Child| remove(asking, at, id, child)),
+            Self::Replace(at) => {
+                call3(call, move |id: Id, headers: HeaderMap, bytes: Bytes| replace(asking, at, id, headers, bytes))
+            }
+        }
+    }
 }
 
-/// `PATCH /pet/{id}`
-pub fn update<E, S>(call: Call<S>) -> Reply
-where
-    E: Viewed<S>,
-    S: HasResources + Send + Sync + 'static,
-{
-    call4::<S, Param<0, String>, Records<E>, HeaderMap, Bytes, Response, _, _, _>(
-        call,
-        |id, Records { asking, .. }, headers, bytes| async move {
-            let work = identity(asking.meta, id.0).and_then(|id| {
-                let body::Parts { values, members } = asking.body(Purpose::Update, &headers, &bytes)?;
-                Ok(Work::Update { id, values, members })
-            });
-            asking.settle(work).await
-        },
-    )
+async fn find(asking: Asking, RawQuery(query): RawQuery) -> Response {
+    let outcome = asking.find(&query.unwrap_or_default()).await;
+    asking.answer(outcome)
 }
 
-/// `DELETE /pet/{id}`
-pub fn destroy<E, S>(call: Call<S>) -> Reply
-where
-    E: Viewed<S>,
-    S: HasResources + Send + Sync + 'static,
-{
-    call2::<S, Param<0, String>, Records<E>, Response, _, _, _>(call, |id, Records { asking, .. }| async move {
-        let work = identity(asking.meta, id.0).map(|id| Work::Destroy { id });
-        asking.settle(work).await
-    })
+async fn find_one(asking: Asking, id: Id, RawQuery(query): RawQuery) -> Response {
+    let outcome = asking.find_one(&id.0, &query.unwrap_or_default()).await;
+    asking.answer(outcome)
 }
 
-/// `DELETE /pet?id=1`, or with the id in the body.
-pub fn destroy_named<E, S>(call: Call<S>) -> Reply
-where
-    E: Viewed<S>,
-    S: HasResources + Send + Sync + 'static,
-{
-    call4::<S, Records<E>, RawQuery, HeaderMap, Bytes, Response, _, _, _>(
-        call,
-        |Records { asking, .. }, RawQuery(query), headers, bytes| async move {
-            let id = body::identified(asking.meta, &query.unwrap_or_default(), &headers, &bytes);
-            asking.settle(id.map(|id| Work::Destroy { id })).await
-        },
-    )
+async fn create(asking: Asking, headers: HeaderMap, bytes: Bytes) -> Response {
+    let parts = asking.body(Purpose::Create, &headers, &bytes);
+    asking.settle(parts.map(|body::Parts { values, members }| Work::Create { values, members })).await
 }
 
-/// `GET /pet/{id}/toys`, where `AT` is the position of the association.
-pub fn populate<E, S, const AT: usize>(call: Call<S>) -> Reply
-where
-    E: Viewed<S>,
-    S: HasResources + Send + Sync + 'static,
-{
-    call3::<S, Param<0, String>, Records<E>, RawQuery, Response, _, _, _>(
-        call,
-        |id, Records { asking, .. }, RawQuery(query)| async move {
-            let outcome = asking.populate(&id.0, AT, &query.unwrap_or_default()).await;
-            asking.answer(outcome)
-        },
-    )
+async fn update(asking: Asking, id: Id, headers: HeaderMap, bytes: Bytes) -> Response {
+    let work = identity(asking.meta, id.0).and_then(|id| {
+        let body::Parts { values, members } = asking.body(Purpose::Update, &headers, &bytes)?;
+        Ok(Work::Update { id, values, members })
+    });
+    asking.settle(work).await
 }
 
-/// `PUT /pet/{id}/toys/{fk}`
-pub fn add<E, S, const AT: usize>(call: Call<S>) -> Reply
-where
-    E: Viewed<S>,
-    S: HasResources + Send + Sync + 'static,
-{
-    call3::<S, Param<0, String>, Param<1, String>, Records<E>, Response, _, _, _>(
-        call,
-        |id, child, Records { asking, .. }| async move {
-            let work =
-                pair(&asking, AT, id.0, child.0).map(|(id, association, child)| Work::Add { id, association, child });
-            asking.settle(work).await
-        },
-    )
+async fn destroy(
+    asking: Asking,
+    Param(id): Id,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Response {
+    let id = match &*id {
+        "" => body::named(asking.meta, &query.unwrap_or_default(), &headers, &bytes),
+        id => identity(asking.meta, id),
+    };
+    asking.settle(id.map(|id| Work::Destroy { id })).await
 }
 
-/// `DELETE /pet/{id}/toys/{fk}`
-pub fn remove<E, S, const AT: usize>(call: Call<S>) -> Reply
-where
-    E: Viewed<S>,
-    S: HasResources + Send + Sync + 'static,
-{
-    call3::<S, Param<0, String>, Param<1, String>, Records<E>, Response, _, _, _>(
-        call,
-        |id, child, Records { asking, .. }| async move {
-            let work = pair(&asking, AT, id.0, child.0).map(|(id, association, child)| Work::Remove {
-                id,
-                association,
-                child,
-            });
-            asking.settle(work).await
-        },
-    )
+async fn populate(asking: Asking, at: usize, id: Id, RawQuery(query): RawQuery) -> Response {
+    let outcome = asking.populate(&id.0, at, &query.unwrap_or_default()).await;
+    asking.answer(outcome)
 }
 
-/// `PUT /pet/{id}/toys`
-pub fn replace<E, S, const AT: usize>(call: Call<S>) -> Reply
-where
-    E: Viewed<S>,
-    S: HasResources + Send + Sync + 'static,
-{
-    call4::<S, Param<0, String>, Records<E>, HeaderMap, Bytes, Response, _, _, _>(
-        call,
-        |id, Records { asking, .. }, headers, bytes| async move {
-            let work = identity(asking.meta, id.0).and_then(|id| {
-                Ok(Work::Replace { id, members: body::members(asking.meta, asking.association(AT), &headers, &bytes)? })
-            });
-            asking.settle(work).await
-        },
-    )
+async fn add(asking: Asking, at: usize, id: Id, child: Child) -> Response {
+    let work = pair(&asking, at, id, child).map(|(id, association, child)| Work::Add { id, association, child });
+    asking.settle(work).await
+}
+
+async fn remove(asking: Asking, at: usize, id: Id, child: Child) -> Response {
+    let work = pair(&asking, at, id, child).map(|(id, association, child)| Work::Remove { id, association, child });
+    asking.settle(work).await
+}
+
+async fn replace(asking: Asking, at: usize, id: Id, headers: HeaderMap, bytes: Bytes) -> Response {
+    let work = identity(asking.meta, id.0)
+        .and_then(|id| Ok(Work::Replace { id, members: body::members(asking.association(at), &headers, &bytes)? }));
+    asking.settle(work).await
 }
 
 /// The identities of both ends of a membership.
-fn pair(
-    asking: &Asking,
-    at: usize,
-    id: String,
-    child: String,
-) -> Result<(sea_orm::Value, &'static Association, sea_orm::Value), Error> {
+fn pair(asking: &Asking, at: usize, id: Id, child: Child) -> Result<(Value, &'static Association, Value), Error> {
     let association = asking.association(at);
-    Ok((identity(asking.meta, id)?, association, identity(association.target(), child)?))
+    Ok((identity(asking.meta, id.0)?, association, identity(association.target(), child.0)?))
 }
 
 /// Fails while the application is built if an association of a resource leads nowhere.

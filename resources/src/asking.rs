@@ -18,7 +18,7 @@ use crate::{
     body::{self, Purpose},
     criteria::{Criteria, Shape},
     engine::{self, View, Work, identity},
-    messages::{self, Following},
+    messages::Following,
     meta::Association,
     policy::Viewers,
     resource::Viewed,
@@ -45,14 +45,23 @@ impl Asking {
         S: HasResources + Send + Sync,
     {
         let viewers = E::viewers(parts, state).await;
+        Self::of(E::meta(), state.resources(), viewers, parts).await
+    }
+
+    async fn of(
+        meta: &'static Meta,
+        resources: Resources,
+        viewers: Viewers,
+        parts: &mut Parts,
+    ) -> Result<Self, Response> {
         // Who is not let in is told nothing else.
-        if let Err(error) = viewers.of(E::meta()) {
+        if let Err(error) = viewers.of(meta) {
             return Err(error.respond(&parts.method, parts.uri.path()));
         }
-        let hub = Hub::from_request_parts(parts, state).await.map_err(IntoResponse::into_response)?;
+        let hub = Hub::from_request_parts(parts, &()).await.map_err(IntoResponse::into_response)?;
         let socket = parts.extensions.get().cloned();
         let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
-        Ok(Self { resources: state.resources(), hub, socket, viewers, meta: E::meta(), method, path })
+        Ok(Self { resources, hub, socket, viewers, meta, method, path })
     }
 
     fn view(&self) -> View<'_, sea_orm::DatabaseConnection> {
@@ -118,12 +127,13 @@ impl Asking {
             }
             Work::Destroy { .. } | Work::Remove { .. } => {}
         }
-        let written = engine::write(&self.resources, &self.viewers, self.meta, work).await?;
+        let written = engine::write(&self.resources, &self.viewers, self.meta, work, self.socket.as_ref()).await?;
         following.add(self.meta, slice::from_ref(&written.reply), &Shape::default());
         if let Work::Add { association, child, .. } = work {
             following.identity(association.target(), child);
         }
-        messages::tell(&self.hub, &written.changes, self.socket.as_ref()).await;
+        // While the records are held, so that everybody hears of them in the order of the commits.
+        self.resources.hand_on(&self.hub, &written.changes, self.socket.as_ref()).await;
         Ok(written.reply)
     }
 

@@ -5,14 +5,14 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::IntoResponse,
 };
+use sea_orm::Value;
 use serde_json::{Map, Value as Json};
 
 use crate::{
     Compat, Error, Meta,
-    criteria::{self, MAX_LIMIT},
+    criteria::MAX_LIMIT,
     engine::{Members, identity},
     error::{Problem, details},
-    form,
     input::{self, Input},
     meta::{Association, Values},
 };
@@ -48,7 +48,7 @@ pub(crate) fn read(
     bytes: &Bytes,
 ) -> Result<Parts, Error> {
     let error = |problems| purpose.error(problems);
-    let mut body = match json(meta, headers, bytes).map_err(|wrong| wrong.or(error))? {
+    let mut body = match json(headers, bytes).map_err(|wrong| wrong.or(error))? {
         Json::Object(body) => body,
         Json::Null => Map::new(),
         _ => return Err(error(vec![Problem::general("the body must be a JSON object")])),
@@ -92,35 +92,23 @@ fn storable(meta: &Meta, purpose: Purpose, values: Values) -> Result<Values, Err
     if problems.is_empty() { Ok(values) } else { Err(purpose.error(problems)) }
 }
 
-/// Reads the list that replaces what an association leads to; a form has it under the association's name.
-pub(crate) fn members(
-    meta: &'static Meta,
-    association: &'static Association,
-    headers: &HeaderMap,
-    bytes: &Bytes,
-) -> Result<Members, Error> {
-    let list = match json(meta, headers, bytes).map_err(|wrong| wrong.or(Error::Associated))? {
-        Json::Object(mut fields) if essence(headers) == form::TYPE => {
-            fields.remove(association.name()).unwrap_or_default()
-        }
-        list => list,
-    };
+/// Reads the list that replaces what an association leads to.
+pub(crate) fn members(association: &'static Association, headers: &HeaderMap, bytes: &Bytes) -> Result<Members, Error> {
+    let list = json(headers, bytes).map_err(|wrong| wrong.or(Error::Associated))?;
     list_of(association, &list).map_err(|problem| Error::Associated(vec![problem]))
 }
 
-/// The identity that a body names, or else the query.
-pub(crate) fn identified(
-    meta: &'static Meta,
-    query: &str,
-    headers: &HeaderMap,
-    bytes: &Bytes,
-) -> Result<sea_orm::Value, Error> {
-    let body = json(meta, headers, bytes).map_err(|wrong| wrong.or(|problems| Error::criteria(details(&problems))))?;
-    let id = match body.get("id") {
-        Some(id) => Some(id.clone()),
-        None => criteria::identity(query)?.map(Json::from),
-    };
-    identity(meta, id.ok_or_else(|| Error::criteria("`id` must say which record"))?)
+/// The identity of a record that is named in the query, or in the body.
+pub(crate) fn named(meta: &'static Meta, query: &str, headers: &HeaderMap, bytes: &Bytes) -> Result<Value, Error> {
+    let key = meta.fields[meta.key()].name;
+    if let Some((_, id)) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == key) {
+        return identity(meta, id.into_owned());
+    }
+    let criteria = |problems: Vec<Problem>| Error::criteria(details(&problems));
+    match json(headers, bytes).map_err(|wrong| wrong.or(criteria))?.get_mut(key) {
+        Some(id) => identity(meta, id.take()),
+        None => Err(Error::criteria(format!("`{key}` says which record is meant, in the path, the query or the body"))),
+    }
 }
 
 /// Takes the lists of associations out of a body; what remains are values.
@@ -147,42 +135,33 @@ fn list_of(association: &'static Association, list: &Json) -> Result<Members, Pr
     Ok(Members { association, ids: ids.collect::<Result<_, _>>()? })
 }
 
-/// Why a body is not read.
+/// Why a body is no JSON.
 enum Wrong {
     Syntax(Problem),
-    Refused(Error),
+    /// A page of another site could send it without asking.
+    Type(Error),
 }
 
 impl Wrong {
     fn or(self, error: impl Fn(Vec<Problem>) -> Error) -> Error {
         match self {
             Self::Syntax(problem) => error(vec![problem]),
-            Self::Refused(error) => error,
+            Self::Type(error) => error,
         }
     }
 }
 
-/// What a body says, in JSON or as a form.
-fn json(meta: &'static Meta, headers: &HeaderMap, bytes: &Bytes) -> Result<Json, Wrong> {
+fn json(headers: &HeaderMap, bytes: &Bytes) -> Result<Json, Wrong> {
     if bytes.is_empty() {
         return Ok(Json::Null);
     }
-    let essence = essence(headers);
-    if essence == form::TYPE {
-        form::admit(headers).map_err(Wrong::Refused)?;
-        return form::read(meta, bytes).map_err(Wrong::Syntax);
-    }
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if essence != "application/json" && !essence.ends_with("+json") {
-        let message = format!("the body must be JSON or a form, its content type is {essence:?}");
+        let message = format!("the body must be JSON, its content type is {content_type:?}");
         let refusal = catamaran::Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
-        return Err(Wrong::Refused(Error::refused(refusal.into_response())));
+        return Err(Wrong::Type(Error::refused(refusal.into_response())));
     }
     serde_json::from_slice(bytes)
         .map_err(|error| Wrong::Syntax(Problem::general(format!("the body is not valid JSON: {error}"))))
-}
-
-/// The content type of a body, without its parameters.
-fn essence(headers: &HeaderMap) -> String {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }

@@ -61,7 +61,7 @@ impl Problem {
         Self { field: None, message: message.into() }
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         match &self.field {
             Some(field) => format!("`{field}`: {}", self.message),
             None => self.message.clone(),
@@ -118,6 +118,24 @@ impl Error {
             Self::Database(error) if !is_unfit(&error) => error.into(),
             error => catamaran::Error::answered(error.to_string(), error.respond(method, path)),
         }
+    }
+
+    /// The database's error if it could not be asked; none if what was asked makes no sense, and never will.
+    pub(crate) fn passing(self) -> Result<(), DbErr> {
+        let Self::Database(error) = self else { return Ok(()) };
+        let lasts = match &error {
+            DbErr::Exec(RuntimeErr::SqlxError(cause)) | DbErr::Query(RuntimeErr::SqlxError(cause)) => match &**cause {
+                // PostgreSQL: a name that is none; SQLite: JSON that is none.
+                SqlxError::Database(_) => {
+                    let code = code(&error);
+                    is_unfit(&error) || code == "1" || (code.len() == 5 && code.starts_with("42"))
+                }
+                cause => matches!(cause, SqlxError::ColumnDecode { .. } | SqlxError::ColumnNotFound(_)),
+            },
+            DbErr::Conn(_) | DbErr::ConnectionAcquire(_) => false,
+            _ => true,
+        };
+        if lasts { Ok(()) } else { Err(error) }
     }
 
     /// The answer to a request.

@@ -44,21 +44,6 @@ pub(crate) fn parse<T: DeserializeOwned + Into<Value>>(json: &Json) -> Result<Va
     Ok(value)
 }
 
-/// Text of a form as the JSON that a field of this type takes: nothing is null, and `on` is a box that is ticked.
-pub(crate) fn from_text<T: DeserializeOwned>(text: &str) -> Json {
-    let fits = |json: &Json| T::deserialize(json).is_ok();
-    let as_text = Json::from(text);
-    if fits(&as_text) {
-        return as_text;
-    }
-    let meant = match text {
-        "" => Some(Json::Null),
-        "on" => Some(Json::Bool(true)),
-        text => serde_json::from_str(text).ok(),
-    };
-    meant.filter(fits).unwrap_or(as_text)
-}
-
 /// No database takes what their common interface cannot carry: an unsigned number beyond the signed ones, and text
 /// that PostgreSQL refuses.
 pub(crate) fn storable(value: &Value) -> Result<(), String> {

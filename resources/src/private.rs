@@ -6,9 +6,7 @@ pub use sea_orm::{Related, RelationTrait};
 pub use serde;
 pub use serde_json::Value as Json;
 
-pub use crate::actions::{
-    add, check, create, destroy, destroy_named, find, find_one, populate, remove, replace, update,
-};
+pub use crate::actions::{Verb, ask, check};
 pub use crate::error::Problem;
 pub use crate::input::{Input, present, problems};
 pub use crate::meta::{Association, Field, Flags, Values};

@@ -19,7 +19,7 @@ use crate::{
     asking::Asking,
     body::{self, Purpose},
     engine::{Attempt, Writer},
-    messages::{self, Following},
+    messages::Following,
     meta::Row,
     resource::Viewed,
     state::HasResources,
@@ -101,7 +101,7 @@ impl<E: Resource> Records<E> {
         &self,
         work: impl AsyncFnOnce(&mut Transaction<'_, E>) -> Result<T>,
     ) -> std::result::Result<T, Error> {
-        let attempt = Attempt::alone(&self.asking.resources).await?;
+        let attempt = Attempt::alone(&self.asking.resources, self.asking.socket.as_ref()).await?;
         let mut changes = Vec::new();
         let mut transaction = Transaction { records: self, db: &attempt.transaction, changes: &mut changes };
         let done = match work(&mut transaction).await {
@@ -111,10 +111,11 @@ impl<E: Resource> Records<E> {
                 return Err(Error::Own(error));
             }
         };
-        let (hub, socket) = (self.asking.hub.clone(), self.asking.socket.clone());
+        let Asking { resources, hub, socket, .. } = &self.asking;
+        let (resources, hub, socket) = (resources.clone(), hub.clone(), socket.clone());
         let commit = async move {
             let changes = attempt.commit(E::meta(), changes).await.map_err(|(_, error)| error)?;
-            messages::tell(&hub, &changes, socket.as_ref()).await;
+            resources.hand_on(&hub, &changes, socket.as_ref()).await;
             Ok(())
         };
         // A task of its own: a request that is cut off cannot part a commit from the word of it.

@@ -5,12 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::FromRef;
+use catamaran::{__resources::Except, Hub, RequestSocket};
 #[cfg(feature = "sqlite")]
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbBackend, DbErr, SchemaBuilder};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use crate::{engine::Stripes, messages::Changes};
+use crate::{
+    Meta, Relay,
+    engine::{Changes as Committed, Stripes},
+    messages::{self, Changes},
+    outbox::{self, Outbox},
+};
 
 /// The state of resources: a cheap handle to the database and to what orders the writes.
 ///
@@ -49,6 +55,8 @@ pub struct Resources {
     pub(crate) stripes: Arc<Stripes>,
     /// The newest changes, as sockets are told of them.
     pub(crate) changes: Arc<Changes>,
+    /// Where changes are written down, if they are.
+    pub(crate) outbox: Option<Outbox>,
     /// Whose turn it is to write, where there is one writer at a time.
     turn: Option<Arc<Mutex<()>>>,
 }
@@ -88,7 +96,7 @@ impl Resources {
     /// Takes a connection that is there already.
     pub fn new(db: DatabaseConnection) -> Self {
         let turn = (db.get_database_backend() == DbBackend::Sqlite).then(Arc::default);
-        Self { db, compat: Compat::default(), stripes: Arc::default(), changes: Arc::default(), turn }
+        Self { db, compat: Compat::default(), stripes: Arc::default(), changes: Arc::default(), outbox: None, turn }
     }
 
     /// Chooses whose answers to give; [`Compat::Strict`] unless said.
@@ -111,6 +119,93 @@ impl Resources {
     /// If the database refuses, as it does a new column that may not be null in a table with rows.
     pub async fn sync(&self, register: impl FnOnce(SchemaBuilder) -> SchemaBuilder) -> Result<(), DbErr> {
         register(self.db.get_schema_builder()).sync(&self.db).await
+    }
+
+    /// Writes changes down with the records, so that they are told even if the server dies right after the commit, and in the
+    /// order of the commits whichever server makes them.
+    ///
+    /// They stand in a table of their own, `catamaran_outbox`, which this makes unless it is there, until the [`Relay`]
+    /// has told them; it must be run, on each server.
+    ///
+    /// ```no_run
+    /// # use catamaran::prelude::*;
+    /// # use catamaran_resources::Resources;
+    /// # async fn serve() -> catamaran::Result {
+    /// let (resources, relay) = Resources::open("sqlite://app.db").await?.outbox().await?;
+    /// let app = App::new(resources);
+    /// tokio::spawn(relay.run(app.hub()));
+    /// app.serve("127.0.0.1:1337").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the table cannot be made, or tables have [`triggers`](Self::triggers).
+    pub async fn outbox(mut self) -> Result<(Self, Relay), DbErr> {
+        self.outbox = Some(outbox::make(&self).await?);
+        let relay = Relay::new(self.clone(), Vec::new());
+        Ok((self, relay))
+    }
+
+    /// An [`outbox`](Self::outbox) that the database fills: so what other programs write is told as well, and what an
+    /// application writes by itself, through [`db`](Self::db).
+    ///
+    /// This makes triggers on the tables of these resources and on those between them, unless they are there; a migration may
+    /// call it in the stead of an application that owns no tables. Name all resources.
+    ///
+    /// ```no_run
+    /// # use catamaran::prelude::*;
+    /// # mod pet {
+    /// #     use sea_orm::entity::prelude::*;
+    /// #     #[catamaran_resources::resource(path = "/pet", policy = catamaran_resources::Public)]
+    /// #     #[sea_orm::model]
+    /// #     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    /// #     #[sea_orm(table_name = "pet")]
+    /// #     pub struct Model {
+    /// #         #[sea_orm(primary_key)]
+    /// #         pub id: i64,
+    /// #         pub name: String,
+    /// #     }
+    /// #     impl ActiveModelBehavior for ActiveModel {}
+    /// # }
+    /// use catamaran_resources::{Resource, Resources};
+    ///
+    /// # async fn serve() -> catamaran::Result {
+    /// let resources = Resources::open("sqlite://app.db").await?;
+    /// let (resources, relay) = resources.triggers([pet::Entity::meta()]).await?;
+    /// let app = App::new(resources).mount(routes![pet]);
+    /// tokio::spawn(relay.run(app.hub()));
+    /// app.serve("127.0.0.1:1337").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// They stay. To do without them, drop them: in PostgreSQL `drop function catamaran_outbox() cascade`, in SQLite for each
+    /// table `drop trigger catamaran_insert_pet`, `catamaran_update_pet` and `catamaran_delete_pet`.
+    ///
+    /// # Errors
+    ///
+    /// If the database refuses, or is neither SQLite nor PostgreSQL.
+    pub async fn triggers(
+        mut self,
+        resources: impl IntoIterator<Item = &'static Meta>,
+    ) -> Result<(Self, Relay), DbErr> {
+        let watched: Vec<_> = resources.into_iter().collect();
+        self.outbox = Some(outbox::make_with_triggers(&self, &watched).await?);
+        let relay = Relay::new(self.clone(), watched);
+        Ok((self, relay))
+    }
+
+    /// Tells of changes that were committed just now.
+    pub(crate) async fn hand_on(&self, hub: &Hub, changes: &Committed, except: Option<&RequestSocket>) {
+        if let Some(outbox) = &self.outbox {
+            return outbox.written.notify_one();
+        }
+        for change in changes.iter() {
+            let except = except.map(Except::of);
+            messages::publish(hub, change.meta.identity(), messages::write(change), except).await;
+        }
     }
 
     /// Waits for the turn to write. SQLite would let writers wait, too, but each with a connection that readers need, and

@@ -1,144 +1,94 @@
-//! For the tests of an application.
+//! What an application's tests ask of its policies.
 
 use std::{collections::HashSet, fmt::Debug};
 
-use sea_orm::{Condition, ConnectionTrait, DbBackend};
+use sea_orm::QueryFilter;
 
-use crate::{
-    Policy, Resource, Resources,
-    engine::{Attempt, Lock, View, Writer, sql},
-    meta::{Row, Values, key_text},
-    policy::Viewers,
-    resource::ViewerOf,
-};
+use crate::{Policy, Resource, Resources, meta::Row, resource::ViewerOf};
 
-/// Asserts that a policy shows each viewer the same records by its `scope`, which a database is asked, and by its
-/// `can_read`, which decides about change messages.
+/// Asserts that a policy's `scope` and `can_read` say the same of each record in the database, to each of these viewers.
 ///
-/// The records are stored, read as the database has them, and taken back: they need keys that no stored record has. The
-/// records that they refer to must be there, except on SQLite.
+/// They say one thing twice: a list shows what `scope` lets through, and a change message is for whom `can_read` lets
+/// through. So fill a table with records of each sort that the policy tells apart, and ask as everybody who may come:
 ///
 /// ```
-/// use catamaran_resources::{Policy, Resources, test::assert_policy_agrees};
-///
-/// pub mod note {
-///     use catamaran_resources::{Policy, resource};
-///     use sea_orm::{Condition, entity::prelude::*};
-///
-///     #[resource(path = "/note", policy = OwnNotes)]
-///     #[sea_orm::model]
-///     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
-///     #[sea_orm(table_name = "note")]
-///     pub struct Model {
-///         #[sea_orm(primary_key)]
-///         pub id: i64,
-///         pub public: bool,
-///         pub author: Option<i64>,
-///     }
-///
-///     impl ActiveModelBehavior for ActiveModel {}
-///
-///     /// Everybody reads public notes; the author reads the own ones.
-///     pub struct OwnNotes;
-/// #   #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-/// #   pub struct User(pub Option<i64>);
-/// #   impl<S: Sync> axum::extract::FromRequestParts<S> for User {
-/// #       type Rejection = std::convert::Infallible;
-/// #       async fn from_request_parts(_: &mut axum::http::request::Parts, _: &S) -> Result<Self, Self::Rejection> {
-/// #           Ok(Self(None))
-/// #       }
-/// #   }
-///
-///     impl Policy<Entity> for OwnNotes {
-///         type Viewer = User;
-///
-///         fn scope(user: &User) -> Condition {
-///             Condition::any().add(Column::Public.eq(true)).add_option(user.0.map(|id| Column::Author.eq(id)))
-///         }
-///
-///         fn can_read(user: &User, note: &Model) -> bool {
-///             // `note.author == user.0` would show notes without an author to who has no login.
-///             note.public || (user.0.is_some() && note.author == user.0)
-///         }
-///     }
-/// }
-///
-/// # async fn example() -> Result<(), sea_orm::DbErr> {
-/// // #[tokio::test]
-/// let resources = Resources::open("sqlite::memory:").await?;
-/// resources.sync(|schema| schema.register(note::Entity)).await?;
-/// let viewers = [None, Some(1), Some(2)].map(note::User);
-/// let mut notes = Vec::new();
-/// for public in [true, false] {
-///     for author in [None, Some(1), Some(2)] {
-///         notes.push(note::Model { id: notes.len() as i64 + 1, public, author });
-///     }
-/// }
-/// assert_policy_agrees::<note::Entity>(&resources, viewers, notes).await;
-/// # Ok(())
+/// # mod note {
+/// #     use sea_orm::{Condition, entity::prelude::*};
+/// #     #[catamaran_resources::resource(path = "/note", policy = OwnNotes)]
+/// #     #[sea_orm::model]
+/// #     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+/// #     #[sea_orm(table_name = "note")]
+/// #     pub struct Model {
+/// #         #[sea_orm(primary_key)]
+/// #         pub id: i64,
+/// #         pub public: bool,
+/// #         pub author: Option<i64>,
+/// #     }
+/// #     impl ActiveModelBehavior for ActiveModel {}
+/// #     #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// #     pub struct User(pub i64);
+/// #     impl<S: Sync> axum::extract::FromRequestParts<S> for User {
+/// #         type Rejection = ();
+/// #         async fn from_request_parts(_: &mut axum::http::request::Parts, _: &S) -> Result<Self, ()> { Ok(Self(1)) }
+/// #     }
+/// #     pub struct OwnNotes;
+/// #     impl catamaran_resources::Policy<Entity> for OwnNotes {
+/// #         type Viewer = User;
+/// #         fn scope(user: &User) -> Condition {
+/// #             Condition::any().add(Column::Public.eq(true)).add(Column::Author.eq(user.0))
+/// #         }
+/// #         fn can_read(user: &User, note: &Model) -> bool { note.public || note.author == Some(user.0) }
+/// #     }
 /// # }
-/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(example()).unwrap();
+/// use catamaran_resources::{Resources, test::assert_policy_agrees};
+/// use note::User;
+/// use sea_orm::{ActiveModelTrait, ActiveValue::Set, DbErr};
+///
+/// #[tokio::main(flavor = "current_thread")]
+/// async fn main() -> Result<(), DbErr> {
+///     let resources = Resources::open("sqlite::memory:").await?;
+///     resources.sync(|schema| schema.register(note::Entity)).await?;
+///     for public in [true, false] {
+///         for author in [None, Some(1), Some(2)] {
+///             let note = note::ActiveModel { public: Set(public), author: Set(author), ..Default::default() };
+///             note.insert(resources.db()).await?;
+///         }
+///     }
+///     assert_policy_agrees::<note::Entity>(&resources, [User(1), User(2), User(3)]).await;
+///     Ok(())
+/// }
 /// ```
 ///
 /// # Panics
 ///
-/// If the policy disagrees with itself, with each viewer and record about which it does; or if the database does not take
-/// the records.
-pub async fn assert_policy_agrees<E>(
-    resources: &Resources,
-    viewers: impl IntoIterator<Item = ViewerOf<E>>,
-    records: impl IntoIterator<Item = E::Model>,
-) where
+/// With the viewer and the record about which they differ; also if the table is empty, or the database fails.
+pub async fn assert_policy_agrees<E>(resources: &Resources, viewers: impl IntoIterator<Item = ViewerOf<E>>)
+where
     E: Resource,
     E::Model: Sync,
     ViewerOf<E>: Debug,
 {
-    let attempt =
-        Attempt::alone(resources).await.unwrap_or_else(|error| panic!("the database does not answer: {error}"));
-    let nobody = Viewers::default();
-    let mut stored = Vec::new();
-    if attempt.transaction.get_database_backend() == DbBackend::Sqlite {
-        let whenever = attempt.transaction.execute_unprepared("PRAGMA defer_foreign_keys = ON").await;
-        whenever.unwrap_or_else(|error| panic!("the database does not answer: {error}"));
-    }
-    let writer = Writer::new(&attempt.transaction, &nobody, resources.compat);
-    for record in records {
-        let said = format!("{record:?}");
-        let row = Row::of::<E>(E::meta(), record);
-        let values: Values = (0..E::meta().fields.len()).map(|at| (at, row.value(at).clone())).collect();
-        let row = writer.insert(E::meta(), &values).await;
-        stored.push(row.unwrap_or_else(|error| panic!("the database does not take {said}: {error}")));
-    }
-    let view = View { db: &attempt.transaction, viewers: &nobody };
-    let mut differences = Vec::new();
+    let (meta, db) = (E::meta(), resources.db());
+    let identity = meta.identity();
+    let id = |model: &E::Model| meta.id(&Row::of::<E>(meta, model.clone())).to_string();
+    let failed = |error| panic!("the records of `{identity}` cannot be read: {error}");
+    let all = E::find().all(db).await.unwrap_or_else(failed);
+    assert!(!all.is_empty(), "there is no record of `{identity}` to ask the policy about");
     for viewer in viewers {
-        let shown = shown::<E>(&view, &viewer, &stored).await;
-        for row in &stored {
-            let Some(record) = row.model::<E>() else { continue };
-            let [by_scope, by_can_read] =
-                [shown.contains(&key_text(row.value(E::meta().key()))), E::Policy::can_read(&viewer, record)];
-            if by_scope != by_can_read {
-                let (shows, hides) = if by_scope { ("scope", "can_read") } else { ("can_read", "scope") };
-                differences.push(format!("\n  `{shows}` shows {viewer:?} what `{hides}` does not: {record:?}"));
-            }
+        let seen = E::find().filter(E::Policy::scope(&viewer)).all(db).await.unwrap_or_else(failed);
+        let seen: HashSet<String> = seen.iter().map(id).collect();
+        for model in &all {
+            let (id, can_read) = (id(model), E::Policy::can_read(&viewer, model));
+            assert!(
+                seen.contains(&id) == can_read,
+                "the policy of `{identity}` says two things of record {id} to {viewer:?}: by `scope` it is {}, by `can_read` {}",
+                word(!can_read),
+                word(can_read),
+            );
         }
     }
-    attempt.rollback().await.unwrap_or_else(|error| panic!("the database does not answer: {error}"));
-    let name = E::meta().identity();
-    assert!(differences.is_empty(), "the policy of `{name}` disagrees with itself:{}", differences.concat());
 }
 
-/// The keys of the records that a database shows a viewer.
-async fn shown<E: Resource>(
-    view: &View<'_, impl ConnectionTrait>,
-    viewer: &ViewerOf<E>,
-    stored: &[Row],
-) -> HashSet<String> {
-    let meta = E::meta();
-    let keys = stored.iter().map(|row| row.value(meta.key()).clone()).collect();
-    let condition = Condition::all().add(sql::among(meta, meta.key(), keys)).add(E::Policy::scope(viewer));
-    let rows = view.matching(meta, condition, Lock::No, None).await;
-    let rows =
-        rows.unwrap_or_else(|error| panic!("the database does not take the scope of {}: {error}", meta.identity()));
-    rows.iter().map(|row| key_text(row.value(meta.key()))).collect()
+fn word(seen: bool) -> &'static str {
+    if seen { "seen" } else { "out of sight" }
 }

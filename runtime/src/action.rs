@@ -185,6 +185,25 @@ where
     Box::pin(async move { f().await.answer() })
 }
 
+/// Runs an action whose first argument is all that depends on the state: the rest is compiled once, whatever that is.
+pub fn call_after<S, A, F>(call: Call<S>, run: F) -> Reply
+where
+    S: Send + Sync + 'static,
+    A: Part<S>,
+    F: FnOnce(A, Call<()>) -> Reply + Send + 'static,
+{
+    Box::pin(async move {
+        let Call { request, state, params } = call;
+        let (mut parts, body) = request.into_parts();
+        match A::part(&mut parts, &state).await {
+            Ok(first) => {
+                run(first, Call { request: Request::from_parts(parts, body), state: Arc::new(()), params }).await
+            }
+            Err(rejection) => rejection,
+        }
+    })
+}
+
 macro_rules! calls {
     ($($name:ident: $($part:ident)*;)*) => {$(
         /// Runs an action: reads its arguments from left to right, then calls it.

@@ -66,7 +66,7 @@ pub use catamaran_macros::routes;
 pub mod __resources {
     pub use crate::hub::{
         Message,
-        gate::{Gate, Gated, Passing},
+        gate::{Except, Gate, Gated, Passing},
     };
 }
 

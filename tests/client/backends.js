@@ -64,7 +64,15 @@ class Backend {
   thaw() { this.signal('SIGCONT'); }
 
   signal(name) {
-    if (this.child && this.child.exitCode === null && this.child.signalCode === null) this.processes().forEach((pid) => process.kill(pid, name));
+    if (!this.child || this.child.exitCode !== null || this.child.signalCode !== null) return;
+    for (const pid of this.processes()) {
+      try {
+        process.kill(pid, name);
+      } catch (error) {
+        // It may have ended since it was listed.
+        if (error.code !== 'ESRCH') throw error;
+      }
+    }
   }
 
   /** Crashes, and comes back knowing nothing. */

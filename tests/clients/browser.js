@@ -95,7 +95,7 @@ export async function backgroundPage(t, url) {
   const answers = new Map()
   devtools.on('message', (text) => {
     const { id, result, error } = JSON.parse(text)
-    answers.get(id)?.(error ?? result)
+    answers.get(id)?.(error ? Promise.reject(new Error(error.message)) : result)
   })
   const ask = (method, params, sessionId) => {
     const id = answers.size
@@ -104,13 +104,17 @@ export async function backgroundPage(t, url) {
     return within(answer, method)
   }
 
-  const { targetId } = await ask('Target.createTarget', { url })
+  const { targetId } = await ask('Target.createTarget', { url: 'about:blank' })
   const { sessionId } = await ask('Target.attachToTarget', { targetId, flatten: true })
+  // It answers when the page is another, so nothing is asked of the empty one.
+  await ask('Page.navigate', { url }, sessionId)
   await ask('Target.createTarget', { url: 'about:blank' })
   const become = async (state) => void (await ask('Page.setWebLifecycleState', { state }, sessionId))
   return {
     async run(expression) {
-      const { result } = await ask('Runtime.evaluate', { expression, returnByValue: true, awaitPromise: true }, sessionId)
+      const how = { expression, returnByValue: true, awaitPromise: true }
+      const { result, exceptionDetails } = await ask('Runtime.evaluate', how, sessionId)
+      if (exceptionDetails) throw new Error(exceptionDetails.exception?.description ?? exceptionDetails.text)
       return result.value
     },
     freeze: () => become('frozen'),

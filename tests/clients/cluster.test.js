@@ -23,6 +23,7 @@ for (const kind of ['Redis', 'Postgres']) {
       await say(ada, 'one')
       await lines(bob, 'one')
       await say(bob, 'two')
+      await lines(ada, 'one', 'two')
       await sayOverHttp(first, 'three')
       for (const page of [ada, bob]) await lines(page, 'one', 'two', 'three')
 
@@ -31,6 +32,7 @@ for (const kind of ['Redis', 'Postgres']) {
       await first.stop('SIGKILL')
       networks[0].lead(portOf(second))
       await say(bob, 'four')
+      await lines(bob, 'one', 'two', 'three', 'four')
       await say(ada, 'five')
       for (const page of [ada, bob]) await lines(page, 'one', 'two', 'three', 'four', 'five')
       for (const page of [ada, bob]) await people(page, 'Ada', 'Bob')

@@ -2,7 +2,7 @@
 
 pub(crate) mod by_hand;
 pub(crate) mod catamaran;
-mod pets;
+pub(crate) mod records;
 
 use std::net::Ipv4Addr;
 
@@ -53,8 +53,8 @@ pub(crate) fn run(role: &str, url: &str) {
             "socketioxide" => by_hand::serve(listener, by_hand::sockets().0).await,
             "socketioxide-redis" => by_hand::serve(listener, by_hand::sockets_over_redis(url).await).await,
             "silent" => by_hand::serve(listener, by_hand::silent_sockets()).await,
-            "resource" => pets::resource(url).await.serve_on(listener).await.expect("an application without mistakes"),
-            "records" => by_hand::serve(listener, pets::by_hand(url).await).await,
+            "resources" => records::app(url).await.serve_on(listener).await.expect("an application without mistakes"),
+            "records" => by_hand::serve(listener, records::by_hand(url).await).await,
             "axum" => by_hand::serve(listener, by_hand::routes()).await,
             _ => panic!("there is no server `{role}`"),
         }

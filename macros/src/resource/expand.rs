@@ -6,7 +6,7 @@ use quote::{format_ident, quote, quote_spanned};
 use syn::Visibility;
 
 use super::inputs;
-use super::model::{Association, Column, Resource};
+use super::model::{Association, Column, Resource, upper_camel_case};
 use crate::model::first_span;
 
 pub(super) fn resource(resource: &Resource) -> TokenStream {
@@ -130,7 +130,12 @@ fn controller(resource: &Resource) -> TokenStream {
     let table = routes.iter().map(|(route, _)| route);
     let actions = routes.iter().enumerate().map(|(at, (_, run))| {
         let at = Literal::usize_unsuffixed(at);
-        quote!(::catamaran_resources::__private::Action { route: ROUTES[#at], call: #run })
+        quote! {
+            ::catamaran_resources::__private::Action {
+                route: ROUTES[#at],
+                call: |call| ::catamaran_resources::__private::ask::<Entity, S>(call, #run),
+            }
+        }
     });
     quote! {
         /// The routes of this resource.
@@ -161,7 +166,7 @@ fn routes(resource: &Resource) -> Vec<(TokenStream, TokenStream)> {
             return;
         }
         let params = ["id", "fk"].into_iter().filter(|name| path.contains(&format!("{{{name}}}")));
-        let (method, run) = (format_ident!("{method}"), format_ident!("{verb}"));
+        let (method, variant) = (format_ident!("{method}"), format_ident!("{}", upper_camel_case(verb)));
         let route = quote! {
             ::catamaran_resources::__private::Route {
                 method: ::catamaran_resources::__private::Method::#method,
@@ -177,9 +182,9 @@ fn routes(resource: &Resource) -> Vec<(TokenStream, TokenStream)> {
         };
         let at = at.map(|at| {
             let at = Literal::usize_unsuffixed(at);
-            quote!(, #at)
+            quote!((#at))
         });
-        routes.push((route, quote!(::catamaran_resources::__private::#run::<Entity, S #at>)));
+        routes.push((route, quote!(::catamaran_resources::__private::Verb::#variant #at)));
     };
     add("find", "Get", &all, "find".into(), format!("Lists records of `{identity}`."), None);
     add("find_one", "Get", &one, "find_one".into(), format!("Shows a record of `{identity}`."), None);
@@ -194,10 +199,8 @@ fn routes(resource: &Resource) -> Vec<(TokenStream, TokenStream)> {
         None,
     );
     add("destroy", "Delete", &one, "destroy".into(), format!("Removes a record of `{identity}`."), None);
-    if resource.does("destroy") {
-        let doc = format!("Removes the record of `{identity}` that `id` says.");
-        add("destroy_named", "Delete", &all, "destroy".into(), doc, None);
-    }
+    let doc = format!("Removes the record of `{identity}` that the query or the body names.");
+    add("destroy", "Delete", &all, "destroy".into(), doc, None);
     for (at, association) in resource.associations.iter().enumerate() {
         let Association { name, ident, .. } = association;
         let (list, member) = (format!("{one}/{name}"), format!("{one}/{name}/{{fk}}"));

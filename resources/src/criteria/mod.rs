@@ -145,8 +145,3 @@ fn filterable<'a>(meta: &'a Meta, name: &str) -> Result<(usize, &'a Field), Erro
     }
     Err(Error::criteria(format!("`{name}` of `{}` can be neither filtered nor sorted by", meta.identity)))
 }
-
-/// The identity that a query names.
-pub(crate) fn identity(query: &str) -> Result<Option<String>, Error> {
-    Ok(Text::read(query).one("id")?.map(str::to_owned))
-}

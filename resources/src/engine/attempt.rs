@@ -1,6 +1,7 @@
 //! A transaction with the locks of its process.
 
-use sea_orm::{DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait};
+use catamaran::RequestSocket;
+use sea_orm::{DatabaseTransaction, DbErr, SqliteTransactionMode, TransactionOptions, TransactionTrait};
 use tokio::sync::OwnedMutexGuard;
 
 use super::{Change, stripes::Held, write::Changes};
@@ -10,27 +11,50 @@ use crate::{Error, Meta, Resources};
 pub(crate) struct Attempt {
     pub(crate) transaction: DatabaseTransaction,
     pub(super) held: Held,
+    resources: Resources,
+    except: Option<RequestSocket>,
     _turn: Option<OwnedMutexGuard<()>>,
 }
 
+/// Begins a transaction that will write.
+pub(crate) async fn begin(resources: &Resources) -> Result<DatabaseTransaction, DbErr> {
+    // A transaction of SQLite that reads first may find at its first write that it is too late.
+    let sqlite_transaction_mode = Some(SqliteTransactionMode::Immediate);
+    let options = TransactionOptions { sqlite_transaction_mode, ..TransactionOptions::default() };
+    resources.db.begin_with_options(options).await
+}
+
 impl Attempt {
-    pub(super) async fn begin(resources: &Resources, held: Held) -> Result<Self, Error> {
+    /// Begins with what is held. The socket by which the request came hears nothing of it.
+    pub(super) async fn begin(
+        resources: &Resources,
+        held: Held,
+        except: Option<&RequestSocket>,
+    ) -> Result<Self, Error> {
         let turn = resources.turn().await;
-        // A transaction of SQLite that reads first may find at its first write that it is too late.
-        let sqlite_transaction_mode = Some(SqliteTransactionMode::Immediate);
-        let options = TransactionOptions { sqlite_transaction_mode, ..TransactionOptions::default() };
-        let transaction = resources.db.begin_with_options(options).await?;
-        Ok(Self { transaction, held, _turn: turn })
+        let transaction = begin(resources).await?;
+        if let Some(outbox) = &resources.outbox {
+            outbox.begin(&transaction, except).await?;
+        }
+        Ok(Self { transaction, held, resources: resources.clone(), except: except.cloned(), _turn: turn })
     }
 
     /// Begins while nobody else in this process writes: what runs only once can be in nobody's way.
-    pub(crate) async fn alone(resources: &Resources) -> Result<Self, Error> {
-        Self::begin(resources, resources.stripes.hold_all().await).await
+    pub(crate) async fn alone(resources: &Resources, except: Option<&RequestSocket>) -> Result<Self, Error> {
+        Self::begin(resources, resources.stripes.hold_all().await, except).await
     }
 
     /// Commits changes whose records are all held.
     pub(crate) async fn commit(self, meta: &Meta, list: Vec<Change>) -> Result<Changes, (Held, Error)> {
-        match self.transaction.commit().await {
+        let written = match &self.resources.outbox {
+            Some(outbox) => outbox.end(&self.transaction, &list, self.except.as_ref()).await,
+            None => Ok(()),
+        };
+        let committed = match written {
+            Ok(()) => self.transaction.commit().await,
+            Err(error) => self.transaction.rollback().await.and(Err(error)),
+        };
+        match committed {
             Ok(()) => Ok(Changes::new(list, self.held)),
             Err(error) => Err((self.held, Error::written(meta, error))),
         }

@@ -91,7 +91,7 @@ impl Change {
 
 /// Which way a membership goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Membership {
+pub(crate) enum Membership {
     Begins,
     Ends,
 }

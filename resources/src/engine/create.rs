@@ -58,7 +58,7 @@ impl Writer<'_> {
         Ok(row)
     }
 
-    pub(crate) async fn insert(&self, meta: &'static Meta, values: &Values) -> Result<Row, Error> {
+    async fn insert(&self, meta: &'static Meta, values: &Values) -> Result<Row, Error> {
         let key = &meta.fields[meta.key()];
         let mut insert = Query::insert();
         insert.into_table(meta.table.clone()).or_default_values();

@@ -5,18 +5,21 @@ mod change;
 mod create;
 mod destroy;
 mod members;
+mod observed;
 mod populate;
 pub(crate) mod sql;
 mod stripes;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod update;
 mod view;
 mod write;
 
-pub(crate) use attempt::Attempt;
+pub(crate) use attempt::{Attempt, begin};
+pub(crate) use change::Membership;
 pub use change::{Change, Kind};
+pub(crate) use observed::{changes_of_membership, changes_of_row};
 pub(crate) use stripes::Stripes;
-pub(crate) use view::{Lock, View, identity};
+pub(crate) use view::{View, identity};
 pub use write::Changes;
 pub(crate) use write::{Members, Work, Writer, write};

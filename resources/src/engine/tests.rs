@@ -21,7 +21,7 @@ mod models;
 
 #[cfg(feature = "backends")]
 #[path = "../../tests/it/postgres.rs"]
-mod postgres;
+pub(crate) mod postgres;
 
 use models::{friendship, note, pet, pet_toy, toy, user};
 
@@ -80,7 +80,7 @@ fn told(change: &Change) -> String {
 }
 
 async fn done(resources: &Resources, meta: &'static Meta, work: Work) -> Vec<String> {
-    let written = write(resources, &viewers().await, meta, &work).await.unwrap();
+    let written = write(resources, &viewers().await, meta, &work, None).await.unwrap();
     written.changes.iter().map(told).collect()
 }
 
@@ -140,7 +140,7 @@ async fn an_update_is_told_after_what_its_keys_mean_to_others() {
 async fn a_change_has_the_record_before_and_after() {
     let resources = world().await;
     let work = update(USER(), 1, &json!({"age": 3}));
-    let written = write(&resources, &viewers().await, USER(), &work).await.unwrap();
+    let written = write(&resources, &viewers().await, USER(), &work, None).await.unwrap();
     let change = written.changes.iter().next().unwrap();
     let [before, after] = [&change.before, &change.after].map(|row| row.as_ref().unwrap().json.clone());
     assert_eq!((&before["age"], &after["age"]), (&json!(null), &json!(3)));
@@ -236,7 +236,7 @@ async fn many_writers(url: &str) {
                             (USER(), Work::Replace { id: (turn % 2 + 1).into(), members })
                         }
                     };
-                    let written = write(&resources, &viewers().await, meta, &work).await.unwrap();
+                    let written = write(&resources, &viewers().await, meta, &work, None).await.unwrap();
                     for change in written.changes.iter() {
                         tokio::task::yield_now().await;
                         heard.lock().unwrap().push(change.clone());

@@ -48,7 +48,7 @@ impl<C: ConnectionTrait> View<'_, C> {
         Ok(self.matching(meta, condition, lock, None).await?.pop())
     }
 
-    pub(crate) async fn matching(
+    pub(super) async fn matching(
         &self,
         meta: &Meta,
         condition: Condition,
@@ -115,7 +115,7 @@ impl<C: ConnectionTrait> View<'_, C> {
 
 /// Whether what is read stays as it is until the transaction ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lock {
+pub(super) enum Lock {
     Yes,
     No,
 }

@@ -1,5 +1,6 @@
 //! Writing: one transaction for each request, and what it changed.
 
+use catamaran::RequestSocket;
 use sea_orm::{
     ConnectionTrait, DatabaseTransaction, Value,
     sea_query::{Alias, Query, sea_value_to_json_value},
@@ -69,12 +70,13 @@ impl Changes {
     }
 }
 
-/// Carries out a write, and begins anew when another one is in its way.
+/// Carries out a write, and begins anew when another one is in its way. The socket by which it came hears nothing of it.
 pub(crate) async fn write(
     resources: &Resources,
     viewers: &Viewers,
     meta: &'static Meta,
     work: &Work,
+    except: Option<&RequestSocket>,
 ) -> Result<Written, Error> {
     let mut wanted = work.stripes(meta);
     let mut number = 1;
@@ -83,7 +85,7 @@ pub(crate) async fn write(
             MAX_ATTEMPTS => resources.stripes.hold_all().await,
             _ => resources.stripes.hold(wanted).await,
         };
-        let mut attempt = Attempt::begin(resources, held).await?;
+        let mut attempt = Attempt::begin(resources, held, except).await?;
         let mut writer = Writer::new(&attempt.transaction, viewers, resources.compat);
         let outcome = writer.run(meta, work).await;
         let list = writer.changes;

@@ -79,7 +79,7 @@ impl<'a> Following<'a> {
             return Ok(Some(gate.clone()));
         }
         let gate = Arc::new(Follow::new(meta, self.viewers.of(meta)?.clone(), self.changes.clone()));
-        let subscribed = socket.subscribe_behind(&channel(meta), gate.clone()).await;
+        let subscribed = socket.subscribe_behind(&channel(meta.identity()), gate.clone()).await;
         subscribed.map_err(|error| Error::refused(catamaran::Error::from(error).into_response()))?;
         self.gates.push((meta, gate.clone()));
         Ok(Some(gate))

@@ -10,27 +10,40 @@ mod tests;
 mod transfer;
 mod verb;
 
-use catamaran::{
-    __resources::{Gated, Message},
-    History, Hub, RequestSocket,
-};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
-pub(crate) use self::{following::Following, gate::Changes};
-use crate::{Meta, engine};
+use catamaran::{
+    __resources::{Except, Gated, Message},
+    History, Hub,
+};
+use serde_json::value::RawValue;
+
+pub(crate) use self::{following::Following, gate::Changes, transfer::write};
 
 /// How many changes of a resource are kept for clients that come back.
 const KEPT: History = History::of(1024);
 
 /// The channel of a resource.
-fn channel(meta: &Meta) -> Gated {
-    Gated::new(meta.identity(), KEPT)
+fn channel(identity: &str) -> Gated {
+    Gated::new(identity, KEPT)
 }
 
-/// Tells the servers what a write changed. The socket whose request it was has its answer.
-pub(crate) async fn tell(hub: &Hub, changes: &engine::Changes, except: Option<&RequestSocket>) {
-    // While the records are held, so that everybody hears of them in the order of the commits.
-    for change in changes.iter() {
-        let message = Message::new(change.meta.identity(), transfer::write(change));
-        hub.publish_behind(&channel(change.meta), message, except).await;
-    }
+/// Publishes a change, as [`transfer::write`] has it, to all sockets but one.
+pub(crate) async fn publish(hub: &Hub, identity: &str, change: Box<RawValue>, except: Option<Except>) {
+    hub.publish_behind(&channel(identity), Message::new(identity, change), except).await;
+}
+
+/// Publishes a change of a row in the outbox; false if it may not have reached the bus. Published once more it is the same
+/// event, and nobody is told twice.
+pub(crate) async fn publish_once(
+    hub: &Hub,
+    nonce: u64,
+    identity: &str,
+    change: Box<RawValue>,
+    except: Option<Except>,
+) -> bool {
+    let mut hasher = DefaultHasher::new();
+    (identity, change.get()).hash(&mut hasher);
+    let id = (nonce, hasher.finish());
+    hub.publish_once(id, &channel(identity), Message::new(identity, change), except).await
 }

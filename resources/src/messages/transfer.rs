@@ -33,7 +33,7 @@ enum What {
 }
 
 /// A change as JSON.
-pub(super) fn write(change: &Change) -> Box<RawValue> {
+pub(crate) fn write(change: &Change) -> Box<RawValue> {
     let row = |row: &Option<Row>| row.as_ref().map(|row| change.meta.columns_of(row));
     let what = match &change.kind {
         Kind::Created => What::Created,

@@ -35,7 +35,6 @@ pub struct Field {
     column: &'static str,
     text: bool,
     parse: fn(&Json) -> Result<Value, String>,
-    from_text: fn(&str) -> Json,
     read: fn(&QueryResult, &str) -> Result<Value, DbErr>,
     save: Box<dyn Fn(Expr) -> Expr + Send + Sync>,
     load: Box<dyn Fn(Expr) -> Expr + Send + Sync>,
@@ -54,7 +53,6 @@ impl Field {
             column: column.as_str(),
             text: [TypeId::of::<String>(), TypeId::of::<Option<String>>()].contains(&TypeId::of::<T>()),
             parse: input::parse::<T>,
-            from_text: input::from_text::<T>,
             read: |row, name| row.try_get::<T>("", name).map(Into::into),
             save: Box::new(move |value| column.save_as(value)),
             load: Box::new(move |expr| column.select_as(expr)),
@@ -72,11 +70,6 @@ impl Field {
 
     pub(crate) fn parse(&self, json: &Json) -> Result<Value, String> {
         (self.parse)(json)
-    }
-
-    /// What text in a form says of this field.
-    pub(crate) fn said(&self, text: &str) -> Json {
-        (self.from_text)(text)
     }
 
     /// Null, if the field may be.

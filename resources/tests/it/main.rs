@@ -11,15 +11,15 @@ mod world;
 #[allow(unreachable_pub)]
 mod models;
 
-mod agreement;
 mod associations;
 mod compat;
 mod criteria;
 #[cfg(feature = "backends")]
 mod deadlock;
-mod forms;
 mod hostile;
 mod messages;
+mod other;
+mod outbox;
 mod policies;
 mod races;
 mod random;
@@ -28,3 +28,4 @@ mod resume;
 mod socket;
 mod sockets;
 mod transactions;
+mod triggers;

@@ -2,9 +2,15 @@
 
 use serde_json::json;
 
-use crate::world::World;
+use catamaran_resources::test::assert_policy_agrees;
+
+use crate::{
+    models::{Caller, pet},
+    world::World,
+};
 
 on_each_database! {
+    a_policy_is_held_against_itself
     what_is_private_is_not_there_for_others
     a_scope_holds_where_it_is_populated
     a_write_cannot_leave_what_the_writer_may_write
@@ -139,4 +145,61 @@ async fn a_login_is_asked_for_only_where_it_is_needed(world: World) {
     assert_eq!(world.get("/user/1/notes").await.status, 401);
     assert_eq!(world.ask("GET", "/user/1?populate=notes", Some(1), None).await.ok()["notes"][0]["id"], "a");
     assert_eq!(world.ask("GET", "/user/1?populate=notes", Some(2), None).await.ok()["notes"], json!([]));
+}
+
+/// Pets of a policy whose halves differ about those without an owner.
+mod stray {
+    use catamaran_resources::Policy;
+    use sea_orm::{Condition, entity::prelude::*};
+
+    use crate::models::Caller;
+
+    #[catamaran_resources::resource(path = "/stray", policy = Strays)]
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "pet")]
+    pub(crate) struct Model {
+        #[sea_orm(primary_key)]
+        pub id: i64,
+        pub owner_id: Option<i64>,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+
+    pub(crate) struct Strays;
+
+    impl Policy<Entity> for Strays {
+        type Viewer = Caller;
+
+        fn scope(caller: &Caller) -> Condition {
+            // In SQL nothing is equal to null, nor different from it.
+            Condition::all().add(Column::OwnerId.ne(caller.user))
+        }
+
+        fn can_read(caller: &Caller, pet: &Model) -> bool {
+            pet.owner_id != caller.user
+        }
+    }
+}
+
+async fn a_policy_is_held_against_itself(world: World) {
+    let ann = world.user("Ann").await;
+    let callers = move || [None, Some(ann), Some(9)].map(|user| Caller { user });
+    for (private, owner) in [(false, None), (true, Some(ann)), (true, None)] {
+        let body = json!({"name": "Rex", "private": private, "owner": owner});
+        let made = world.ask("POST", "/pet", Some(ann), Some(body)).await;
+        assert_eq!(made.status == 200, !private || owner.is_some(), "{made:?}");
+    }
+    assert_policy_agrees::<pet::Entity>(&world.resources, callers()).await;
+
+    let resources = world.resources.clone();
+    let held = tokio::spawn(async move { assert_policy_agrees::<stray::Entity>(&resources, callers()).await });
+    let panic = held.await.expect_err("they differ").into_panic();
+    assert_eq!(
+        panic.downcast_ref::<String>().map(String::as_str),
+        Some(
+            "the policy of `pet` says two things of record 1 to Caller { user: Some(1) }: by `scope` it is out of sight, \
+             by `can_read` seen"
+        )
+    );
 }

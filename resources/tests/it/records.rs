@@ -6,6 +6,7 @@ use crate::world::{Answer, World};
 
 on_each_database! {
     a_record_lives
+    the_end_of_a_record_may_name_it_elsewhere
     put_changes_as_patch_does
     unknown_and_foreign_fields_are_refused
     values_are_validated
@@ -176,4 +177,20 @@ async fn what_others_cannot_do_without_stays(world: World) {
     world.ask("DELETE", "/user/1/notes/a", Some(1), None).await.refused("E_INVALID_VALUES_TO_SET");
     world.ask("DELETE", "/note/a", Some(1), None).await.ok();
     world.delete("/user/1").await.ok();
+}
+
+async fn the_end_of_a_record_may_name_it_elsewhere(world: World) {
+    for label in ["ball", "bone", "stick"] {
+        world.toy(label).await;
+    }
+    assert_eq!(world.delete("/toy?id=2").await.ok()["label"], "bone");
+    assert_eq!(world.ask("DELETE", "/toy", None, Some(json!({"id": 3}))).await.ok()["label"], "stick");
+    world.delete("/toy?id=2").await.is_missing();
+    for (target, body) in
+        [("/toy", None), ("/toy?id=x", None), ("/toy?label=ball", None), ("/toy", Some(json!({"id": null})))]
+    {
+        world.ask("DELETE", target, None, body).await.refused("E_INVALID_CRITERIA");
+    }
+    world.ask("DELETE", "/toy", None, Some(json!([1]))).await.refused("E_INVALID_CRITERIA");
+    assert_eq!(world.get("/toy").await.ids(), [1]);
 }

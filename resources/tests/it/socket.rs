@@ -98,6 +98,19 @@ impl Socket {
         }
     }
 
+    /// Hears what becomes of the toys, which had these labels, until they are as they are in the database: each change once, after the one
+    /// before.
+    pub(crate) async fn hears_each_label_once(&mut self, world: &World, mut labels: Vec<Json>) {
+        let now = world.get("/toy").await;
+        let now: Vec<_> = now.ok().as_array().expect("a list").iter().map(|toy| toy["label"].clone()).collect();
+        while labels != now {
+            let event = self.next().await;
+            let label = &mut labels[event[1]["id"].as_u64().expect("a toy") as usize - 1];
+            assert_eq!(event[1]["previous"]["label"], *label, "{event}");
+            label.clone_from(&event[1]["data"]["label"]);
+        }
+    }
+
     /// What it has heard when it is answered; all that was published before is among it.
     pub(crate) async fn heard(&mut self) -> Vec<Json> {
         self.ack("get", "/toy/none", json!({})).await;

@@ -10,8 +10,9 @@ use axum::{
     body::{Body, to_bytes},
     http::Request,
 };
-use catamaran::{App, routes};
-use catamaran_resources::{Compat, Resources};
+use catamaran::{App, Hub, routes};
+use catamaran_resources::{Compat, Meta, Relay, Resources};
+use sea_orm::{ConnectionTrait, DbBackend};
 use serde_json::{Value as Json, json};
 use tower::ServiceExt;
 
@@ -46,6 +47,8 @@ macro_rules! on_each_database {
 pub(crate) struct World {
     pub(crate) resources: Resources,
     pub(crate) router: Router,
+    /// Of its database, for those who open it too.
+    pub(crate) url: String,
     _file: Option<File>,
     #[cfg(feature = "backends")]
     _database: Option<crate::postgres::Database>,
@@ -90,19 +93,53 @@ impl World {
     }
 
     async fn on(url: &str, file: Option<File>) -> Self {
-        let resources = Resources::open(url).await.expect("the database is there");
-        let all = resources.sync(|schema| {
+        let world = Self { _file: file, ..Self::of(url).await };
+        let all = world.resources.sync(|schema| {
             let schema = schema.register(user::Entity).register(friendship::Entity).register(pet::Entity);
             schema.register(toy::Entity).register(pet_toy::Entity).register(note::Entity)
         });
         all.await.expect("the schema is sound");
+        world
+    }
+
+    /// On a database of somebody else.
+    pub(crate) async fn of(url: &str) -> Self {
+        let resources = Resources::open(url).await.expect("the database is there");
         Self {
             router: router(resources.clone()),
             resources,
-            _file: file,
+            url: url.to_owned(),
+            _file: None,
             #[cfg(feature = "backends")]
             _database: None,
         }
+    }
+
+    /// The same with an outbox, and the relay of it.
+    pub(crate) async fn with_outbox(self, set_up: impl FnOnce(App<Resources>) -> App<Resources>) -> (Self, Relay, Hub) {
+        let (resources, relay) = self.resources.clone().outbox().await.expect("a table");
+        let app = set_up(application(resources.clone()));
+        let hub = app.hub();
+        let router = app.into_router().expect("the application is well formed");
+        (Self { router, resources, ..self }, relay, hub)
+    }
+
+    /// The same with triggers for these resources, and a relay that runs.
+    pub(crate) async fn with_triggers(self, watched: impl IntoIterator<Item = &'static Meta>) -> Self {
+        let (resources, relay) = self.resources.clone().triggers(watched).await.expect("triggers");
+        let app = application(resources.clone());
+        tokio::spawn(relay.run(app.hub()));
+        let router = app.into_router().expect("the application is well formed");
+        Self { router, resources, ..self }
+    }
+
+    pub(crate) fn is_on_postgres(&self) -> bool {
+        self.resources.db().get_database_backend() == DbBackend::Postgres
+    }
+
+    /// Writes past the application, as another program would.
+    pub(crate) async fn run(&self, statement: &str) {
+        self.resources.db().execute_unprepared(statement).await.expect("a sound statement");
     }
 
     /// The same as Sails would have it.
@@ -178,8 +215,12 @@ impl World {
     }
 }
 
+fn application(resources: Resources) -> App<Resources> {
+    App::new(resources).mount(routes![user, pet, toy, note])
+}
+
 fn router(resources: Resources) -> Router {
-    App::new(resources).mount(routes![user, pet, toy, note]).into_router().expect("the application is well formed")
+    application(resources).into_router().expect("the application is well formed")
 }
 
 impl Answer {

@@ -46,7 +46,7 @@ impl Memory {
         }
         let entry = Arc::new(entry);
         for place in 0..entry.places.len() {
-            self.flow.entry(Copy { entry: entry.clone(), place });
+            self.flow.entry(Copy::of(entry.clone(), place));
         }
         entry
     }

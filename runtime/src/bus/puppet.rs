@@ -127,7 +127,7 @@ impl State {
         let entry = Arc::new(entry);
         let mut brought = Vec::new();
         for place in 0..entry.places.len() {
-            let copy = Copy { entry: entry.clone(), place };
+            let copy = Copy::of(entry.clone(), place);
             let name = &copy.target().stream;
             self.stream(name).kept.push(copy.clone());
             for node in self.nodes.iter_mut().filter(|node| !node.down && node.attached.contains(name)) {

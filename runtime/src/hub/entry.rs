@@ -81,9 +81,19 @@ pub(crate) struct Place {
 pub(crate) struct Copy {
     pub(crate) entry: Arc<Entry>,
     pub(crate) place: usize,
+    /// The entry was published once more: it is counted, and nobody gets it.
+    pub(crate) repeated: bool,
 }
 
 impl Copy {
+    pub(crate) fn of(entry: Arc<Entry>, place: usize) -> Self {
+        Self { entry, place, repeated: false }
+    }
+
+    pub(crate) fn leaves_out(&self, peer: &Peer) -> bool {
+        self.repeated || self.entry.leaves_out(peer)
+    }
+
     pub(crate) fn target(&self) -> &Target {
         &self.entry.places[self.place].target
     }

@@ -172,8 +172,9 @@ impl State {
         let first = kept.first().map_or(top.offset + 1, Copy::offset);
         self.log.start(Position { offset: first - 1, ..top.clone() });
         self.link.started = true;
-        for copy in kept {
+        for mut copy in kept {
             if copy.position().is_some_and(|at| at.epoch == top.epoch && at.offset == self.log.top().offset + 1) {
+                self.mark_repeated(&mut copy);
                 self.order(&copy);
                 self.log.append(copy);
             }

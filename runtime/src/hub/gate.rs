@@ -2,14 +2,19 @@
 
 use std::{any::Any, fmt, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     Hub, Outcome, SubscribeError,
-    entry::{Entry, Excluded, Id, Target},
+    entry::{Alias, Entry, Excluded, Id, Node, Target},
     history::History,
     message::Message,
     publish::Published,
 };
-use crate::RequestSocket;
+use crate::{RequestSocket, bus::Sent};
+
+/// What the names of their streams begin with.
+const STREAMS: &str = "catamaran:gated:";
 
 /// Decides what one socket is sent of a channel, live and in replays alike.
 ///
@@ -40,6 +45,11 @@ impl<'a> Passing<'a> {
     }
 }
 
+/// Whether a stream is that of a channel behind gates.
+pub(super) fn is_behind(stream: &str) -> bool {
+    stream.starts_with(STREAMS)
+}
+
 /// A channel behind gates. Its name is no name of an application's channel.
 #[derive(Clone, Debug)]
 pub struct Gated {
@@ -49,8 +59,29 @@ pub struct Gated {
 impl Gated {
     /// The channel of this name.
     pub fn new(name: &str, history: History) -> Self {
-        let stream = format!("catamaran:gated:{name}").into();
+        let stream = format!("{STREAMS}{name}").into();
         Self { target: Target { channel: name.into(), stream, history } }
+    }
+}
+
+/// A socket that is left out, and its client's next ones, in a form that outlives it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Except {
+    socket: String,
+    client: Option<u64>,
+}
+
+impl Except {
+    /// Leaves out the socket of a request.
+    pub fn of(socket: &RequestSocket) -> Self {
+        let Excluded { socket, client } = Excluded::of(socket.peer());
+        Self { socket, client: client.map(|Alias(alias)| alias) }
+    }
+}
+
+impl From<Except> for Excluded {
+    fn from(Except { socket, client }: Except) -> Self {
+        Self { socket, client: client.map(Alias) }
     }
 }
 
@@ -60,6 +91,7 @@ impl RequestSocket {
     /// # Errors
     ///
     /// As [`subscribe`](Self::subscribe).
+    #[doc(hidden)]
     pub async fn subscribe_behind(&self, channel: &Gated, gate: Arc<dyn Gate>) -> Result<Outcome, SubscribeError> {
         self.subscriptions().add(self.hub().streams(), self.peer(), channel.target.clone(), Some(gate)).await
     }
@@ -67,9 +99,32 @@ impl RequestSocket {
 
 impl Hub {
     /// Publishes to a channel behind gates, to all or to all but one.
-    pub async fn publish_behind(&self, channel: &Gated, message: Message, except: Option<&RequestSocket>) -> Published {
-        let except = except.map(|socket| Excluded::of(socket.peer()));
-        self.streams().publish(vec![channel.target.clone()], message, except.into_iter().collect()).await
+    #[doc(hidden)]
+    pub async fn publish_behind(&self, channel: &Gated, message: Message, except: Option<Except>) -> Published {
+        let except = except.map(Excluded::from).into_iter().collect();
+        self.streams().publish(vec![channel.target.clone()], message, except).await
+    }
+
+    /// Publishes to a channel behind gates what has an id already; false if it may not have reached the bus, in which case
+    /// nobody here gets it either. Published once more, by whichever server, it reaches nobody twice.
+    #[doc(hidden)]
+    pub async fn publish_once(
+        &self,
+        id: (u64, u64),
+        channel: &Gated,
+        message: Message,
+        except: Option<Except>,
+    ) -> bool {
+        let id = Id { node: Node(id.0), number: id.1 };
+        let except = except.map(Excluded::from).into_iter().collect();
+        let sent = self.streams().bring(id, vec![channel.target.clone()], message, except).await;
+        matches!(sent, Sent::Counted(_))
+    }
+
+    /// Whether the bus cannot be reached, so that what is published is for this server alone.
+    #[doc(hidden)]
+    pub fn is_alone(&self) -> bool {
+        self.streams().is_down()
     }
 }
 
@@ -84,7 +139,10 @@ mod tests {
     use tokio::sync::mpsc::UnboundedReceiver;
 
     use super::*;
-    use crate::hub::{entry::Position, live::UNTOLD, peer::Peer, subscription::Subscriptions};
+    use crate::{
+        bus::puppet,
+        hub::{entry::Position, live::UNTOLD, peer::Peer, subscription::Subscriptions},
+    };
 
     /// Lets numbers through that it knows, doubled.
     #[derive(Debug)]
@@ -148,6 +206,13 @@ mod tests {
         outcomes
     }
 
+    /// As a relay does that was killed before it could say that it had published.
+    async fn publish_once(hub: &Hub, numbers: impl IntoIterator<Item = u64>) {
+        for number in numbers {
+            assert!(hub.publish_once((7, number), &channel(), message(number), None).await);
+        }
+    }
+
     fn frames(wire: &mut UnboundedReceiver<String>) -> Vec<String> {
         std::iter::from_fn(|| wire.try_recv().ok()).collect()
     }
@@ -207,6 +272,36 @@ mod tests {
             assert_eq!(settled, [outcome]);
             assert_eq!(frames(&mut wire).len(), hidden);
             hub.streams().leave_all(&back);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_published_twice_is_sent_once() {
+        let backend = puppet::Backend::default();
+        let [hub, other] = [0, 1].map(|node| {
+            let hub = Hub::default();
+            hub.streams().join(Arc::new(backend.connect(hub.streams().flow())));
+            backend.up(node);
+            hub
+        });
+        while hub.is_alone() || other.is_alone() {
+            tokio::task::yield_now().await;
+        }
+        let (ada, mut ours) = Peer::of_test("ada", Some("ada"));
+        subscribe(&hub, &ada, Numbers::of(1..9), None, async || {}).await;
+        let start = hub.streams().joined(&ada, "numbers").unwrap().0;
+        publish_once(&hub, [1, 2]).await;
+        publish_once(&other, [2, 3]).await;
+        publish_once(&hub, [1]).await;
+        assert_eq!(
+            frames(&mut ours),
+            [r#"["$","numbers",1,"n",2]"#, r#"["$","numbers",2,"n",4]"#, r#"["$","numbers",4,"n",6]"#]
+        );
+        // Nor is it sent twice to whoever comes back, here or to a server that has all of it from the bus.
+        for hub in [hub, other] {
+            let (back, mut wire) = Peer::of_test("back", Some("ada"));
+            subscribe(&hub, &back, Numbers::of(1..9), Some(start.clone()), async || {}).await;
+            assert_eq!(frames(&mut wire), [r#"["$replay","numbers",[[1,"n",2],[2,"n",4],[4,"n",6]],false]"#]);
         }
     }
 

@@ -285,7 +285,7 @@ impl State {
         let live = self.live.get(channel).and_then(|all| all.get(peer.id()));
         let Some((had, gate)) = live.and_then(|live| live.gate.as_ref()).zip(held.gate.as_ref()) else { return };
         if let Some(missed) = self.log.after(&held.start) {
-            for copy in missed.filter(|copy| copy.channel() == channel && !copy.entry.leaves_out(peer)) {
+            for copy in missed.filter(|copy| copy.channel() == channel && !copy.leaves_out(peer)) {
                 // The client is past its offset, so it is sent as an event that no position counts.
                 if had.pass(&Passing::of(&copy.entry, false)).is_none()
                     && let Some(message) = gate.pass(&held.passing(copy))

@@ -31,7 +31,7 @@ pub(super) const UNTOLD: u64 = 64;
 impl Live {
     /// Sends an entry of the channel, or what the gate makes of it.
     pub(super) fn send(&mut self, copy: &Copy) {
-        if copy.entry.leaves_out(&self.peer) {
+        if copy.leaves_out(&self.peer) {
             return;
         }
         let Some(gate) = &self.gate else { return self.peer.send_copy(copy, &copy.entry.message) };

@@ -200,7 +200,7 @@ mod tests {
         let places = vec![Place { target, position: Some(at(offset)) }];
         let message = Message { name: "said".into(), arguments: Vec::new() };
         let id = Id { node: Node(0), number: offset };
-        Copy { entry: Arc::new(Entry { id, message, except: Vec::new(), places, at: time }), place: 0 }
+        Copy::of(Arc::new(Entry { id, message, except: Vec::new(), places, at: time }), 0)
     }
 
     fn publish(log: &mut Log, count: u64) {

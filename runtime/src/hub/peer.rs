@@ -338,7 +338,7 @@ impl Peer {
     /// Sends what a subscription missed, in packets of a bounded size.
     pub(crate) fn send_replay<'a>(&self, channel: &str, missed: impl Iterator<Item = (&'a Copy, &'a Message)>) {
         let mut sent = self.0.sent.lock();
-        let missed = missed.filter(|(copy, _)| !copy.entry.leaves_out(self));
+        let missed = missed.filter(|(copy, _)| !copy.leaves_out(self));
         let mut missed = missed.map(|(copy, message)| {
             let whole = sent.is_first(&copy.entry);
             Replayed { offset: copy.offset(), message: whole.then_some(message) }

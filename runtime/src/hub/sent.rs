@@ -65,16 +65,16 @@ impl Sending<'_> {
     }
 }
 
-/// The newest entries that were sent.
-#[derive(Default)]
-struct Recent {
+/// The newest entries, by their ids.
+#[derive(Debug, Default)]
+pub(super) struct Recent {
     ids: HashSet<Id>,
     order: VecDeque<Id>,
 }
 
 impl Recent {
     /// False if it is known already. The oldest is forgotten for it when there are more than a subscription can hold.
-    fn add(&mut self, id: Id) -> bool {
+    pub(super) fn add(&mut self, id: Id) -> bool {
         if !self.ids.insert(id) {
             return false;
         }

@@ -16,11 +16,13 @@ use super::{
     entry::{Copy, Entry, Position},
     expiry::Alarms,
     frame::Frame,
+    gate,
     held::{Hold, Key},
     live::Live,
     log::{Log, MAX_HELD, Outcome},
     peer::Peer,
     readers::Readers,
+    sent::Recent,
     streams::Streams,
 };
 use crate::metrics;
@@ -62,6 +64,8 @@ pub(super) struct State {
     /// How many subscriptions have expired.
     pub(super) expired: u64,
     pub(super) readers: Readers,
+    /// What was applied lately, if the stream is behind gates: such an entry may be published twice.
+    applied: Option<Recent>,
     /// What is to be done by the server itself, if the stream is for that.
     orders: Option<Orders>,
     /// When it was last published or subscribed to.
@@ -114,6 +118,7 @@ pub(super) enum Next {
 impl Stream {
     pub(super) fn new(name: Arc<str>, streams: &Streams) -> Self {
         let commands = is_for_commands(&name).then(|| streams.weak());
+        let applied = gate::is_behind(&name).then(Recent::default);
         let state = State {
             log: Log::new(streams.kept().clone()),
             link: Link::default(),
@@ -124,6 +129,7 @@ impl Stream {
             renewals: HashMap::new(),
             expired: 0,
             readers: Readers::default(),
+            applied,
             orders: commands.is_some().then(Orders::default),
             used: SystemTime::now(),
         };
@@ -247,7 +253,8 @@ impl State {
     }
 
     /// Sends the entry that is next to the live subscribers of its channel, and keeps it.
-    fn apply(&mut self, copy: Copy) {
+    fn apply(&mut self, mut copy: Copy) {
+        self.mark_repeated(&mut copy);
         for live in self.live.get_mut(copy.channel()).into_iter().flat_map(HashMap::values_mut) {
             live.send(&copy);
         }
@@ -255,6 +262,13 @@ impl State {
         self.used = copy.entry.at;
         self.log.retain(copy.target().history);
         self.log.append(copy);
+    }
+
+    /// What was applied before is counted once more, and not sent.
+    pub(super) fn mark_repeated(&mut self, copy: &mut Copy) {
+        if let Some(applied) = &mut self.applied {
+            copy.repeated = !applied.add(copy.entry.id);
+        }
     }
 
     /// The server itself is to do what this says, if the stream is for that.

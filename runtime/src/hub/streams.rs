@@ -119,19 +119,8 @@ impl Streams {
 
     /// Sends an event to the subscribers of its channels, those of other nodes too.
     pub(crate) async fn publish(&self, to: Vec<Target>, message: Message, except: Vec<Excluded>) -> Published {
-        let id = self.next_id();
-        let places = to.into_iter().map(|target| Place { target, position: None }).collect();
-        match self.bus().publish(Entry { id, message, except, places, at: SystemTime::now() }).await {
-            Sent::Counted(entry) => {
-                for Place { target, position } in &entry.places {
-                    if let Some((stream, position)) = self.find(&target.stream).zip(position.as_ref())
-                        && timeout(LATE, stream.has_applied(position, || self.is_down())).await.is_err()
-                    {
-                        self.renew(stream);
-                    }
-                }
-                Published::Delivered
-            }
+        match self.bring(self.next_id(), to, message, except).await {
+            Sent::Counted(_) => Published::Delivered,
             Sent::Not(entry) => {
                 for Place { target, .. } in &entry.places {
                     if let Some(stream) = self.known().find_or_note(&target.stream) {
@@ -146,6 +135,22 @@ impl Streams {
             }
             Sent::Unknown => Published::Unknown,
         }
+    }
+
+    /// Brings an event to the bus, and waits until this node has it back.
+    pub(crate) async fn bring(&self, id: Id, to: Vec<Target>, message: Message, except: Vec<Excluded>) -> Sent {
+        let places = to.into_iter().map(|target| Place { target, position: None }).collect();
+        let sent = self.bus().publish(Entry { id, message, except, places, at: SystemTime::now() }).await;
+        if let Sent::Counted(entry) = &sent {
+            for Place { target, position } in &entry.places {
+                if let Some((stream, position)) = self.find(&target.stream).zip(position.as_ref())
+                    && timeout(LATE, stream.has_applied(position, || self.is_down())).await.is_err()
+                {
+                    self.renew(stream);
+                }
+            }
+        }
+        sent
     }
 
     /// Keeps what is published to a channel from now on, or from where the client was, until the subscription is live.

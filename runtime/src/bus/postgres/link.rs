@@ -113,7 +113,7 @@ impl Link {
             let at = Position { epoch: after.epoch.clone(), offset };
             let is_here = |place: &Place| place.target.stream == *stream && place.position.as_ref() == Some(&at);
             let Some(place) = entry.places.iter().position(is_here) else { return Ok(Read::Gone) };
-            kept.push(Copy { entry: Arc::new(entry), place });
+            kept.push(Copy::of(Arc::new(entry), place));
         }
         // Without a row the epoch is another, or some of it is no longer kept.
         Ok(if rows.is_empty() { Read::Gone } else { Read::Entries(kept) })
@@ -137,7 +137,7 @@ impl Link {
         session.tell();
         if session.came(row.get("id")) {
             self.bring(&session, |flow| {
-                (0..entry.places.len()).for_each(|place| flow.entry(Copy { entry: entry.clone(), place }));
+                (0..entry.places.len()).for_each(|place| flow.entry(Copy::of(entry.clone(), place)));
             });
         }
         Sent::Counted(entry)

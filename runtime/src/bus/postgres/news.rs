@@ -105,7 +105,7 @@ async fn fetch(session: &Session, link: &Link, wanted: Wanted) -> Result<(), Fai
 /// The copies of an entry in some streams.
 fn places(entry: &Arc<Entry>, streams: &[Arc<str>]) -> Vec<Copy> {
     let places = entry.places.iter().enumerate().filter(|(_, place)| streams.contains(&place.target.stream));
-    places.map(|(place, _)| Copy { entry: entry.clone(), place }).collect()
+    places.map(|(place, _)| Copy::of(entry.clone(), place)).collect()
 }
 
 /// An entry from its body; none if no node of this version wrote it.

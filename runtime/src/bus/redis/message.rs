@@ -40,7 +40,7 @@ pub(super) fn positions<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<
 /// The copies of an entry that are in one stream.
 pub(super) fn copies<'a>(entry: &'a Arc<Entry>, stream: &'a str) -> impl Iterator<Item = Copy> + 'a {
     let places = entry.places.iter().enumerate().filter(move |(_, place)| *place.target.stream == *stream);
-    places.map(|(place, _)| Copy { entry: entry.clone(), place })
+    places.map(|(place, _)| Copy::of(entry.clone(), place))
 }
 
 /// The copies that follow a position, from the texts of a history.

@@ -10,7 +10,7 @@ use catamaran::{App, routes};
 use catamaran_resources::Resources;
 use garde::Validate;
 use sea_orm::{
-    ActiveModelTrait, DatabaseConnection, EntityTrait, IntoActiveModel, QueryOrder, QuerySelect, Set,
+    ActiveModelTrait, DatabaseConnection, DbErr, EntityTrait, IntoActiveModel, QueryOrder, QuerySelect, Set,
     SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 use serde::{Deserialize, Serialize};
@@ -44,14 +44,14 @@ pub(crate) mod pet {
 }
 
 /// A database with the table.
-async fn open(url: &str) -> Resources {
+pub(crate) async fn open(url: &str) -> Resources {
     let resources = Resources::open(url).await.expect("a database");
     resources.sync(|schema| schema.register(pet::Entity)).await.expect("a table");
     resources
 }
 
 /// The server with catamaran.
-pub(crate) async fn resource(url: &str) -> App<Resources> {
+pub(crate) async fn app(url: &str) -> App<Resources> {
     App::new(open(url).await).mount(routes![pet])
 }
 
@@ -115,18 +115,23 @@ impl Pets {
     }
 
     async fn find(&self, limit: u64) -> Answer<Vec<pet::Model>> {
-        pet::Entity::find().order_by_asc(pet::Column::Id).limit(limit).all(&self.db).await.map_err(failed)
+        pet::Entity::find()
+            .order_by_asc(pet::Column::Id)
+            .limit(limit)
+            .all(&self.db)
+            .await
+            .map_err(|error| failed(&error))
     }
 
     async fn find_one(&self, id: i64) -> Answer<pet::Model> {
-        let found = pet::Entity::find_by_id(id).one(&self.db).await.map_err(failed)?;
+        let found = pet::Entity::find_by_id(id).one(&self.db).await.map_err(|error| failed(&error))?;
         found.ok_or(StatusCode::NOT_FOUND)
     }
 
     async fn create(&self, new: pet::Create) -> Answer<pet::Model> {
         new.validate().map_err(|_| StatusCode::BAD_REQUEST)?;
         let new = pet::ActiveModel { age: Set(new.age), name: Set(new.name), ..Default::default() };
-        let pet = new.insert(&self.db).await.map_err(failed)?;
+        let pet = new.insert(&self.db).await.map_err(|error| failed(&error))?;
         self.tell(&json!({"verb": "created", "id": pet.id, "data": pet})).await;
         Ok(pet)
     }
@@ -136,8 +141,9 @@ impl Pets {
         patch.validate().map_err(|_| StatusCode::BAD_REQUEST)?;
         let sqlite_transaction_mode = Some(SqliteTransactionMode::Immediate);
         let options = TransactionOptions { sqlite_transaction_mode, ..Default::default() };
-        let transaction = self.db.begin_with_options(options).await.map_err(failed)?;
-        let found = pet::Entity::find_by_id(id).one(&transaction).await.map_err(failed)?;
+        let transaction = self.db.begin_with_options(options).await.map_err(|error| failed(&error))?;
+        let found =
+            pet::Entity::find_by_id(id).lock_exclusive().one(&transaction).await.map_err(|error| failed(&error))?;
         let before = found.ok_or(StatusCode::NOT_FOUND)?;
         let (mut changed, mut data) = (before.clone().into_active_model(), Map::from_iter([("id".into(), id.into())]));
         if let Some(age) = patch.age {
@@ -148,8 +154,8 @@ impl Pets {
             data.insert("name".into(), name.clone().into());
             changed.name = Set(name);
         }
-        let pet = changed.update(&transaction).await.map_err(failed)?;
-        transaction.commit().await.map_err(failed)?;
+        let pet = changed.update(&transaction).await.map_err(|error| failed(&error))?;
+        transaction.commit().await.map_err(|error| failed(&error))?;
         self.tell(&json!({"verb": "updated", "id": id, "data": data, "previous": before})).await;
         Ok(pet)
     }
@@ -159,7 +165,7 @@ impl Pets {
     }
 }
 
-fn failed(error: sea_orm::DbErr) -> StatusCode {
+fn failed(error: &DbErr) -> StatusCode {
     eprintln!("{error}");
     StatusCode::INTERNAL_SERVER_ERROR
 }

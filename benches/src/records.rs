@@ -8,6 +8,7 @@ use std::{
     time::Instant,
 };
 
+use catamaran_tests::backends::postgres;
 use serde_json::{Value, json};
 use tokio::{
     net::TcpStream,
@@ -19,6 +20,7 @@ use crate::{
     backends,
     client::{Http, Socket},
     rounds::{Plan, Rounds},
+    serve,
     server::{self, Server},
 };
 
@@ -32,11 +34,24 @@ pub(crate) async fn run(plan: Plan) {
     if !backends::found("taskset") {
         return;
     }
-    let mut rivals = vec![Rival::start(Kind::Catamaran), Rival::start(Kind::ByHand)];
-    if backends::npm(Path::new(SAILS)) {
-        rivals.push(Rival::start(Kind::Sails));
+    let with_sails = backends::npm(Path::new(SAILS));
+    for database in [Database::Own, Database::Postgres] {
+        if database == Database::Postgres && !backends::has_postgres() {
+            continue;
+        }
+        let mut rivals = Vec::new();
+        for kind in [Kind::Catamaran, Kind::ByHand, Kind::Sails] {
+            if kind != Kind::Sails || with_sails {
+                rivals.push(Rival::start(kind, database).await);
+            }
+        }
+        println!("  {database:?}");
+        measure(plan, &rivals).await;
     }
-    for rival in &rivals {
+}
+
+async fn measure(plan: Plan, rivals: &[Rival]) {
+    for rival in rivals {
         let mut client = Client::connect(rival, Way::Http).await;
         for number in 0..RECORDS {
             client.ask(Verb::Create, number).await;
@@ -44,10 +59,10 @@ pub(crate) async fn run(plan: Plan) {
     }
     for way in [Way::Http, Way::Socket] {
         for verb in [Verb::FindOne, Verb::Find, Verb::Create, Verb::Update] {
-            compare(plan, &rivals, way, verb, false).await;
+            compare(plan, rivals, way, verb, false).await;
         }
         for verb in [Verb::Create, Verb::Update] {
-            compare(plan, &rivals, way, verb, true).await;
+            compare(plan, rivals, way, verb, true).await;
         }
     }
 }
@@ -112,30 +127,47 @@ enum Kind {
     Sails,
 }
 
+/// Where the records are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Database {
+    /// In a file: of SQLite, and for Sails of its own adapter.
+    Own,
+    Postgres,
+}
+
 /// A server with a database of its own.
 struct Rival {
     kind: Kind,
     server: Server,
     files: PathBuf,
+    _postgres: Option<postgres::Server>,
 }
 
 impl Rival {
-    fn start(kind: Kind) -> Self {
-        let files = std::env::temp_dir().join(format!("catamaran-bench-{}-{kind:?}", std::process::id()));
+    async fn start(kind: Kind, database: Database) -> Self {
+        let files = std::env::temp_dir().join(format!("catamaran-bench-{}-{kind:?}-{database:?}", std::process::id()));
         fs::create_dir(&files).expect("a folder for a database");
-        let url = format!("sqlite://{}/pets.db", files.display());
+        let (postgres, url) = match (database, kind) {
+            (Database::Postgres, _) => {
+                let postgres = postgres::Server::start();
+                let url = postgres.url();
+                // The table is the same for all.
+                serve::records::open(&url).await;
+                (Some(postgres), url)
+            }
+            (Database::Own, Kind::Sails) => (None, files.display().to_string()),
+            (Database::Own, _) => (None, format!("sqlite://{}/pets.db", files.display())),
+        };
         // Each connection to SQLite has a thread. Between cores, to wake it takes longer than the statement, and how long
         // depends on what else runs there.
         let mut command = Command::new("taskset");
         command.args(["-c", "0"]);
         match kind {
-            Kind::Catamaran => command.arg(server::program()).args(["serve", "resource", &url]),
+            Kind::Catamaran => command.arg(server::program()).args(["serve", "resources", &url]),
             Kind::ByHand => command.arg(server::program()).args(["serve", "records", &url]),
-            Kind::Sails => {
-                command.args(["node", &format!("{SAILS}/server.js")]).arg(&files).env("NODE_ENV", "production")
-            }
+            Kind::Sails => command.args(["node", &format!("{SAILS}/server.js"), &url]).env("NODE_ENV", "production"),
         };
-        Self { kind, server: Server::of(&mut command), files }
+        Self { kind, server: Server::of(&mut command), files, _postgres: postgres }
     }
 
     fn address(&self) -> SocketAddr {
@@ -206,14 +238,14 @@ impl Verb {
 /// Who asks one thing after the other.
 enum Client {
     Http(Http),
-    Socket(Kind, Socket<TcpStream>),
+    Socket(Kind, Box<Socket<TcpStream>>),
 }
 
 impl Client {
     async fn connect(rival: &Rival, way: Way) -> Self {
         match way {
             Way::Http => Self::Http(Http::connect(rival.address()).await),
-            Way::Socket => Self::Socket(rival.kind, rival.socket().await),
+            Way::Socket => Self::Socket(rival.kind, Box::new(rival.socket().await)),
         }
     }
 
