@@ -341,50 +341,51 @@ where
     S: ::catamaran_resources::__private::HasResources + Send + Sync + 'static,
     Entity: ::catamaran_resources::__private::Viewed<S>,
 {
+    use ::catamaran_resources::__private::{Action, Verb, ask};
     ::catamaran_resources::__private::check::<Entity>();
     ::catamaran_resources::__private::Controller {
         routes: ROUTES,
         actions: const {
             &[
-                ::catamaran_resources::__private::Action {
+                Action {
                     route: ROUTES[0],
-                    call: ::catamaran_resources::__private::find::<Entity, S>,
+                    call: |call| ask::<Entity, S>(call, Verb::Find),
                 },
-                ::catamaran_resources::__private::Action {
+                Action {
                     route: ROUTES[1],
-                    call: ::catamaran_resources::__private::find_one::<Entity, S>,
+                    call: |call| ask::<Entity, S>(call, Verb::FindOne),
                 },
-                ::catamaran_resources::__private::Action {
+                Action {
                     route: ROUTES[2],
-                    call: ::catamaran_resources::__private::create::<Entity, S>,
+                    call: |call| ask::<Entity, S>(call, Verb::Create),
                 },
-                ::catamaran_resources::__private::Action {
+                Action {
                     route: ROUTES[3],
-                    call: ::catamaran_resources::__private::update::<Entity, S>,
+                    call: |call| ask::<Entity, S>(call, Verb::Update),
                 },
-                ::catamaran_resources::__private::Action {
+                Action {
                     route: ROUTES[4],
-                    call: ::catamaran_resources::__private::update::<Entity, S>,
+                    call: |call| ask::<Entity, S>(call, Verb::Update),
                 },
-                ::catamaran_resources::__private::Action {
+                Action {
                     route: ROUTES[5],
-                    call: ::catamaran_resources::__private::populate::<Entity, S, 0>,
+                    call: |call| ask::<Entity, S>(call, Verb::Populate(0)),
                 },
-                ::catamaran_resources::__private::Action {
+                Action {
                     route: ROUTES[6],
-                    call: ::catamaran_resources::__private::populate::<Entity, S, 1>,
+                    call: |call| ask::<Entity, S>(call, Verb::Populate(1)),
                 },
-                ::catamaran_resources::__private::Action {
+                Action {
                     route: ROUTES[7],
-                    call: ::catamaran_resources::__private::add::<Entity, S, 1>,
+                    call: |call| ask::<Entity, S>(call, Verb::Add(1)),
                 },
-                ::catamaran_resources::__private::Action {
+                Action {
                     route: ROUTES[8],
-                    call: ::catamaran_resources::__private::remove::<Entity, S, 1>,
+                    call: |call| ask::<Entity, S>(call, Verb::Remove(1)),
                 },
-                ::catamaran_resources::__private::Action {
+                Action {
                     route: ROUTES[9],
-                    call: ::catamaran_resources::__private::replace::<Entity, S, 1>,
+                    call: |call| ask::<Entity, S>(call, Verb::Replace(1)),
                 },
             ]
         },

@@ -128,14 +128,9 @@ fn controller(resource: &Resource) -> TokenStream {
     let routes = routes(resource);
     let vis = &resource.vis;
     let table = routes.iter().map(|(route, _)| route);
-    let actions = routes.iter().enumerate().map(|(at, (_, run))| {
+    let actions = routes.iter().enumerate().map(|(at, (_, verb))| {
         let at = Literal::usize_unsuffixed(at);
-        quote! {
-            ::catamaran_resources::__private::Action {
-                route: ROUTES[#at],
-                call: |call| ::catamaran_resources::__private::ask::<Entity, S>(call, #run),
-            }
-        }
+        quote!(Action { route: ROUTES[#at], call: |call| ask::<Entity, S>(call, Verb::#verb) })
     });
     quote! {
         /// The routes of this resource.
@@ -148,13 +143,14 @@ fn controller(resource: &Resource) -> TokenStream {
             S: ::catamaran_resources::__private::HasResources + Send + Sync + 'static,
             Entity: ::catamaran_resources::__private::Viewed<S>,
         {
+            use ::catamaran_resources::__private::{Action, Verb, ask};
             ::catamaran_resources::__private::check::<Entity>();
             ::catamaran_resources::__private::Controller { routes: ROUTES, actions: const { &[#(#actions),*] } }
         }
     }
 }
 
-/// Each route with the function behind it.
+/// Each route with what it asks for.
 fn routes(resource: &Resource) -> Vec<(TokenStream, TokenStream)> {
     let path = resource.path.value();
     let identity = resource.identity.value();
@@ -184,7 +180,7 @@ fn routes(resource: &Resource) -> Vec<(TokenStream, TokenStream)> {
             let at = Literal::usize_unsuffixed(at);
             quote!((#at))
         });
-        routes.push((route, quote!(::catamaran_resources::__private::Verb::#variant #at)));
+        routes.push((route, quote!(#variant #at)));
     };
     add("find", "Get", &all, "find".into(), format!("Lists records of `{identity}`."), None);
     add("find_one", "Get", &one, "find_one".into(), format!("Shows a record of `{identity}`."), None);
