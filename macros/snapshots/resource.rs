@@ -130,57 +130,52 @@ impl ::catamaran_resources::Resource for Entity {
     fn meta() -> &'static ::catamaran_resources::Meta {
         static META: ::std::sync::OnceLock<::catamaran_resources::Meta> = ::std::sync::OnceLock::new();
         META.get_or_init(|| {
-            ::catamaran_resources::Meta::new::<
-                Self,
-            >(
-                "pet",
-                ::std::vec![
-                    ::catamaran_resources::__private::Field::new:: < Self, i64 > ("id",
-                    ::catamaran_resources::__private::Flags { primary_key : true,
-                    nullable : false, unique : false, hidden : false, no_filter : false,
-                    create : false, update : false }, Column::Id),
-                    ::catamaran_resources::__private::Field::new:: < Self, String >
-                    ("name", ::catamaran_resources::__private::Flags { primary_key :
-                    false, nullable : false, unique : false, hidden : false, no_filter :
-                    false, create : true, update : true }, Column::Name),
-                    ::catamaran_resources::__private::Field::new:: < Self, bool >
-                    ("private", ::catamaran_resources::__private::Flags { primary_key :
-                    false, nullable : false, unique : false, hidden : false, no_filter :
-                    false, create : true, update : true }, Column::Private),
-                    ::catamaran_resources::__private::Field::new:: < Self, String >
-                    ("token", ::catamaran_resources::__private::Flags { primary_key :
-                    false, nullable : false, unique : false, hidden : true, no_filter :
-                    false, create : false, update : false }, Column::Token),
-                    ::catamaran_resources::__private::Field::new:: < Self, Option < i64 >
-                    > ("owner", ::catamaran_resources::__private::Flags { primary_key :
-                    false, nullable : true, unique : false, hidden : false, no_filter :
-                    false, create : true, update : true }, Column::OwnerId)
-                ],
-                ::std::vec![
-                    ::catamaran_resources::__private::Association::new:: <
-                    super::user::Entity > ("owner", false, ||
-                    ::catamaran_resources::__private::RelationTrait::def(&
-                    Relation::User), ::core::option::Option::None),
-                    ::catamaran_resources::__private::Association::new:: <
-                    super::toy::Entity > ("toys", true, ||
-                    ::catamaran_resources::__private::RelationTrait::def(&
-                    super::pet_toy::Relation::Toy), ::core::option::Option::Some(|| <
-                    super::pet_toy::Entity as ::catamaran_resources::__private::Related <
-                    Entity >> ::to().rev()))
-                ],
-            )
+            let mut meta = ::catamaran_resources::Meta::new::<Self>("pet");
+            meta.add_field::<Self, i64>("id", Column::Id).primary_key();
+            meta.add_field::<Self, String>("name", Column::Name).create().update();
+            meta.add_field::<Self, bool>("private", Column::Private).create().update();
+            meta.add_field::<Self, String>("token", Column::Token).hidden();
+            meta.add_field::<Self, Option<i64>>("owner", Column::OwnerId)
+                .nullable()
+                .create()
+                .update();
+            meta.add_association::<
+                    super::user::Entity,
+                >(
+                "owner",
+                false,
+                || ::catamaran_resources::__private::RelationTrait::def(&Relation::User),
+                ::core::option::Option::None,
+            );
+            meta.add_association::<
+                    super::toy::Entity,
+                >(
+                "toys",
+                true,
+                || ::catamaran_resources::__private::RelationTrait::def(
+                    &super::pet_toy::Relation::Toy,
+                ),
+                ::core::option::Option::Some(|| {
+                    <super::pet_toy::Entity as ::catamaran_resources::__private::Related<
+                        Entity,
+                    >>::to()
+                        .rev()
+                }),
+            );
+            meta
         })
     }
     fn to_json(
         model: &Model,
     ) -> ::std::vec::Vec<::catamaran_resources::__private::Json> {
-        ::std::vec![
-            ::catamaran_resources::__private::json(& model.id),
-            ::catamaran_resources::__private::json(& model.name),
-            ::catamaran_resources::__private::json(& model.private),
-            ::catamaran_resources::__private::json(& model.token),
-            ::catamaran_resources::__private::json(& model.owner_id)
+        [
+            ::catamaran_resources::__private::json(&model.id),
+            ::catamaran_resources::__private::json(&model.name),
+            ::catamaran_resources::__private::json(&model.private),
+            ::catamaran_resources::__private::json(&model.token),
+            ::catamaran_resources::__private::json(&model.owner_id),
         ]
+            .into()
     }
     fn from_json(
         columns: &mut ::catamaran_resources::__private::Columns,

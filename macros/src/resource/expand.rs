@@ -31,16 +31,15 @@ fn entity(resource: &Resource) -> TokenStream {
             fn meta() -> &'static ::catamaran_resources::Meta {
                 static META: ::std::sync::OnceLock<::catamaran_resources::Meta> = ::std::sync::OnceLock::new();
                 META.get_or_init(|| {
-                    ::catamaran_resources::Meta::new::<Self>(
-                        #identity,
-                        ::std::vec![#(#fields),*],
-                        ::std::vec![#(#associations),*],
-                    )
+                    let mut meta = ::catamaran_resources::Meta::new::<Self>(#identity);
+                    #(#fields)*
+                    #(#associations)*
+                    meta
                 })
             }
 
             fn to_json(model: &Model) -> ::std::vec::Vec<::catamaran_resources::__private::Json> {
-                ::std::vec![#(::catamaran_resources::__private::json(&model.#idents)),*]
+                [#(::catamaran_resources::__private::json(&model.#idents)),*].into()
             }
 
             fn from_json(
@@ -63,12 +62,9 @@ fn field(column: &Column) -> TokenStream {
         ("create", column.in_create()),
         ("update", column.in_patch()),
     ];
-    let flags = flags.iter().map(|(flag, value)| {
-        let flag = format_ident!("{flag}");
-        quote!(#flag: #value)
-    });
-    let new = quote_spanned!(first_span(ty)=> ::catamaran_resources::__private::Field::new::<Self, #ty>);
-    quote!(#new(#name, ::catamaran_resources::__private::Flags { #(#flags),* }, Column::#variant))
+    let flags = flags.iter().filter(|(_, holds)| *holds).map(|(flag, _)| format_ident!("{flag}"));
+    let new = quote_spanned!(first_span(ty)=> meta.add_field::<Self, #ty>);
+    quote!(#new(#name, Column::#variant)#(.#flags())*;)
 }
 
 fn association(association: &Association) -> TokenStream {
@@ -78,12 +74,7 @@ fn association(association: &Association) -> TokenStream {
         Some(via) => quote!(::core::option::Option::Some(|| #via)),
         None => quote!(::core::option::Option::None),
     };
-    let new = quote_spanned! {first_span(target)=>
-        ::catamaran_resources::__private::Association::new::<#target>
-    };
-    quote! {
-        #new(#name, #many, || #to, #via)
-    }
+    quote!(meta.add_association::<#target>(#name, #many, || #to, #via);)
 }
 
 /// Who asks, for the policies of the entity and of those that its associations lead to.

@@ -37,20 +37,20 @@ impl<C: ConnectionTrait> View<'_, C> {
     }
 
     /// A record that the viewer sees.
-    pub(super) async fn seen(&self, meta: &Meta, id: Value, lock: Lock) -> Result<Option<Row>, Error> {
+    pub(super) async fn seen(&self, meta: &'static Meta, id: Value, lock: Lock) -> Result<Option<Row>, Error> {
         let condition = Condition::all().add(sql::equals(meta, meta.key(), id)).add(self.scope(meta)?);
         Ok(self.matching(meta, condition, lock, None).await?.pop())
     }
 
     /// A record, whoever sees it: what a write has to know, and nobody is told who may not.
-    pub(super) async fn any(&self, meta: &Meta, id: Value, lock: Lock) -> Result<Option<Row>, Error> {
+    pub(super) async fn any(&self, meta: &'static Meta, id: Value, lock: Lock) -> Result<Option<Row>, Error> {
         let condition = Condition::all().add(sql::equals(meta, meta.key(), id));
         Ok(self.matching(meta, condition, lock, None).await?.pop())
     }
 
     pub(super) async fn matching(
         &self,
-        meta: &Meta,
+        meta: &'static Meta,
         condition: Condition,
         lock: Lock,
         limit: Option<u64>,
@@ -67,7 +67,7 @@ impl<C: ConnectionTrait> View<'_, C> {
         self.rows(meta, &select).await
     }
 
-    pub(super) async fn rows(&self, meta: &Meta, select: &SelectStatement) -> Result<Vec<Row>, Error> {
+    pub(super) async fn rows(&self, meta: &'static Meta, select: &SelectStatement) -> Result<Vec<Row>, Error> {
         let rows = self.db.query_all(select).await?;
         Ok(rows.iter().map(|row| (meta.decode)(meta, row)).collect::<Result<_, _>>()?)
     }

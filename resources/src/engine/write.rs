@@ -189,7 +189,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Sets values of a record that was read in this transaction, and reads it anew.
-    pub(super) async fn set(&self, meta: &Meta, row: &Row, values: &Values) -> Result<Row, Error> {
+    pub(super) async fn set(&self, meta: &'static Meta, row: &Row, values: &Values) -> Result<Row, Error> {
         let id = row.value(meta.key()).clone();
         if !values.is_empty() {
             let mut update = Query::update();

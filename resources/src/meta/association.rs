@@ -11,7 +11,7 @@ use super::Meta;
 use crate::Resource;
 
 /// A way from a resource to another, or to itself.
-pub struct Association {
+pub(crate) struct Association {
     name: &'static str,
     many: bool,
     to: fn() -> RelationDef,
@@ -22,7 +22,7 @@ pub struct Association {
 
 impl Association {
     /// `to` leads to the other table, from the own or from the one between, to which `via` leads.
-    pub fn new<E: Resource>(
+    pub(super) fn new<E: Resource>(
         name: &'static str,
         many: bool,
         to: fn() -> RelationDef,

@@ -1,66 +1,141 @@
 //! A column of a resource.
 
-use std::any::TypeId;
+use std::any::{Any, TypeId};
 
-use sea_orm::{ColumnTrait, DbErr, EntityTrait, IdenStatic, QueryResult, TryGetable, Value, sea_query::Expr};
+use sea_orm::{
+    ColumnTrait, DbErr, EntityTrait, IdenStatic, ModelTrait, QueryResult, TryGetable, Value, sea_query::Expr,
+};
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use crate::input;
 
 /// What a request may do with a column.
-#[derive(Clone, Copy)]
-pub struct Flags {
+#[derive(Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is asked for alone")]
+pub(crate) struct Flags {
     /// Whether it identifies the record.
-    pub primary_key: bool,
+    pub(crate) primary_key: bool,
     /// Whether it may be null.
-    pub nullable: bool,
+    pub(crate) nullable: bool,
     /// Whether no two records have the same value.
-    pub unique: bool,
+    pub(crate) unique: bool,
     /// Whether it is never told, and so neither filtered, sorted nor selected by.
-    pub hidden: bool,
+    pub(crate) hidden: bool,
     /// Whether it cannot be filtered or sorted by.
-    pub no_filter: bool,
+    pub(crate) no_filter: bool,
     /// Whether a new record may say it.
-    pub create: bool,
+    pub(crate) create: bool,
     /// Whether an update may say it.
-    pub update: bool,
+    pub(crate) update: bool,
 }
 
-/// A column.
+/// A column, under the name that it has on the wire.
 pub struct Field {
-    /// Its name on the wire.
     pub(crate) name: &'static str,
     pub(crate) flags: Flags,
-    column: &'static str,
+    column: Column,
     text: bool,
     parse: fn(&Json) -> Result<Value, String>,
     read: fn(&QueryResult, &str) -> Result<Value, DbErr>,
-    save: Box<dyn Fn(Expr) -> Expr + Send + Sync>,
-    load: Box<dyn Fn(Expr) -> Expr + Send + Sync>,
+}
+
+/// What SeaORM knows of a column, without its type.
+struct Column {
+    name: &'static str,
+    save: Cast,
+    load: Cast,
+    value: Box<Read>,
+}
+
+type Cast = Box<dyn Fn(Expr) -> Expr + Send + Sync>;
+type Read = dyn Fn(&Model) -> Option<Value> + Send + Sync;
+
+/// A model of any entity.
+pub(super) type Model = dyn Any + Send + Sync;
+
+impl Column {
+    fn of<E: EntityTrait>(column: E::Column) -> Self
+    where
+        E::Column: Send + Sync,
+    {
+        Self {
+            name: column.as_str(),
+            save: Box::new(move |value| column.save_as(value)),
+            load: Box::new(move |expr| column.select_as(expr)),
+            value: Box::new(move |model| Some(model.downcast_ref::<E::Model>()?.get(column))),
+        }
+    }
 }
 
 impl Field {
-    /// A field of the Rust type `T`.
-    pub fn new<E: EntityTrait, T>(name: &'static str, flags: Flags, column: E::Column) -> Self
+    /// A column whose values have the type `T`.
+    pub(super) fn new<E: EntityTrait, T>(name: &'static str, column: E::Column) -> Self
     where
         T: DeserializeOwned + Into<Value> + TryGetable + 'static,
         E::Column: Send + Sync,
     {
+        Self::of::<T>(name, Column::of::<E>(column))
+    }
+
+    fn of<T>(name: &'static str, column: Column) -> Self
+    where
+        T: DeserializeOwned + Into<Value> + TryGetable + 'static,
+    {
         Self {
             name,
-            flags,
-            column: column.as_str(),
+            flags: Flags::default(),
+            column,
             text: [TypeId::of::<String>(), TypeId::of::<Option<String>>()].contains(&TypeId::of::<T>()),
             parse: input::parse::<T>,
             read: |row, name| row.try_get::<T>("", name).map(Into::into),
-            save: Box::new(move |value| column.save_as(value)),
-            load: Box::new(move |expr| column.select_as(expr)),
         }
     }
 
+    /// It identifies the record.
+    pub fn primary_key(&mut self) -> &mut Self {
+        self.flags.primary_key = true;
+        self
+    }
+
+    /// It may be null.
+    pub fn nullable(&mut self) -> &mut Self {
+        self.flags.nullable = true;
+        self
+    }
+
+    /// No two records have the same value.
+    pub fn unique(&mut self) -> &mut Self {
+        self.flags.unique = true;
+        self
+    }
+
+    /// It is never told.
+    pub fn hidden(&mut self) -> &mut Self {
+        self.flags.hidden = true;
+        self
+    }
+
+    /// It cannot be filtered or sorted by.
+    pub fn no_filter(&mut self) -> &mut Self {
+        self.flags.no_filter = true;
+        self
+    }
+
+    /// A new record may say it.
+    pub fn create(&mut self) -> &mut Self {
+        self.flags.create = true;
+        self
+    }
+
+    /// An update may say it.
+    pub fn update(&mut self) -> &mut Self {
+        self.flags.update = true;
+        self
+    }
+
     pub(crate) fn column(&self) -> &'static str {
-        self.column
+        self.column.name
     }
 
     /// Whether operators on text apply.
@@ -84,11 +159,16 @@ impl Field {
 
     /// A value as the database takes it, which an enum must be told.
     pub(crate) fn save(&self, value: Value) -> Expr {
-        (self.save)(Expr::val(value))
+        (self.column.save)(Expr::val(value))
     }
 
     pub(crate) fn load(&self, column: Expr) -> Expr {
-        (self.load)(column)
+        (self.column.load)(column)
+    }
+
+    /// The value of this field in a record.
+    pub(super) fn value_in(&self, model: &Model) -> Option<Value> {
+        (self.column.value)(model)
     }
 
     pub(crate) fn can_be_filtered(&self) -> bool {

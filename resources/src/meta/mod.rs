@@ -4,22 +4,21 @@ mod association;
 mod field;
 
 use std::{
-    any::{Any, TypeId},
+    any::TypeId,
     fmt,
     sync::{Arc, OnceLock},
 };
 
 use sea_orm::{
-    Condition, DbErr, FromQueryResult, IdenStatic, Iterable, ModelTrait, QueryResult, Value,
+    Condition, DbErr, EntityTrait, FromQueryResult, QueryResult, RelationDef, TryGetable, Value,
     sea_query::{TableRef, sea_value_to_json_value},
 };
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
 
+pub(crate) use self::association::Association;
 pub(crate) use self::association::Link;
-pub use self::{
-    association::Association,
-    field::{Field, Flags},
-};
+pub use self::field::Field;
 use crate::{
     Policy, Resource,
     engine::sql,
@@ -41,9 +40,9 @@ pub struct Meta {
     pub(crate) scope: fn(&Viewer) -> Condition,
     can_read: fn(&Viewer, &Row) -> bool,
     can_write: fn(&Viewer, &Row) -> bool,
-    pub(crate) decode: fn(&Self, &QueryResult) -> Result<Row, DbErr>,
+    pub(crate) decode: fn(&'static Self, &QueryResult) -> Result<Row, DbErr>,
     columns: fn(&Row) -> Vec<Json>,
-    record: fn(&Self, Vec<Json>) -> Result<Row, Unreadable>,
+    record: fn(&'static Self, Vec<Json>) -> Result<Row, Unreadable>,
     pub(crate) create: fn(Json) -> Result<Values, Vec<Problem>>,
     pub(crate) patch: fn(Json) -> Result<Values, Vec<Problem>>,
 }
@@ -54,10 +53,10 @@ pub type Values = Vec<(usize, Value)>;
 /// A record: as its policy sees it, and as it goes out.
 #[derive(Clone)]
 pub struct Row {
-    model: Arc<dyn Any + Send + Sync>,
+    model: Arc<field::Model>,
+    meta: &'static Meta,
     /// Its values, once somebody asks for one: most records only go out.
     values: OnceLock<Arc<[Value]>>,
-    read: fn(&(dyn Any + Send + Sync)) -> Arc<[Value]>,
     /// What everybody who sees the record may see of it.
     pub(crate) json: Map<String, Json>,
 }
@@ -69,13 +68,18 @@ impl fmt::Debug for Row {
 }
 
 impl Row {
-    pub(crate) fn of<E: Resource>(meta: &Meta, model: E::Model) -> Self
+    pub(crate) fn of<E: Resource>(meta: &'static Meta, model: E::Model) -> Self
     where
         E::Model: Sync,
     {
-        let told = meta.fields.iter().zip(E::to_json(&model)).filter(|(field, _)| !field.flags.hidden);
+        let values = E::to_json(&model);
+        Self::told(meta, Arc::new(model), values)
+    }
+
+    fn told(meta: &'static Meta, model: Arc<field::Model>, values: Vec<Json>) -> Self {
+        let told = meta.fields.iter().zip(values).filter(|(field, _)| !field.flags.hidden);
         let json = told.map(|(field, value)| (field.name.to_owned(), value)).collect();
-        Self { json, values: OnceLock::new(), read: values_of::<E>, model: Arc::new(model) }
+        Self { model, meta, values: OnceLock::new(), json }
     }
 
     pub(crate) fn model<E: Resource>(&self) -> Option<&E::Model> {
@@ -84,13 +88,15 @@ impl Row {
 
     /// The value of the field at this position.
     pub(crate) fn value(&self, at: usize) -> &Value {
-        &self.values.get_or_init(|| (self.read)(&*self.model))[at]
+        let value = |field: &Field| field.value_in(&*self.model);
+        &self.values.get_or_init(|| self.meta.fields.iter().filter_map(value).collect())[at]
     }
 }
 
 impl Meta {
     /// Describes the entity `E`.
-    pub fn new<E: Resource>(identity: &'static str, fields: Vec<Field>, associations: Vec<Association>) -> Self
+    #[doc(hidden)]
+    pub fn new<E: Resource>(identity: &'static str) -> Self
     where
         E::Model: Sync,
     {
@@ -99,8 +105,8 @@ impl Meta {
             identity,
             table: entity.table_ref(),
             name: entity.table_name(),
-            fields,
-            associations,
+            fields: Vec::new(),
+            associations: Vec::new(),
             viewer: TypeId::of::<<E::Policy as Policy<E>>::Viewer>(),
             scope: |viewer| match viewer.get() {
                 Some(viewer) => E::Policy::scope(viewer),
@@ -114,6 +120,30 @@ impl Meta {
             create: |body| input::read::<E::Create>(body).map(Input::into_values),
             patch: |body| input::read::<E::Patch>(body).map(Input::into_values),
         }
+    }
+
+    /// Adds a column.
+    #[doc(hidden)]
+    pub fn add_field<E: EntityTrait, T>(&mut self, name: &'static str, column: E::Column) -> &mut Field
+    where
+        T: DeserializeOwned + Into<Value> + TryGetable + 'static,
+        E::Column: Send + Sync,
+    {
+        let at = self.fields.len();
+        self.fields.push(Field::new::<E, T>(name, column));
+        &mut self.fields[at]
+    }
+
+    /// Adds an association: `to` leads to the other table, from the own or from the one between, to which `via` leads.
+    #[doc(hidden)]
+    pub fn add_association<E: Resource>(
+        &mut self,
+        name: &'static str,
+        many: bool,
+        to: fn() -> RelationDef,
+        via: Option<fn() -> RelationDef>,
+    ) {
+        self.associations.push(Association::new::<E>(name, many, to, via));
     }
 
     /// What the resource is called on the wire.
@@ -150,7 +180,7 @@ impl Meta {
     }
 
     /// A record that another server told of.
-    pub(crate) fn row_of(&self, mut columns: Map<String, Json>) -> Result<Row, Unreadable> {
+    pub(crate) fn row_of(&'static self, mut columns: Map<String, Json>) -> Result<Row, Unreadable> {
         let values = self.fields.iter().map(|field| columns.remove(field.column()).unwrap_or_default());
         (self.record)(self, values.collect())
     }
@@ -165,13 +195,6 @@ impl fmt::Debug for Meta {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Meta").field("identity", &self.identity).finish_non_exhaustive()
     }
-}
-
-/// The values of a record, in the order of the fields.
-fn values_of<E: Resource>(model: &(dyn Any + Send + Sync)) -> Arc<[Value]> {
-    let Some(model) = model.downcast_ref::<E::Model>() else { return Arc::default() };
-    let column = |field: &Field| E::Column::iter().find(|column| column.as_str() == field.column());
-    E::meta().fields.iter().filter_map(|field| Some(model.get(column(field)?))).collect()
 }
 
 fn asked<E: Resource>(

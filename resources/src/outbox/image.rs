@@ -60,7 +60,7 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    async fn records(&self, meta: &Meta, images: &Images) -> Result<[Option<Row>; 2], Error> {
+    async fn records(&self, meta: &'static Meta, images: &Images) -> Result<[Option<Row>; 2], Error> {
         let mut select = sql::select(meta);
         let [before, after] = self.rows(select.from_clear(), images).await?;
         let record = |row: Option<QueryResult>| row.map(|row| (meta.decode)(meta, &row)).transpose();
