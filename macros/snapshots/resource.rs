@@ -15,26 +15,15 @@ pub struct Model {
     pub toys: HasMany<super::toy::Entity>,
 }
 /// A new record, as a request says it.
-#[derive(
-    Clone,
-    Debug,
-    ::catamaran_resources::__private::serde::Deserialize,
-    ::garde::Validate
-)]
-#[serde(crate = "::catamaran_resources::__private::serde", deny_unknown_fields)]
+#[derive(Clone, Debug, ::garde::Validate)]
 pub struct Create {
     /// What it is called.
-    #[serde(rename = "name")]
     #[garde(length(min = 1))]
     pub name: String,
     /// As [`Model::private`].
-    #[serde(rename = "private")]
-    #[serde(default = "Create::default_private")]
     #[garde(skip)]
     pub private: bool,
     /// As [`Model::owner_id`].
-    #[serde(rename = "owner")]
-    #[serde(default)]
     #[garde(skip)]
     pub owner_id: Option<i64>,
 }
@@ -47,6 +36,19 @@ impl Create {
     }
 }
 impl ::catamaran_resources::__private::Input for Create {
+    fn read(
+        fields: &mut ::catamaran_resources::__private::Fields,
+    ) -> ::core::option::Option<Self> {
+        let name = fields.required::<String>("name");
+        let private = fields.or::<bool>("private", Self::default_private);
+        let owner_id = fields
+            .or::<Option<i64>>("owner", ::core::default::Default::default);
+        ::core::option::Option::Some(Self {
+            name: name?,
+            private: private?,
+            owner_id: owner_id?,
+        })
+    }
     fn problems(&self) -> ::std::vec::Vec<::catamaran_resources::__private::Problem> {
         ::catamaran_resources::__private::problems(
             self,
@@ -60,48 +62,49 @@ impl ::catamaran_resources::__private::Input for Create {
         )
     }
     fn into_values(self) -> ::catamaran_resources::__private::Values {
-        ::std::vec![
-            (1, self.name.into()), (2, self.private.into()), (3, Self::default_token()
-            .into()), (4, self.owner_id.into())
+        [
+            (1, self.name.into()),
+            (2, self.private.into()),
+            (3, Self::default_token().into()),
+            (4, self.owner_id.into()),
         ]
+            .into()
+    }
+}
+impl<'de> ::catamaran_resources::__private::Deserialize<'de> for Create {
+    fn deserialize<D>(deserializer: D) -> ::core::result::Result<Self, D::Error>
+    where
+        D: ::catamaran_resources::__private::Deserializer<'de>,
+    {
+        ::catamaran_resources::__private::deserialize(deserializer)
     }
 }
 /// Changes to a record, as a request says them: `None` leaves a value as it is, `Some(None)` sets it to null.
-#[derive(
-    Clone,
-    Debug,
-    Default,
-    ::catamaran_resources::__private::serde::Deserialize,
-    ::garde::Validate
-)]
-#[serde(crate = "::catamaran_resources::__private::serde", deny_unknown_fields)]
+#[derive(Clone, Debug, Default, ::garde::Validate)]
 pub struct Patch {
     /// What it is called.
-    #[serde(
-        rename = "name",
-        default,
-        deserialize_with = "::catamaran_resources::__private::present"
-    )]
     #[garde(length(min = 1))]
     pub name: ::core::option::Option<String>,
     /// As [`Model::private`].
-    #[serde(
-        rename = "private",
-        default,
-        deserialize_with = "::catamaran_resources::__private::present"
-    )]
     #[garde(skip)]
     pub private: ::core::option::Option<bool>,
     /// As [`Model::owner_id`].
-    #[serde(
-        rename = "owner",
-        default,
-        deserialize_with = "::catamaran_resources::__private::present"
-    )]
     #[garde(skip)]
     pub owner_id: ::core::option::Option<Option<i64>>,
 }
 impl ::catamaran_resources::__private::Input for Patch {
+    fn read(
+        fields: &mut ::catamaran_resources::__private::Fields,
+    ) -> ::core::option::Option<Self> {
+        let name = fields.optional::<String>("name");
+        let private = fields.optional::<bool>("private");
+        let owner_id = fields.optional::<Option<i64>>("owner");
+        ::core::option::Option::Some(Self {
+            name: name?,
+            private: private?,
+            owner_id: owner_id?,
+        })
+    }
     fn problems(&self) -> ::std::vec::Vec<::catamaran_resources::__private::Problem> {
         ::catamaran_resources::__private::problems(
             self,
@@ -121,6 +124,14 @@ impl ::catamaran_resources::__private::Input for Patch {
         values.extend(self.private.map(|value| (2, value.into())));
         values.extend(self.owner_id.map(|value| (4, value.into())));
         values
+    }
+}
+impl<'de> ::catamaran_resources::__private::Deserialize<'de> for Patch {
+    fn deserialize<D>(deserializer: D) -> ::core::result::Result<Self, D::Error>
+    where
+        D: ::catamaran_resources::__private::Deserializer<'de>,
+    {
+        ::catamaran_resources::__private::deserialize(deserializer)
     }
 }
 impl ::catamaran_resources::Resource for Entity {
@@ -191,30 +202,16 @@ impl ::catamaran_resources::Resource for Entity {
 }
 impl<S> ::catamaran_resources::__private::Viewed<S> for Entity
 where
-    S: Send + Sync,
+    S: Send + Sync + 'static,
     Entity: ::catamaran_resources::__private::Told<S>,
     super::user::Entity: ::catamaran_resources::__private::Told<S>,
     super::toy::Entity: ::catamaran_resources::__private::Told<S>,
 {
-    async fn viewers(
-        parts: &mut ::catamaran_resources::__private::Parts,
-        state: &S,
-    ) -> ::catamaran_resources::__private::Viewers {
-        let mut viewers = ::catamaran_resources::__private::Viewers::default();
-        <Entity as ::catamaran_resources::__private::Told<
-            S,
-        >>::tell(&mut viewers, parts, state)
-            .await;
-        <super::user::Entity as ::catamaran_resources::__private::Told<
-            S,
-        >>::tell(&mut viewers, parts, state)
-            .await;
-        <super::toy::Entity as ::catamaran_resources::__private::Told<
-            S,
-        >>::tell(&mut viewers, parts, state)
-            .await;
-        viewers
-    }
+    const VIEWERS: &'static [::catamaran_resources::__private::Tell<S>] = &[
+        <Entity as ::catamaran_resources::__private::Told<S>>::TELL,
+        <super::user::Entity as ::catamaran_resources::__private::Told<S>>::TELL,
+        <super::toy::Entity as ::catamaran_resources::__private::Told<S>>::TELL,
+    ];
 }
 /// The routes of this resource.
 pub const ROUTES: &[::catamaran_resources::__private::Route] = &[

@@ -1,17 +1,23 @@
 //! The actions of a resource: a request to what is asked of it, and back.
 
-use axum::{body::Bytes, extract::RawQuery, http::HeaderMap, response::Response};
-use catamaran::__private::{Call, Param, Reply, call_after, call1, call2, call3, call4};
+use std::sync::Arc;
+
+use axum::{
+    body::Bytes,
+    extract::{RawQuery, Request},
+    http::HeaderMap,
+    response::Response,
+};
+use catamaran::__private::{Call, Param, Reply, call1, call2, call3, call4};
 use sea_orm::Value;
 
 use crate::{
-    Error, Resource,
+    Error, Meta, Resource,
     asking::Asking,
     body::{self, Purpose},
     engine::{Work, identity},
     meta::Association,
-    records::Records,
-    resource::Viewed,
+    resource::{Tell, Viewed},
     state::HasResources,
 };
 
@@ -38,13 +44,31 @@ pub enum Verb {
     Replace(usize),
 }
 
-/// Runs an action of the resource `E`: reads who asks, by the types of the application, and does what knows none of them.
+/// Runs an action of the resource `E`. What has its type is compiled for each, so it is but this.
 pub fn ask<E, S>(call: Call<S>, verb: Verb) -> Reply
 where
     E: Viewed<S>,
     S: HasResources + Send + Sync + 'static,
 {
-    call_after(call, move |records: Records<E>, call| verb.run(records.asking, call))
+    run(call, verb, E::meta(), E::VIEWERS)
+}
+
+/// Reads who asks, by the types of the application, and does what knows none of them.
+fn run<S>(call: Call<S>, verb: Verb, meta: &'static Meta, viewers: &'static [Tell<S>]) -> Reply
+where
+    S: HasResources + Send + Sync + 'static,
+{
+    Box::pin(async move {
+        let Call { request, state, params } = call;
+        let (mut parts, body) = request.into_parts();
+        match Asking::read(meta, viewers, &mut parts, &*state).await {
+            Ok(asking) => {
+                let request = Request::from_parts(parts, body);
+                verb.run(asking, Call { request, state: Arc::new(()), params }).await
+            }
+            Err(refusal) => refusal,
+        }
+    })
 }
 
 type Id = Param<0, String>;

@@ -21,7 +21,7 @@ use crate::{
     messages::Following,
     meta::Association,
     policy::Viewers,
-    resource::Viewed,
+    resource::Tell,
     state::HasResources,
 };
 
@@ -38,30 +38,25 @@ pub(crate) struct Asking {
 }
 
 impl Asking {
-    /// Reads who asks of the entity `E`, and by what.
-    pub(crate) async fn read<E, S>(parts: &mut Parts, state: &S) -> Result<Self, Response>
+    /// Reads who asks of a resource, and by what.
+    pub(crate) async fn read<S>(
+        meta: &'static Meta,
+        viewers: &[Tell<S>],
+        parts: &mut Parts,
+        state: &S,
+    ) -> Result<Self, Response>
     where
-        E: Viewed<S>,
         S: HasResources + Send + Sync,
     {
-        let viewers = E::viewers(parts, state).await;
-        Self::of(E::meta(), state.resources(), viewers, parts).await
-    }
-
-    async fn of(
-        meta: &'static Meta,
-        resources: Resources,
-        viewers: Viewers,
-        parts: &mut Parts,
-    ) -> Result<Self, Response> {
+        let viewers = Viewers::of_request(viewers, parts, state).await;
         // Who is not let in is told nothing else.
         if let Err(error) = viewers.of(meta) {
             return Err(error.respond(&parts.method, parts.uri.path()));
         }
-        let hub = Hub::from_request_parts(parts, &()).await.map_err(IntoResponse::into_response)?;
+        let hub = Hub::from_request_parts(parts, state).await.map_err(IntoResponse::into_response)?;
         let socket = parts.extensions.get().cloned();
         let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
-        Ok(Self { resources, hub, socket, viewers, meta, method, path })
+        Ok(Self { resources: state.resources(), hub, socket, viewers, meta, method, path })
     }
 
     fn view(&self) -> View<'_, sea_orm::DatabaseConnection> {

@@ -69,17 +69,14 @@ pub(crate) fn read(
         Purpose::Create => meta.create,
         Purpose::Update => meta.patch,
     };
-    let values = read(Json::Object(body)).map_err(error)?;
+    let values = read(body).map_err(error)?;
     Ok(Parts { values: storable(meta, purpose, values)?, members })
 }
 
 /// Reads what an application says of a record, as if a request said it.
-pub(crate) fn own(meta: &Meta, purpose: Purpose, input: &impl Input) -> Result<Values, Error> {
-    let problems = input.problems();
-    if !problems.is_empty() {
-        return Err(purpose.error(problems));
-    }
-    storable(meta, purpose, input.clone().into_values())
+pub(crate) fn own(meta: &Meta, purpose: Purpose, input: impl Input) -> Result<Values, Error> {
+    let values = input::checked(input).map_err(|problems| purpose.error(problems))?;
+    storable(meta, purpose, values)
 }
 
 /// Refuses values that no database takes.

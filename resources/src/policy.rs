@@ -14,7 +14,7 @@ use axum::{
 };
 use sea_orm::{Condition, EntityTrait};
 
-use crate::{Error, Meta};
+use crate::{Error, Meta, resource::Tell};
 
 /// Who may read and write the records of the entity `E`.
 ///
@@ -165,6 +165,15 @@ enum Known {
 }
 
 impl Viewers {
+    /// Reads who asks, in all these ways.
+    pub(crate) async fn of_request<S>(ways: &[Tell<S>], parts: &mut Parts, state: &S) -> Self {
+        let mut viewers = Self::default();
+        for tell in ways {
+            tell(&mut viewers, parts, state).await;
+        }
+        viewers
+    }
+
     /// Adds the viewer of a type, unless it is known.
     pub async fn read<V, S>(&mut self, parts: &mut Parts, state: &S)
     where

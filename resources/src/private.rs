@@ -1,15 +1,14 @@
 //! Everything that generated code may name beside the public types, and nothing else.
 
-pub use axum::http::request::Parts;
 pub use catamaran::{Action, Controller, Method, Reach, Route};
 pub use sea_orm::{Related, RelationTrait};
-pub use serde;
+pub use serde::{Deserialize, Deserializer};
 pub use serde_json::Value as Json;
 
 pub use crate::actions::{Verb, ask, check};
 pub use crate::error::Problem;
-pub use crate::input::{Input, present, problems};
+pub use crate::input::{Fields, Input, deserialize, problems};
 pub use crate::meta::{Field, Values};
 pub use crate::policy::Viewers;
-pub use crate::resource::{Columns, Told, Unreadable, Viewed, json};
+pub use crate::resource::{Columns, Tell, Told, Unreadable, Viewed, json};
 pub use crate::state::HasResources;

@@ -75,12 +75,12 @@ pub struct Records<E> {
 impl<E, S> FromRequestParts<S> for Records<E>
 where
     E: Viewed<S>,
-    S: HasResources + Send + Sync,
+    S: HasResources + Send + Sync + 'static,
 {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> std::result::Result<Self, Response> {
-        Ok(Self { asking: Asking::read::<E, S>(parts, state).await?, entity: PhantomData })
+        Ok(Self { asking: Asking::read(E::meta(), E::VIEWERS, parts, state).await?, entity: PhantomData })
     }
 }
 
@@ -156,7 +156,7 @@ impl<'a, E: Resource> Transaction<'a, E> {
     ///
     /// If a rule, the policy or the database does not take it; as an answer that is what `POST` gives.
     pub async fn create(&mut self, new: &E::Create) -> Result<Record<E>> {
-        let values = body::own(E::meta(), Purpose::Create, new).map_err(|error| self.own(error))?;
+        let values = body::own(E::meta(), Purpose::Create, new.clone()).map_err(|error| self.own(error))?;
         let following = self.following().await?;
         let row = self.write(async |writer| writer.create(E::meta(), &values, &[]).await).await?;
         following.identity(E::meta(), row.value(E::meta().key()));
@@ -170,7 +170,7 @@ impl<'a, E: Resource> Transaction<'a, E> {
     /// If the viewer does not see it, or a rule, the policy or the database does not take it; as an answer that is what
     /// `PATCH` gives.
     pub async fn update(&mut self, id: Key<E>, patch: &E::Patch) -> Result<Record<E>> {
-        let values = body::own(E::meta(), Purpose::Update, patch).map_err(|error| self.own(error))?;
+        let values = body::own(E::meta(), Purpose::Update, patch.clone()).map_err(|error| self.own(error))?;
         let id = self.identity(id)?;
         let following = self.following().await?;
         let row = self.write(async |writer| writer.update(E::meta(), &id, &values, &[]).await).await?;

@@ -1,5 +1,7 @@
 //! An entity whose records answer requests.
 
+use std::pin::Pin;
+
 use axum::{extract::FromRequestParts, http::request::Parts};
 use sea_orm::EntityTrait;
 use serde::{Serialize, de::DeserializeOwned};
@@ -38,15 +40,18 @@ pub trait Resource: EntityTrait {
     note = "implement `FromRequestParts<{S}>` for the `Viewer` of its policy, and of the policies that its associations lead to",
     note = "a policy whose `Viewer` is `()` does not ask"
 )]
-pub trait Viewed<S>: Resource {
-    /// Who asks, as the policies of this resource and of its associations know them.
-    fn viewers(parts: &mut Parts, state: &S) -> impl Future<Output = Viewers> + Send;
+pub trait Viewed<S: 'static>: Resource {
+    /// How to read who asks, as the policies of this resource and of its associations know them.
+    const VIEWERS: &'static [Tell<S>];
 }
+
+/// Reads who asks as one policy knows it.
+pub type Tell<S> = for<'a> fn(&'a mut Viewers, &'a mut Parts, &'a S) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
 /// A resource whose policy can be told who asks.
 pub trait Told<S> {
     /// Adds the viewer of its policy.
-    fn tell(viewers: &mut Viewers, parts: &mut Parts, state: &S) -> impl Future<Output = ()> + Send;
+    const TELL: Tell<S>;
 }
 
 #[diagnostic::do_not_recommend]
@@ -56,9 +61,7 @@ where
     ViewerOf<E>: FromRequestParts<S>,
     S: Send + Sync,
 {
-    async fn tell(viewers: &mut Viewers, parts: &mut Parts, state: &S) {
-        viewers.read::<ViewerOf<E>, S>(parts, state).await;
-    }
+    const TELL: Tell<S> = |viewers, parts, state| Box::pin(viewers.read::<ViewerOf<E>, S>(parts, state));
 }
 
 /// The values of a record, one after the other.

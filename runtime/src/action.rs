@@ -49,9 +49,12 @@ impl<S> FromRef<S> for NoState {
 
 /// One request on its way into an action.
 pub struct Call<S> {
-    pub(crate) request: Request,
-    pub(crate) state: Arc<S>,
-    pub(crate) params: &'static [&'static str],
+    /// What is asked.
+    pub request: Request,
+    /// The state of the application, or of its part.
+    pub state: Arc<S>,
+    /// The names of the route's parameters.
+    pub params: &'static [&'static str],
 }
 
 impl<S> fmt::Debug for Call<S> {
@@ -183,25 +186,6 @@ where
     R: Future<Output = O> + Send,
 {
     Box::pin(async move { f().await.answer() })
-}
-
-/// Runs an action whose first argument is all that depends on the state: the rest is compiled once, whatever that is.
-pub fn call_after<S, A, F>(call: Call<S>, run: F) -> Reply
-where
-    S: Send + Sync + 'static,
-    A: Part<S>,
-    F: FnOnce(A, Call<()>) -> Reply + Send + 'static,
-{
-    Box::pin(async move {
-        let Call { request, state, params } = call;
-        let (mut parts, body) = request.into_parts();
-        match A::part(&mut parts, &state).await {
-            Ok(first) => {
-                run(first, Call { request: Request::from_parts(parts, body), state: Arc::new(()), params }).await
-            }
-            Err(rejection) => rejection,
-        }
-    })
 }
 
 macro_rules! calls {

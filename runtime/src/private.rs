@@ -3,8 +3,8 @@
 pub use serde::Serialize;
 
 pub use crate::action::{
-    Call, Last, Param, Part, PartOf, Reply, call_after, call0, call1, call2, call3, call4, call5, call6, call7, call8,
-    call9, call10, call11, call12, call13, call14, call15, call16, lift, rejected,
+    Call, Last, Param, Part, PartOf, Reply, call0, call1, call2, call3, call4, call5, call6, call7, call8, call9,
+    call10, call11, call12, call13, call14, call15, call16, lift, rejected,
 };
 pub use crate::controller::Guarded;
 pub use crate::ctx::{NoContext, Probe, alone, reach};

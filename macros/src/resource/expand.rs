@@ -88,17 +88,11 @@ fn viewed(resource: &Resource) -> TokenStream {
     quote! {
         impl<S> ::catamaran_resources::__private::Viewed<S> for Entity
         where
-            S: Send + Sync,
+            S: Send + Sync + 'static,
             #(#entities: ::catamaran_resources::__private::Told<S>,)*
         {
-            async fn viewers(
-                parts: &mut ::catamaran_resources::__private::Parts,
-                state: &S,
-            ) -> ::catamaran_resources::__private::Viewers {
-                let mut viewers = ::catamaran_resources::__private::Viewers::default();
-                #(<#entities as ::catamaran_resources::__private::Told<S>>::tell(&mut viewers, parts, state).await;)*
-                viewers
-            }
+            const VIEWERS: &'static [::catamaran_resources::__private::Tell<S>] =
+                &[#(<#entities as ::catamaran_resources::__private::Told<S>>::TELL),*];
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The types of a new record and of changes to one: tokens only.
 
-use proc_macro2::{Ident, Literal, TokenStream};
+use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::{format_ident, quote};
 use syn::ext::IdentExt;
 
@@ -11,20 +11,24 @@ pub(super) fn create(resource: &Resource) -> TokenStream {
     let vis = &resource.vis;
     let any_rules = has_rules(resource, Column::in_create);
     let columns = || resource.columns.iter().enumerate();
-    let written = columns().filter(|(_, column)| column.in_create());
-    let fields = written.clone().map(|(_, column)| {
-        let (ident, ty, name) = (&column.ident, &column.ty, &column.name);
+    let written = || resource.columns.iter().filter(|column| column.in_create());
+    let fields = written().map(|column| {
+        let (ident, ty) = (&column.ident, &column.ty);
         let (docs, rules) = (docs(column), rules(column, any_rules));
-        let absent = match column.default() {
-            Some(_) => {
-                let default = format!("Create::{}", default_name(column));
-                quote!(#[serde(default = #default)])
-            }
-            None if column.nullable => quote!(#[serde(default)]),
-            None => quote!(),
-        };
-        quote!(#docs #[serde(rename = #name)] #absent #rules pub #ident: #ty)
+        quote!(#docs #rules pub #ident: #ty)
     });
+    let read = written().map(|column| {
+        let Column { ty, name, .. } = column;
+        match column.default() {
+            Some(_) => {
+                let default = default_name(column);
+                quote!(or::<#ty>(#name, Self::#default))
+            }
+            None if column.nullable => quote!(or::<#ty>(#name, ::core::default::Default::default)),
+            None => quote!(required::<#ty>(#name)),
+        }
+    });
+    let read = reading(written(), read);
     let defaults = columns().filter_map(|(_, column)| {
         let (name, ty, default) = (default_name(column), &column.ty, column.default()?);
         Some(quote!(fn #name() -> #ty { #default }))
@@ -39,18 +43,20 @@ pub(super) fn create(resource: &Resource) -> TokenStream {
         Some(quote!((#at, Self::#default().into())))
     });
     let (validate, problems) = validation(resource, any_rules);
+    let deserialize = deserialize("Create");
     quote! {
         /// A new record, as a request says it.
-        #[derive(Clone, Debug, ::catamaran_resources::__private::serde::Deserialize, #validate)]
-        #[serde(crate = "::catamaran_resources::__private::serde", deny_unknown_fields)]
+        #[derive(Clone, Debug, #validate)]
         #vis struct Create { #(#fields,)* }
         impl Create { #(#defaults)* }
         impl ::catamaran_resources::__private::Input for Create {
+            #read
             #problems
             fn into_values(self) -> ::catamaran_resources::__private::Values {
-                ::std::vec![#(#values),*]
+                [#(#values),*].into()
             }
         }
+        #deserialize
     }
 }
 
@@ -58,35 +64,62 @@ pub(super) fn create(resource: &Resource) -> TokenStream {
 pub(super) fn patch(resource: &Resource) -> TokenStream {
     let vis = &resource.vis;
     let any_rules = has_rules(resource, Column::in_patch);
-    let written = resource.columns.iter().enumerate().filter(|(_, column)| column.in_patch());
-    let fields = written.clone().map(|(_, column)| {
-        let (ident, ty, name) = (&column.ident, &column.ty, &column.name);
+    let written = || resource.columns.iter().enumerate().filter(|(_, column)| column.in_patch());
+    let fields = written().map(|(_, column)| {
+        let (ident, ty) = (&column.ident, &column.ty);
         let (docs, rules) = (docs(column), rules(column, any_rules));
-        quote! {
-            #docs
-            #[serde(rename = #name, default, deserialize_with = "::catamaran_resources::__private::present")]
-            #rules
-            pub #ident: ::core::option::Option<#ty>
-        }
+        quote!(#docs #rules pub #ident: ::core::option::Option<#ty>)
     });
-    let values = written.map(|(at, column)| {
+    let read = written().map(|(_, Column { ty, name, .. })| quote!(optional::<#ty>(#name)));
+    let read = reading(written().map(|(_, column)| column), read);
+    let values = written().map(|(at, column)| {
         let at = Literal::usize_unsuffixed(at);
         let ident = &column.ident;
         quote!(values.extend(self.#ident.map(|value| (#at, value.into())));)
     });
     let (validate, problems) = validation(resource, any_rules);
+    let deserialize = deserialize("Patch");
     quote! {
         /// Changes to a record, as a request says them: `None` leaves a value as it is, `Some(None)` sets it to null.
-        #[derive(Clone, Debug, Default, ::catamaran_resources::__private::serde::Deserialize, #validate)]
-        #[serde(crate = "::catamaran_resources::__private::serde", deny_unknown_fields)]
+        #[derive(Clone, Debug, Default, #validate)]
         #vis struct Patch { #(#fields,)* }
         impl ::catamaran_resources::__private::Input for Patch {
+            #read
             #problems
             #[allow(unused_mut)]
             fn into_values(self) -> ::catamaran_resources::__private::Values {
                 let mut values = ::catamaran_resources::__private::Values::new();
                 #(#values)*
                 values
+            }
+        }
+        #deserialize
+    }
+}
+
+/// The function that reads all fields, and says of all what is wrong with them.
+fn reading<'a>(columns: impl Iterator<Item = &'a Column>, read: impl Iterator<Item = TokenStream>) -> TokenStream {
+    let idents: Vec<_> = columns.map(|column| &column.ident).collect();
+    // A column may have this name, too.
+    let fields = Ident::new("fields", Span::mixed_site());
+    quote! {
+        fn read(#fields: &mut ::catamaran_resources::__private::Fields) -> ::core::option::Option<Self> {
+            #(let #idents = #fields.#read;)*
+            ::core::option::Option::Some(Self { #(#idents: #idents?),* })
+        }
+    }
+}
+
+/// An action of an application reads an input as a resource does.
+fn deserialize(name: &str) -> TokenStream {
+    let name = format_ident!("{name}");
+    quote! {
+        impl<'de> ::catamaran_resources::__private::Deserialize<'de> for #name {
+            fn deserialize<D>(deserializer: D) -> ::core::result::Result<Self, D::Error>
+            where
+                D: ::catamaran_resources::__private::Deserializer<'de>,
+            {
+                ::catamaran_resources::__private::deserialize(deserializer)
             }
         }
     }

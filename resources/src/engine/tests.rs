@@ -42,7 +42,7 @@ async fn resources(url: &str) -> Resources {
 /// Everybody who asks in these tests is nobody.
 async fn viewers() -> Viewers {
     let (mut parts, ()) = Request::new(()).into_parts();
-    let mut viewers = <user::Entity as Viewed<()>>::viewers(&mut parts, &()).await;
+    let mut viewers = Viewers::of_request(<user::Entity as Viewed<()>>::VIEWERS, &mut parts, &()).await;
     viewers.read::<models::Caller, ()>(&mut parts, &()).await;
     viewers
 }

@@ -23,7 +23,7 @@ use crate::{
     Policy, Resource,
     engine::sql,
     error::Problem,
-    input::{self, Input},
+    input,
     policy::Viewer,
     resource::{Columns, Unreadable},
 };
@@ -43,8 +43,8 @@ pub struct Meta {
     pub(crate) decode: fn(&'static Self, &QueryResult) -> Result<Row, DbErr>,
     columns: fn(&Row) -> Vec<Json>,
     record: fn(&'static Self, Vec<Json>) -> Result<Row, Unreadable>,
-    pub(crate) create: fn(Json) -> Result<Values, Vec<Problem>>,
-    pub(crate) patch: fn(Json) -> Result<Values, Vec<Problem>>,
+    pub(crate) create: fn(Map<String, Json>) -> Result<Values, Vec<Problem>>,
+    pub(crate) patch: fn(Map<String, Json>) -> Result<Values, Vec<Problem>>,
 }
 
 /// Values for columns, by the position of the field.
@@ -117,8 +117,8 @@ impl Meta {
             decode: |meta, row| Ok(Row::of::<E>(meta, E::Model::from_query_result(row, "")?)),
             columns: |row| row.model.downcast_ref().map_or_else(Vec::new, E::to_json),
             record: |meta, values| Ok(Row::of::<E>(meta, E::from_json(&mut Columns::new(values))?)),
-            create: |body| input::read::<E::Create>(body).map(Input::into_values),
-            patch: |body| input::read::<E::Patch>(body).map(Input::into_values),
+            create: input::read::<E::Create>,
+            patch: input::read::<E::Patch>,
         }
     }
 
