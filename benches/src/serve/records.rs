@@ -10,8 +10,8 @@ use catamaran::{App, routes};
 use catamaran_resources::Resources;
 use garde::Validate;
 use sea_orm::{
-    ActiveModelTrait, DatabaseConnection, DbErr, EntityTrait, IntoActiveModel, QueryOrder, QuerySelect, Set,
-    SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    ActiveModelTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, IntoActiveModel, QueryOrder,
+    QuerySelect, Set, SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -128,20 +128,21 @@ impl Pets {
         found.ok_or(StatusCode::NOT_FOUND)
     }
 
+    /// In a transaction, as whoever looks at what was stored before it stays.
     async fn create(&self, new: pet::Create) -> Answer<pet::Model> {
         new.validate().map_err(|_| StatusCode::BAD_REQUEST)?;
         let new = pet::ActiveModel { age: Set(new.age), name: Set(new.name), ..Default::default() };
-        let pet = new.insert(&self.db).await.map_err(|error| failed(&error))?;
+        let transaction = self.begin().await?;
+        let pet = new.insert(&transaction).await.map_err(|error| failed(&error))?;
+        transaction.commit().await.map_err(|error| failed(&error))?;
         self.tell(&json!({"verb": "created", "id": pet.id, "data": pet})).await;
         Ok(pet)
     }
 
-    /// Reads the record and writes it in one transaction, which waits for its turn.
+    /// Reads the record and writes it in one transaction.
     async fn update(&self, id: i64, patch: pet::Patch) -> Answer<pet::Model> {
         patch.validate().map_err(|_| StatusCode::BAD_REQUEST)?;
-        let sqlite_transaction_mode = Some(SqliteTransactionMode::Immediate);
-        let options = TransactionOptions { sqlite_transaction_mode, ..Default::default() };
-        let transaction = self.db.begin_with_options(options).await.map_err(|error| failed(&error))?;
+        let transaction = self.begin().await?;
         let found =
             pet::Entity::find_by_id(id).lock_exclusive().one(&transaction).await.map_err(|error| failed(&error))?;
         let before = found.ok_or(StatusCode::NOT_FOUND)?;
@@ -158,6 +159,13 @@ impl Pets {
         transaction.commit().await.map_err(|error| failed(&error))?;
         self.tell(&json!({"verb": "updated", "id": id, "data": data, "previous": before})).await;
         Ok(pet)
+    }
+
+    /// One that waits for its turn.
+    async fn begin(&self) -> Answer<DatabaseTransaction> {
+        let sqlite_transaction_mode = Some(SqliteTransactionMode::Immediate);
+        let options = TransactionOptions { sqlite_transaction_mode, ..Default::default() };
+        self.db.begin_with_options(options).await.map_err(|error| failed(&error))
     }
 
     async fn tell(&self, message: &Value) {
