@@ -1,12 +1,12 @@
 //! A new record, with what its associations lead to.
 
 use sea_orm::{
-    ConnectionTrait, DbBackend, Value,
+    ConnectionTrait, DbBackend,
     sea_query::{Alias, Query},
 };
 
 use super::{
-    Change,
+    Change, sql,
     view::{Lock, identity},
     write::{Members, Writer},
 };
@@ -59,7 +59,6 @@ impl Writer<'_> {
     }
 
     async fn insert(&self, meta: &'static Meta, values: &Values) -> Result<Row, Error> {
-        let key = &meta.fields[meta.key()];
         let mut insert = Query::insert();
         insert.into_table(meta.table.clone()).or_default_values();
         if !values.is_empty() {
@@ -68,18 +67,14 @@ impl Writer<'_> {
         }
         let db = self.view.db;
         let failed = |error| Error::written(meta, error);
-        let said = values.iter().find(|(at, _)| *at == meta.key()).map(|(_, value)| value.clone());
-        let id: Value = match said {
-            Some(id) => {
-                db.execute(&insert).await.map_err(failed)?;
-                id
-            }
-            None if db.get_database_backend() == DbBackend::Postgres => {
-                insert.returning_col(Alias::new(key.column()));
-                let row = db.query_one(&insert).await.map_err(failed)?.ok_or(Error::NotFound)?;
-                key.read(&row, key.column())?
-            }
-            None => identity(meta, db.execute(&insert).await.map_err(failed)?.last_insert_id())?,
+        if db.get_database_backend() == DbBackend::Postgres {
+            let row = db.query_one(insert.returning(sql::returning(meta))).await.map_err(failed)?;
+            return Ok((meta.decode)(meta, &row.ok_or(Error::NotFound)?)?);
+        }
+        let inserted = db.execute(&insert).await.map_err(failed)?;
+        let id = match values.iter().find(|(at, _)| *at == meta.key()) {
+            Some((_, id)) => id.clone(),
+            None => identity(meta, inserted.last_insert_id())?,
         };
         self.view.any(meta, id, Lock::No).await?.ok_or(Error::NotFound)
     }

@@ -2,7 +2,9 @@
 
 use sea_orm::{
     DbBackend, Order, Value,
-    sea_query::{Alias, Expr, ExprTrait, LockType, NullOrdering, OrderedStatement, Query, SelectStatement},
+    sea_query::{
+        Alias, Expr, ExprTrait, LockType, NullOrdering, OrderedStatement, Query, ReturningClause, SelectStatement,
+    },
 };
 
 use crate::Meta;
@@ -41,6 +43,14 @@ pub(crate) fn select(meta: &Meta) -> SelectStatement {
         select.expr_as(field.load(column(meta, at)), Alias::new(field.column()));
     }
     select
+}
+
+/// All columns of what a statement of PostgreSQL has written, which saves the question.
+///
+/// SQLite would say what it was told to write, and not what a trigger then made of it.
+pub(crate) fn returning(meta: &Meta) -> ReturningClause {
+    let columns = meta.fields.iter().enumerate().map(|(at, field)| field.load(column(meta, at)));
+    Query::returning().exprs(columns)
 }
 
 /// Keeps what is read as it is until the transaction ends; SQLite has one writer at a time anyway.

@@ -29,6 +29,9 @@ impl Writer<'_> {
         let owners = self.owner_changes(meta, Some(&before), Some(&after)).await?;
         self.changes.extend(owners);
         self.changes.push(Change::updated(meta, &before, &after));
+        if members.is_empty() {
+            return Ok(after);
+        }
         for members in members {
             self.settle(meta, &after, members).await?;
         }

@@ -2,7 +2,7 @@
 
 use catamaran::RequestSocket;
 use sea_orm::{
-    ConnectionTrait, DatabaseTransaction, Value,
+    ConnectionTrait, DatabaseTransaction, DbBackend, Value,
     sea_query::{Alias, Query, sea_value_to_json_value},
 };
 use serde_json::Value as Json;
@@ -190,7 +190,7 @@ impl<'a> Writer<'a> {
 
     /// Sets values of a record that was read in this transaction, and reads it anew.
     pub(super) async fn set(&self, meta: &'static Meta, row: &Row, values: &Values) -> Result<Row, Error> {
-        let id = row.value(meta.key()).clone();
+        let (db, id) = (self.view.db, row.value(meta.key()).clone());
         if !values.is_empty() {
             let mut update = Query::update();
             update.table(meta.table.clone()).and_where(sql::equals(meta, meta.key(), id.clone()));
@@ -198,7 +198,12 @@ impl<'a> Writer<'a> {
                 let field = &meta.fields[*at];
                 update.value(Alias::new(field.column()), field.save(value.clone()));
             }
-            self.view.db.execute(&update).await.map_err(|error| Error::written(meta, error))?;
+            let failed = |error| Error::written(meta, error);
+            if db.get_database_backend() == DbBackend::Postgres {
+                let row = db.query_one(update.returning(sql::returning(meta))).await.map_err(failed)?;
+                return Ok((meta.decode)(meta, &row.ok_or(Error::NotFound)?)?);
+            }
+            db.execute(&update).await.map_err(failed)?;
         }
         self.view.any(meta, id, Lock::No).await?.ok_or(Error::NotFound)
     }
