@@ -1,5 +1,6 @@
 //! Changes that are written with the records, and told from there.
 
+use sea_orm::DbBackend;
 use serde_json::json;
 
 use crate::{socket::Socket, world::World};
@@ -13,9 +14,9 @@ on_each_database! {
 pub(crate) async fn left(world: &World) -> i64 {
     use sea_orm::{ConnectionTrait, Statement};
     let db = world.resources.db();
-    let count = Statement::from_string(db.get_database_backend(), "select count(*) as rows from catamaran_outbox");
+    let count = Statement::from_string(db.get_database_backend(), "select count(*) as number from catamaran_outbox");
     let row = db.query_one_raw(count).await.expect("the table is there").expect("a row");
-    row.try_get("", "rows").expect("a number")
+    row.try_get("", "number").expect("a number")
 }
 
 async fn what_is_written_is_told_once_the_relay_runs(world: World) {
@@ -63,12 +64,15 @@ async fn what_is_undone_is_not_written(world: World) {
 /// As if a relay were killed between telling and removing, each time.
 async fn what_is_told_and_cannot_be_removed_is_told_once(world: World) {
     let (world, relay, hub) = world.with_outbox(|app| app).await;
-    let forbid = match world.is_on_postgres() {
-        true => {
+    let forbid = match world.backend() {
+        DbBackend::Postgres => {
             "create function forbid() returns trigger language plpgsql as $$ begin raise 'it stays'; end $$;
              create trigger forbid before delete on catamaran_outbox for each row execute function forbid()"
         }
-        false => "create trigger forbid before delete on catamaran_outbox begin select raise(abort, 'it stays'); end",
+        DbBackend::MySql => {
+            "create trigger forbid before delete on catamaran_outbox for each row signal sqlstate '45000'"
+        }
+        _ => "create trigger forbid before delete on catamaran_outbox begin select raise(abort, 'it stays'); end",
     };
     world.run(forbid).await;
     let mut page = Socket::connect(&world, 1).await;
@@ -78,7 +82,11 @@ async fn what_is_told_and_cannot_be_removed_is_told_once(world: World) {
     world.patch("/toy/1", json!({"label": "bone"})).await.ok();
     let mut labels = vec![page.next().await, page.next().await];
     // It is told some times more, until it can be removed; what comes then comes after that.
-    world.run(if world.is_on_postgres() { "drop function forbid() cascade" } else { "drop trigger forbid" }).await;
+    let allow = match world.backend() {
+        DbBackend::Postgres => "drop function forbid() cascade",
+        _ => "drop trigger forbid",
+    };
+    world.run(allow).await;
     while left(&world).await > 0 {
         tokio::task::yield_now().await;
     }

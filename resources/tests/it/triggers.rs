@@ -13,7 +13,7 @@ use crate::{
     world::World,
 };
 
-on_each_database! {
+on_each_database_with_triggers! {
     what_another_program_writes_is_told
     what_another_program_undoes_is_not_told
     a_table_between_is_watched_too

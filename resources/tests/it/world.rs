@@ -21,6 +21,20 @@ use crate::models::{friendship, note, pet, pet_toy, toy, user};
 /// Runs each test on each database.
 macro_rules! on_each_database {
     ($($test:ident)*) => {
+        on_each_database_with_triggers! { $($test)* }
+        #[cfg(feature = "mysql")]
+        mod mysql {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(crate::world::World::mysql().await).await;
+            })*
+        }
+    };
+}
+
+/// Runs each test on each database that the relay's triggers are for.
+macro_rules! on_each_database_with_triggers {
+    ($($test:ident)*) => {
         mod memory {
             $(#[tokio::test]
             async fn $test() {
@@ -92,6 +106,18 @@ impl World {
         Self { _database: Some(database), ..world }
     }
 
+    /// On a MySQL or MariaDB server that somebody has started, at the URL in `CATAMARAN_MYSQL`, without a database:
+    /// `mysql://root@127.0.0.1:3306`.
+    #[cfg(feature = "mysql")]
+    pub(crate) async fn mysql() -> Self {
+        static DATABASES: AtomicUsize = AtomicUsize::new(0);
+        let server = std::env::var("CATAMARAN_MYSQL").expect("`CATAMARAN_MYSQL` says where a server is");
+        let name = format!("test_{}_{}", std::process::id(), DATABASES.fetch_add(1, Ordering::Relaxed));
+        let any = Self::of(&format!("{server}/information_schema")).await;
+        any.run(&format!("create database {name} character set utf8mb4 collate utf8mb4_bin")).await;
+        Self::on(&format!("{server}/{name}"), None).await
+    }
+
     async fn on(url: &str, file: Option<File>) -> Self {
         let world = Self { _file: file, ..Self::of(url).await };
         let all = world.resources.sync(|schema| {
@@ -133,8 +159,8 @@ impl World {
         Self { router, resources, ..self }
     }
 
-    pub(crate) fn is_on_postgres(&self) -> bool {
-        self.resources.db().get_database_backend() == DbBackend::Postgres
+    pub(crate) fn backend(&self) -> DbBackend {
+        self.resources.db().get_database_backend()
     }
 
     /// Writes past the application, as another program would.
