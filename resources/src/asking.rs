@@ -10,14 +10,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use catamaran::{Hub, RequestSocket};
-use serde_json::Value as Json;
+use serde::Serialize;
 use tracing::Instrument;
 
 use crate::{
     Error, Meta, Resources,
     body::{self, Purpose},
     criteria::{Criteria, Shape},
-    engine::{self, View, Work, identity},
+    engine::{self, Shown, View, Work, identity},
     messages::Following,
     meta::Association,
     policy::Viewers,
@@ -35,6 +35,14 @@ pub(crate) struct Asking {
     pub(crate) meta: &'static Meta,
     pub(crate) method: Method,
     pub(crate) path: String,
+}
+
+/// What an association leads to.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(crate) enum Led {
+    Many(Vec<Shown>),
+    One(Shown),
 }
 
 impl Asking {
@@ -71,17 +79,17 @@ impl Asking {
         Following::new(self.socket.as_ref(), &self.viewers, &self.resources)
     }
 
-    pub(crate) async fn find(&self, query: &str) -> Result<Json, Error> {
+    pub(crate) async fn find(&self, query: &str) -> Result<Vec<Shown>, Error> {
         let criteria = Criteria::read(self.meta, query, self.resources.compat)?;
         let mut following = self.following();
         following.list(self.meta).await?;
         following.populated(&criteria.shape).await?;
         let records = self.view().find(self.meta, &criteria).await?;
         following.add(self.meta, &records, &criteria.shape);
-        Ok(records.into())
+        Ok(records)
     }
 
-    pub(crate) async fn find_one(&self, id: &str, query: &str) -> Result<Json, Error> {
+    pub(crate) async fn find_one(&self, id: &str, query: &str) -> Result<Shown, Error> {
         let shape = Shape::read(self.meta, query, self.resources.compat)?;
         let mut following = self.following();
         following.records(self.meta).await?;
@@ -91,7 +99,7 @@ impl Asking {
         Ok(record)
     }
 
-    pub(crate) async fn populate(&self, id: &str, at: usize, query: &str) -> Result<Json, Error> {
+    pub(crate) async fn populate(&self, id: &str, at: usize, query: &str) -> Result<Led, Error> {
         let association = self.association(at);
         let criteria = Criteria::read_associated(association.target(), query, self.resources.compat)?;
         let id = identity(self.meta, id)?;
@@ -102,8 +110,8 @@ impl Asking {
         following.identity(self.meta, &id);
         following.add(association.target(), &records, &criteria.shape);
         match association.is_many() {
-            true => Ok(records.into()),
-            false => records.pop().ok_or(Error::NotFound),
+            true => Ok(Led::Many(records)),
+            false => records.pop().map(Led::One).ok_or(Error::NotFound),
         }
     }
 
@@ -112,7 +120,7 @@ impl Asking {
     }
 
     /// Carries out a write, and tells of what it changed.
-    async fn write(&self, work: &Work) -> Result<Json, Error> {
+    async fn write(&self, work: &Work) -> Result<Shown, Error> {
         let mut following = self.following();
         match work {
             Work::Create { .. } | Work::Update { .. } | Work::Replace { .. } => following.records(self.meta).await?,
@@ -137,7 +145,7 @@ impl Asking {
         error.into_own(&self.method, &self.path)
     }
 
-    pub(crate) fn answer(&self, outcome: Result<Json, Error>) -> Response {
+    pub(crate) fn answer(&self, outcome: Result<impl Serialize, Error>) -> Response {
         match outcome {
             Ok(body) => Body(body).into_response(),
             Err(error) => error.respond(&self.method, &self.path),

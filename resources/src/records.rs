@@ -11,7 +11,6 @@ use axum::{
 use catamaran::Result;
 use sea_orm::{DatabaseTransaction, PrimaryKeyTrait, TransactionTrait, Value, sea_query::IntoValueTuple};
 use serde::{Serialize, Serializer};
-use serde_json::{Map, Value as Json};
 use tracing::Instrument;
 
 use crate::{
@@ -236,7 +235,7 @@ impl<'a, E: Resource> Transaction<'a, E> {
 
     fn record(&self, row: Row) -> Result<Record<E>> {
         let model = row.model::<E>().cloned().ok_or_else(|| self.own(Error::NotFound))?;
-        Ok(Record { model, json: row.json })
+        Ok(Record { model, row })
     }
 
     fn identity(&self, id: Key<E>) -> Result<Value> {
@@ -262,7 +261,7 @@ impl<E> fmt::Debug for Transaction<'_, E> {
 #[derive(Clone, Debug)]
 pub struct Record<E: Resource> {
     model: E::Model,
-    json: Map<String, Json>,
+    row: Row,
 }
 
 impl<E: Resource> Deref for Record<E> {
@@ -275,12 +274,12 @@ impl<E: Resource> Deref for Record<E> {
 
 impl<E: Resource> Serialize for Record<E> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        self.json.serialize(serializer)
+        self.row.serialize(serializer)
     }
 }
 
 impl<E: Resource> IntoResponse for Record<E> {
     fn into_response(self) -> Response {
-        Body(self.json).into_response()
+        Body(self.row).into_response()
     }
 }

@@ -70,7 +70,7 @@ where
 {
     let (meta, db) = (E::meta(), resources.db());
     let identity = meta.identity();
-    let id = |model: &E::Model| meta.id(&Row::of::<E>(meta, model.clone())).to_string();
+    let id = |model: &E::Model| Row::of::<E>(meta, model.clone()).id().to_string();
     let failed = |error| panic!("the records of `{identity}` cannot be read: {error}");
     let all = E::find().all(db).await.unwrap_or_else(failed);
     assert!(!all.is_empty(), "there is no record of `{identity}` to ask the policy about");

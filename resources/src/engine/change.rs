@@ -52,19 +52,19 @@ pub enum Kind {
 
 impl Change {
     pub(super) fn created(meta: &'static Meta, row: &Row) -> Self {
-        Self { meta, id: meta.id(row), kind: Kind::Created, before: None, after: Some(row.clone()) }
+        Self { meta, id: row.id().clone(), kind: Kind::Created, before: None, after: Some(row.clone()) }
     }
 
     pub(super) fn updated(meta: &'static Meta, before: &Row, after: &Row) -> Self {
         let differs = |at: &usize| before.value(*at) != after.value(*at);
         let fields = (0..meta.fields.len()).filter(differs).map(|at| &meta.fields[at]);
         let changed = fields.filter(|field| !field.flags.hidden).map(|field| field.name).collect();
-        let (id, kind) = (meta.id(after), Kind::Updated(changed));
+        let (id, kind) = (after.id().clone(), Kind::Updated(changed));
         Self { meta, id, kind, before: Some(before.clone()), after: Some(after.clone()) }
     }
 
     pub(super) fn destroyed(meta: &'static Meta, row: &Row) -> Self {
-        Self { meta, id: meta.id(row), kind: Kind::Destroyed, before: Some(row.clone()), after: None }
+        Self { meta, id: row.id().clone(), kind: Kind::Destroyed, before: Some(row.clone()), after: None }
     }
 
     /// The stripe of the record.
@@ -85,7 +85,7 @@ impl Change {
             Membership::Begins => Kind::AddedTo { attribute, child },
             Membership::Ends => Kind::RemovedFrom { attribute, child },
         };
-        Self { meta, id: meta.id(row), kind, before: Some(row.clone()), after: Some(row.clone()) }
+        Self { meta, id: row.id().clone(), kind, before: Some(row.clone()), after: Some(row.clone()) }
     }
 }
 

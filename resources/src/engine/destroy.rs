@@ -71,7 +71,7 @@ impl Writer<'_> {
         let parents = std::slice::from_ref(row);
         let found = self.view.associated(meta, association, parents, &criteria, everybody).await?;
         for other in found.into_values().flatten() {
-            let (id, ends) = (meta.id(row), Membership::Ends);
+            let (id, ends) = (row.id().clone(), Membership::Ends);
             self.changes.push(Change::member(association.target(), &other, inverse.name(), id, ends));
         }
         Ok(())

@@ -6,10 +6,9 @@ use sea_orm::{
     ConnectionTrait, Value,
     sea_query::{DynIden, Expr, ExprTrait, Query},
 };
-use serde_json::Value as Json;
 
 use super::{
-    Change,
+    Change, Shown,
     change::Membership,
     sql,
     view::Lock,
@@ -40,7 +39,7 @@ impl Writer<'_> {
         id: &Value,
         association: &'static Association,
         child: &Value,
-    ) -> Result<Json, Error> {
+    ) -> Result<Shown, Error> {
         let parent = self.writable(meta, id).await?;
         let target = association.target();
         let child = self.view.seen(target, child.clone(), Lock::Yes).await?.ok_or(Error::NotFound)?;
@@ -57,7 +56,7 @@ impl Writer<'_> {
         id: &Value,
         association: &'static Association,
         child: &Value,
-    ) -> Result<Json, Error> {
+    ) -> Result<Shown, Error> {
         let parent = self.writable(meta, id).await?;
         let target = association.target();
         let child = self.view.seen(target, child.clone(), Lock::Yes).await?.ok_or(Error::NotFound)?;
@@ -68,7 +67,7 @@ impl Writer<'_> {
         self.reply_with(meta, parent, association).await
     }
 
-    pub(super) async fn replace(&mut self, meta: &'static Meta, id: &Value, members: &Members) -> Result<Json, Error> {
+    pub(super) async fn replace(&mut self, meta: &'static Meta, id: &Value, members: &Members) -> Result<Shown, Error> {
         let parent = self.writable(meta, id).await?;
         self.settle(meta, &parent, members).await?;
         self.reply_with(meta, parent, members.association).await
@@ -153,8 +152,8 @@ impl Writer<'_> {
         let after = self.set(target, child, &vec![(at, key.clone())]).await?;
         self.permit(target, &after)?;
         let former = self.owner(meta, Some(child.value(at))).await?;
-        let stolen =
-            former.map(|former| Change::member(meta, &former, association.name(), target.id(child), Membership::Ends));
+        let stolen = former
+            .map(|former| Change::member(meta, &former, association.name(), child.id().clone(), Membership::Ends));
         Ok(Some(Effects { child: Some(Change::updated(target, child, &after)), stolen }))
     }
 
@@ -225,9 +224,9 @@ impl Writer<'_> {
         child: &Row,
         membership: Membership,
     ) -> Effects {
-        let told = meta
-            .inverse(association)
-            .map(|inverse| Change::member(association.target(), child, inverse.name(), meta.id(parent), membership));
+        let told = meta.inverse(association).map(|inverse| {
+            Change::member(association.target(), child, inverse.name(), parent.id().clone(), membership)
+        });
         Effects { child: told, stolen: None }
     }
 
@@ -240,7 +239,7 @@ impl Writer<'_> {
         child: &Row,
         membership: Membership,
     ) {
-        let id = association.target().id(child);
+        let id = child.id().clone();
         self.changes.push(Change::member(meta, parent, association.name(), id, membership));
     }
 }

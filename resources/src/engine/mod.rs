@@ -7,6 +7,7 @@ mod destroy;
 mod members;
 mod observed;
 mod populate;
+mod shown;
 pub(crate) mod sql;
 mod stripes;
 #[cfg(test)]
@@ -19,6 +20,7 @@ pub(crate) use attempt::{Attempt, begin};
 pub(crate) use change::Membership;
 pub use change::{Change, Kind};
 pub(crate) use observed::{changes_of_membership, changes_of_row};
+pub(crate) use shown::Shown;
 pub(crate) use stripes::Stripes;
 pub(crate) use view::{View, identity};
 pub use write::Changes;

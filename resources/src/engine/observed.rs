@@ -23,7 +23,7 @@ pub(crate) async fn changes_of_row(
     let of = async |before, after| writer.owner_changes(meta, before, after).await;
     let mut changes = Vec::new();
     match (before, after) {
-        (Some(before), Some(after)) if meta.id(before) == meta.id(after) => {
+        (Some(before), Some(after)) if before.id() == after.id() => {
             changes.extend(of(Some(before), Some(after)).await?);
             changes.push(Change::updated(meta, before, after));
         }

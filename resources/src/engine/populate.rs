@@ -9,9 +9,8 @@ use sea_orm::{
         sea_value_to_json_value,
     },
 };
-use serde_json::Value as Json;
 
-use super::{View, sql, view::Lock};
+use super::{Shown, View, sql, view::Lock};
 use crate::{
     Error, Meta,
     criteria::Criteria,
@@ -32,12 +31,12 @@ impl<C: ConnectionTrait> View<'_, C> {
         id: Value,
         association: &'static Association,
         criteria: &Criteria,
-    ) -> Result<Vec<Json>, Error> {
+    ) -> Result<Vec<Shown>, Error> {
         let parent = self.seen(meta, id, Lock::No).await?.ok_or(Error::NotFound)?;
         let scope = self.scope(association.target())?;
         let found = self.associated(meta, association, std::slice::from_ref(&parent), criteria, scope).await?;
         let rows: Vec<Row> = found.into_values().flatten().collect();
-        self.render(association.target(), rows, &criteria.shape).await
+        self.show(association.target(), rows, &criteria.shape).await
     }
 
     /// The records that the association leads to from each parent, as many of each as the criteria say.

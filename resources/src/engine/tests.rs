@@ -142,9 +142,10 @@ async fn a_change_has_the_record_before_and_after() {
     let work = update(USER(), 1, &json!({"age": 3}));
     let written = write(&resources, &viewers().await, USER(), &work, None).await.unwrap();
     let change = written.changes.iter().next().unwrap();
-    let [before, after] = [&change.before, &change.after].map(|row| row.as_ref().unwrap().json.clone());
+    let [before, after] =
+        [&change.before, &change.after].map(|row| serde_json::to_value(row.as_ref().unwrap()).unwrap());
     assert_eq!((&before["age"], &after["age"]), (&json!(null), &json!(3)));
-    assert!(!before.contains_key("password") && !after.contains_key("password"));
+    assert!(before.get("password").or(after.get("password")).is_none());
 }
 
 #[tokio::test]
@@ -250,12 +251,13 @@ async fn many_writers(url: &str) {
     }
     let mut last = None;
     for change in heard.lock().unwrap().iter().filter(|change| change.meta.identity() == "pet") {
-        let [before, after] = [&change.before, &change.after].map(|row| row.as_ref().unwrap().json.clone());
+        let [before, after] =
+            [&change.before, &change.after].map(|row| serde_json::to_value(row.as_ref().unwrap()).unwrap());
         assert_eq!(&before, last.as_ref().unwrap_or(&before));
         last = Some(after);
     }
     let viewers = viewers().await;
     let view = View { db: resources.db(), viewers: &viewers };
     let now = view.find_one(PET(), "1", &Shape::default()).await.unwrap();
-    assert_eq!(Some(now), last.map(Json::Object));
+    assert_eq!(serde_json::to_value(now).ok(), last);
 }

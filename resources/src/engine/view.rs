@@ -1,9 +1,9 @@
 //! Reading: what somebody sees of a database, or of a transaction.
 
 use sea_orm::{Condition, ConnectionTrait, DbBackend, Order, Value, sea_query::SelectStatement};
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
-use super::sql;
+use super::{Shown, sql};
 use crate::{
     Error, Meta,
     criteria::{Criteria, Shape},
@@ -19,7 +19,7 @@ pub(crate) struct View<'a, C> {
 
 impl<C: ConnectionTrait> View<'_, C> {
     /// A list.
-    pub(crate) async fn find(&self, meta: &'static Meta, criteria: &Criteria) -> Result<Vec<Json>, Error> {
+    pub(crate) async fn find(&self, meta: &'static Meta, criteria: &Criteria) -> Result<Vec<Shown>, Error> {
         let mut select = sql::select(meta);
         select
             .cond_where(Condition::all().add(self.scope(meta)?).add(criteria.filter.clone()))
@@ -27,13 +27,13 @@ impl<C: ConnectionTrait> View<'_, C> {
             .offset(criteria.skip);
         sql::order(&mut select, meta, &criteria.sort, self.backend());
         let rows = self.rows(meta, &select).await?;
-        self.render(meta, rows, &criteria.shape).await
+        self.show(meta, rows, &criteria.shape).await
     }
 
     /// One record; none if the viewer does not see it.
-    pub(crate) async fn find_one(&self, meta: &'static Meta, id: &str, shape: &Shape) -> Result<Json, Error> {
+    pub(crate) async fn find_one(&self, meta: &'static Meta, id: &str, shape: &Shape) -> Result<Shown, Error> {
         let row = self.seen(meta, identity(meta, id)?, Lock::No).await?.ok_or(Error::NotFound)?;
-        self.render_one(meta, row, shape).await
+        self.show_one(meta, row, shape).await
     }
 
     /// A record that the viewer sees.
@@ -82,34 +82,25 @@ impl<C: ConnectionTrait> View<'_, C> {
     }
 
     /// Records as they go out, with what they are populated with.
-    pub(super) async fn render(&self, meta: &'static Meta, rows: Vec<Row>, shape: &Shape) -> Result<Vec<Json>, Error> {
+    pub(super) async fn show(&self, meta: &'static Meta, rows: Vec<Row>, shape: &Shape) -> Result<Vec<Shown>, Error> {
         let mut populated = Vec::new();
-        let seen = |it: &&&Association| shape.named || self.viewers.are_let_in(it.target());
-        for association in shape.populate.iter().filter(seen) {
+        let seen = |it: &&&'static Association| shape.named || self.viewers.are_let_in(it.target());
+        for &association in shape.populate.iter().filter(seen) {
             let criteria = Criteria::first(association.target());
             let scope = self.scope(association.target())?;
             populated.push((association, self.associated(meta, association, &rows, &criteria, scope).await?));
         }
-        let record = |row: Row| {
-            let mut record = Map::new();
-            for (association, found) in &mut populated {
-                let others = found.remove(&key_text(row.value(meta.key()))).unwrap_or_default();
-                let mut others = others.into_iter().map(|other| Json::Object(other.json));
-                let value = match association.is_many() {
-                    true => others.collect(),
-                    false => others.next().unwrap_or_default(),
-                };
-                record.insert(association.name().to_owned(), value);
-            }
-            let mut own = chosen(row.json, shape);
-            own.append(&mut record);
-            Json::Object(own)
+        let show = |row: Row| {
+            let with = populated.iter_mut().map(|(association, found)| {
+                (*association, found.remove(&key_text(row.value(meta.key()))).unwrap_or_default())
+            });
+            Shown { populated: with.collect(), select: shape.select.clone(), row }
         };
-        Ok(rows.into_iter().map(record).collect())
+        Ok(rows.into_iter().map(show).collect())
     }
 
-    pub(super) async fn render_one(&self, meta: &'static Meta, row: Row, shape: &Shape) -> Result<Json, Error> {
-        Ok(self.render(meta, vec![row], shape).await?.pop().unwrap_or_default())
+    pub(super) async fn show_one(&self, meta: &'static Meta, row: Row, shape: &Shape) -> Result<Shown, Error> {
+        self.show(meta, vec![row], shape).await?.pop().ok_or(Error::NotFound)
     }
 }
 
@@ -125,11 +116,4 @@ pub(crate) fn identity(meta: &Meta, id: impl Into<Json>) -> Result<Value, Error>
     let (id, field) = (id.into(), &meta.fields[meta.key()]);
     let value = if id.is_null() { Err("null identifies nothing".into()) } else { field.parse(&id) };
     value.map_err(|wrong| Error::criteria(format!("`{}`: {wrong}", field.name)))
-}
-
-fn chosen(mut record: Map<String, Json>, shape: &Shape) -> Map<String, Json> {
-    if let Some(names) = &shape.select {
-        record.retain(|name, _| names.contains(&name.as_str()));
-    }
-    record
 }

@@ -5,10 +5,9 @@ use sea_orm::{
     ConnectionTrait, DatabaseTransaction, DbBackend, Value,
     sea_query::{Alias, Query, sea_value_to_json_value},
 };
-use serde_json::Value as Json;
 
 use super::{
-    Change, View,
+    Change, Shown, View,
     attempt::Attempt,
     change::Membership,
     sql,
@@ -46,7 +45,7 @@ pub(crate) struct Members {
 #[derive(Debug)]
 pub(crate) struct Written {
     /// The answer to the request.
-    pub(crate) reply: Json,
+    pub(crate) reply: Shown,
     pub(crate) changes: Changes,
 }
 
@@ -154,7 +153,7 @@ impl<'a> Writer<'a> {
         Self { view: View { db, viewers }, compat, changes: Vec::new() }
     }
 
-    async fn run(&mut self, meta: &'static Meta, work: &Work) -> Result<Json, Error> {
+    async fn run(&mut self, meta: &'static Meta, work: &Work) -> Result<Shown, Error> {
         match work {
             Work::Create { values, members } => {
                 let row = self.create(meta, values, members).await?;
@@ -236,7 +235,7 @@ impl<'a> Writer<'a> {
         after: Option<&Row>,
     ) -> Result<Vec<Change>, Error> {
         let mut changes = Vec::new();
-        let Some(id) = after.or(before).map(|row| meta.id(row)) else { return Ok(changes) };
+        let Some(id) = after.or(before).map(|row| row.id().clone()) else { return Ok(changes) };
         for association in &meta.associations {
             let Link::Own(at) = meta.link(association) else { continue };
             let Some(inverse) = meta.inverse(association) else { continue };
@@ -264,8 +263,8 @@ impl<'a> Writer<'a> {
     }
 
     /// The answer to a write on a record.
-    pub(super) async fn reply(&self, meta: &'static Meta, row: &Row) -> Result<Json, Error> {
-        self.view.render_one(meta, row.clone(), &Shape::written(meta, self.compat)).await
+    pub(super) async fn reply(&self, meta: &'static Meta, row: &Row) -> Result<Shown, Error> {
+        self.view.show_one(meta, row.clone(), &Shape::written(meta, self.compat)).await
     }
 
     /// The answer to a write on an association of a record.
@@ -274,13 +273,13 @@ impl<'a> Writer<'a> {
         meta: &'static Meta,
         row: Row,
         association: &'static Association,
-    ) -> Result<Json, Error> {
+    ) -> Result<Shown, Error> {
         // A member may be the record itself.
         let row = self.set(meta, &row, &Values::new()).await?;
         let mut shape = Shape::written(meta, self.compat);
         if self.compat == Compat::Strict {
             shape.populate.push(association);
         }
-        self.view.render_one(meta, row, &shape).await
+        self.view.show_one(meta, row, &shape).await
     }
 }

@@ -13,7 +13,8 @@ use super::{
 use crate::{
     Compat, Error, Meta, Resources,
     criteria::Shape,
-    meta::{Association, key_text},
+    engine::Shown,
+    meta::{Association, Row, key_text},
     policy::Viewers,
 };
 
@@ -97,22 +98,17 @@ impl<'a> Following<'a> {
     }
 
     /// Records as they go out, and what they are populated with.
-    pub(crate) fn add(&self, meta: &'static Meta, records: &[Json], shape: &Shape) {
-        self.follow(meta, records.iter());
+    pub(crate) fn add(&self, meta: &'static Meta, records: &[Shown], shape: &Shape) {
+        self.follow(meta, records.iter().map(Shown::id));
         for association in &shape.populate {
-            let others = records.iter().filter_map(|record| record.get(association.name()));
-            let others = others.flat_map(|others| match others {
-                Json::Array(others) => others.as_slice(),
-                other => std::slice::from_ref(other),
-            });
-            self.follow(association.target(), others);
+            let others = records.iter().flat_map(|record| record.with(association));
+            self.follow(association.target(), others.map(Row::id));
         }
     }
 
-    fn follow<'r>(&self, meta: &Meta, records: impl Iterator<Item = &'r Json>) {
+    fn follow<'r>(&self, meta: &Meta, ids: impl Iterator<Item = &'r Json>) {
         let Some(gate) = self.gate(meta) else { return };
-        let key = meta.fields[meta.key()].name;
         let mut state = gate.state();
-        records.filter_map(|record| record.get(key)).for_each(|id| state.follow(id.to_string()));
+        ids.for_each(|id| state.follow(id.to_string()));
     }
 }

@@ -4,7 +4,10 @@ use catamaran::__resources::Message;
 use serde::Serialize;
 use serde_json::{Map, Value as Json, value::to_raw_value};
 
-use crate::engine::{Change, Kind};
+use crate::{
+    engine::{Change, Kind},
+    meta::Row,
+};
 
 /// How a change looks to somebody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,18 +24,18 @@ pub(super) enum Look {
 #[serde(tag = "verb", rename_all = "camelCase", rename_all_fields = "camelCase")]
 enum Verb<'a> {
     Created {
-        data: &'a Map<String, Json>,
+        data: &'a Row,
         id: &'a Json,
     },
     Updated {
         data: Map<String, Json>,
         id: &'a Json,
-        previous: &'a Map<String, Json>,
+        previous: &'a Row,
     },
     Destroyed {
         id: &'a Json,
         #[serde(skip_serializing_if = "Option::is_none")]
-        previous: Option<&'a Map<String, Json>>,
+        previous: Option<&'a Row>,
     },
     AddedTo {
         id: &'a Json,
@@ -55,13 +58,13 @@ pub(super) fn message(change: &Change, look: Look) -> Message {
 
 fn verb(change: &Change, look: Look) -> Verb<'_> {
     let Change { id, before, after, .. } = change;
-    let [before, after] = [before, after].map(|row| row.as_ref().map(|row| &row.json));
+    let [before, after] = [before, after].map(Option::as_ref);
     match (look, &change.kind, before, after) {
         (Look::Appears, _, _, Some(data)) | (Look::Itself, Kind::Created, _, Some(data)) => Verb::Created { data, id },
         (Look::Itself, Kind::Updated(fields), Some(previous), Some(after)) => {
             let key = change.meta.fields[change.meta.key()].name;
-            let told = |(name, _): &(&String, &Json)| *name == key || fields.contains(&name.as_str());
-            let data = after.iter().filter(told).map(|(name, value)| (name.clone(), value.clone())).collect();
+            let told = |(name, _): &(&str, &Json)| *name == key || fields.contains(name);
+            let data = after.told().filter(told).map(|(name, value)| (name.to_owned(), value.clone())).collect();
             Verb::Updated { data, id, previous }
         }
         (Look::Itself, Kind::AddedTo { attribute, child }, ..) => Verb::AddedTo { id, attribute, added_id: child },

@@ -1,6 +1,6 @@
 //! The ways between resources, and where their keys are.
 
-use std::sync::OnceLock;
+use std::{fmt, sync::OnceLock};
 
 use sea_orm::{
     Identity, RelationDef,
@@ -42,6 +42,12 @@ impl Association {
 
     pub(crate) fn target(&self) -> &'static Meta {
         (self.target)()
+    }
+}
+
+impl fmt::Debug for Association {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
     }
 }
 

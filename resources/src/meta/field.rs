@@ -1,6 +1,6 @@
 //! A column of a resource.
 
-use std::any::{Any, TypeId};
+use std::any::TypeId;
 
 use sea_orm::{
     ColumnTrait, DbErr, EntityTrait, IdenStatic, ModelTrait, QueryResult, TryGetable, Value, sea_query::Expr,
@@ -8,6 +8,7 @@ use sea_orm::{
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
+use super::row::Model;
 use crate::input;
 
 /// What a request may do with a column.
@@ -50,9 +51,6 @@ struct Column {
 
 type Cast = Box<dyn Fn(Expr) -> Expr + Send + Sync>;
 type Read = dyn Fn(&Model) -> Option<Value> + Send + Sync;
-
-/// A model of any entity.
-pub(super) type Model = dyn Any + Send + Sync;
 
 impl Column {
     fn of<E: EntityTrait>(column: E::Column) -> Self

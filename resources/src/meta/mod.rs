@@ -2,12 +2,9 @@
 
 mod association;
 mod field;
+mod row;
 
-use std::{
-    any::TypeId,
-    fmt,
-    sync::{Arc, OnceLock},
-};
+use std::{any::TypeId, fmt};
 
 use sea_orm::{
     Condition, DbErr, EntityTrait, FromQueryResult, QueryResult, RelationDef, TryGetable, Value,
@@ -18,7 +15,7 @@ use serde_json::{Map, Value as Json};
 
 pub(crate) use self::association::Association;
 pub(crate) use self::association::Link;
-pub use self::field::Field;
+pub use self::{field::Field, row::Row};
 use crate::{
     Policy, Resource,
     engine::sql,
@@ -41,7 +38,6 @@ pub struct Meta {
     can_read: fn(&Viewer, &Row) -> bool,
     can_write: fn(&Viewer, &Row) -> bool,
     pub(crate) decode: fn(&'static Self, &QueryResult) -> Result<Row, DbErr>,
-    columns: fn(&Row) -> Vec<Json>,
     record: fn(&'static Self, Vec<Json>) -> Result<Row, Unreadable>,
     pub(crate) create: fn(Map<String, Json>) -> Result<Values, Vec<Problem>>,
     pub(crate) patch: fn(Map<String, Json>) -> Result<Values, Vec<Problem>>,
@@ -49,49 +45,6 @@ pub struct Meta {
 
 /// Values for columns, by the position of the field.
 pub type Values = Vec<(usize, Value)>;
-
-/// A record: as its policy sees it, and as it goes out.
-#[derive(Clone)]
-pub struct Row {
-    model: Arc<field::Model>,
-    meta: &'static Meta,
-    /// Its values, once somebody asks for one: most records only go out.
-    values: OnceLock<Arc<[Value]>>,
-    /// What everybody who sees the record may see of it.
-    pub(crate) json: Map<String, Json>,
-}
-
-impl fmt::Debug for Row {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Row").field(&self.json).finish()
-    }
-}
-
-impl Row {
-    pub(crate) fn of<E: Resource>(meta: &'static Meta, model: E::Model) -> Self
-    where
-        E::Model: Sync,
-    {
-        let values = E::to_json(&model);
-        Self::told(meta, Arc::new(model), values)
-    }
-
-    fn told(meta: &'static Meta, model: Arc<field::Model>, values: Vec<Json>) -> Self {
-        let told = meta.fields.iter().zip(values).filter(|(field, _)| !field.flags.hidden);
-        let json = told.map(|(field, value)| (field.name.to_owned(), value)).collect();
-        Self { model, meta, values: OnceLock::new(), json }
-    }
-
-    pub(crate) fn model<E: Resource>(&self) -> Option<&E::Model> {
-        self.model.downcast_ref()
-    }
-
-    /// The value of the field at this position.
-    pub(crate) fn value(&self, at: usize) -> &Value {
-        let value = |field: &Field| field.value_in(&*self.model);
-        &self.values.get_or_init(|| self.meta.fields.iter().filter_map(value).collect())[at]
-    }
-}
 
 impl Meta {
     /// Describes the entity `E`.
@@ -115,7 +68,6 @@ impl Meta {
             can_read: |viewer, row| asked::<E>(viewer, row, E::Policy::can_read),
             can_write: |viewer, row| asked::<E>(viewer, row, E::Policy::can_write),
             decode: |meta, row| Ok(Row::of::<E>(meta, E::Model::from_query_result(row, "")?)),
-            columns: |row| row.model.downcast_ref().map_or_else(Vec::new, E::to_json),
             record: |meta, values| Ok(Row::of::<E>(meta, E::from_json(&mut Columns::new(values))?)),
             create: input::read::<E::Create>,
             patch: input::read::<E::Patch>,
@@ -176,18 +128,13 @@ impl Meta {
     /// Everything that a record is, by the names of its columns, for other servers.
     pub(crate) fn columns_of(&self, row: &Row) -> Map<String, Json> {
         let columns = self.fields.iter().map(|field| field.column().to_owned());
-        columns.zip((self.columns)(row)).collect()
+        columns.zip(row.columns().iter().cloned()).collect()
     }
 
     /// A record that another server told of.
     pub(crate) fn row_of(&'static self, mut columns: Map<String, Json>) -> Result<Row, Unreadable> {
         let values = self.fields.iter().map(|field| columns.remove(field.column()).unwrap_or_default());
         (self.record)(self, values.collect())
-    }
-
-    /// The identity of a record, as it goes out.
-    pub(crate) fn id(&self, row: &Row) -> Json {
-        row.json.get(self.fields[self.key()].name).cloned().unwrap_or_default()
     }
 }
 
@@ -205,7 +152,7 @@ fn asked<E: Resource>(
 where
     E::Model: Sync,
 {
-    match (viewer.get(), row.model.downcast_ref()) {
+    match (viewer.get(), row.model::<E>()) {
         (Some(viewer), Some(model)) => question(viewer, model),
         _ => false,
     }
