@@ -106,38 +106,27 @@ impl ActiveModelBehavior for ActiveModel {} }
 END
 }
 
-resources() { # resources MODELS
-  local resource=echo names="" registered="" m
+models() { # models MODELS, with `resource` as a command that prints the attribute or does not
+  local names="" registered="" mount="" m
   for ((m = 0; m < $1; m++)); do
     entity "$m"
     names+="m$m, "
     registered+=".register(m$m::Entity)"
   done
+  [ "$resource" = : ] || mount=".mount(routes![$names])"
   echo 'use catamaran::prelude::*;'
   echo 'use catamaran_resources::Resources;'
   echo '#[tokio::main]'
   echo 'async fn main() -> catamaran::Result {'
   echo '    let resources = Resources::open("sqlite::memory:").await?;'
   echo "    resources.sync(|schema| schema$registered).await?;"
-  echo "    Ok(App::new(resources).mount(routes![$names]).serve(\"127.0.0.1:0\").await?)"
+  echo "    Ok(App::new(resources)$mount.serve(\"127.0.0.1:0\").await?)"
   echo '}'
 }
 
-entities() { # entities MODELS
-  local resource=: registered="" m
-  for ((m = 0; m < $1; m++)); do
-    entity "$m"
-    registered+=".register(m$m::Entity)"
-  done
-  echo 'use catamaran::prelude::*;'
-  echo 'use catamaran_resources::Resources;'
-  echo '#[tokio::main]'
-  echo 'async fn main() -> catamaran::Result {'
-  echo '    let resources = Resources::open("sqlite::memory:").await?;'
-  echo "    resources.sync(|schema| schema$registered).await?;"
-  echo '    Ok(App::new(resources).serve("127.0.0.1:0").await?)'
-  echo '}'
-}
+resources() { resource=echo models "$1"; }
+
+entities() { resource=: models "$1"; }
 
 generate() { # generate NAME DEPENDENCIES GENERATOR COUNT
   mkdir -p "$work/$1/src"
