@@ -1,5 +1,7 @@
 //! What a write did, record by record.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use serde_json::Value as Json;
 
 use super::stripes::stripe;
@@ -25,7 +27,7 @@ pub struct Change {
 }
 
 /// What can happen to a record.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
     /// It is new.
@@ -65,6 +67,13 @@ impl Change {
 
     pub(super) fn destroyed(meta: &'static Meta, row: &Row) -> Self {
         Self { meta, id: row.id().clone(), kind: Kind::Destroyed, before: Some(row.clone()), after: None }
+    }
+
+    /// A number that tells it from others of the same row, and stays when the record has changed since.
+    pub(crate) fn number(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (self.meta.identity(), &self.id, &self.kind).hash(&mut hasher);
+        hasher.finish()
     }
 
     /// The stripe of the record.

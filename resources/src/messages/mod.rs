@@ -10,8 +10,6 @@ mod tests;
 mod transfer;
 mod verb;
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
 use catamaran::{
     __resources::{Except, Gated, Message},
     History, Hub,
@@ -33,17 +31,14 @@ pub(crate) async fn publish(hub: &Hub, identity: &str, change: Box<RawValue>, ex
     hub.publish_behind(&channel(identity), Message::new(identity, change), except).await;
 }
 
-/// Publishes a change of a row in the outbox; false if it may not have reached the bus. Published once more it is the same
-/// event, and nobody is told twice.
+/// Publishes a change of a row in the outbox; false if it may not have reached the bus. With the same id once more it is the
+/// same event, and nobody is told twice.
 pub(crate) async fn publish_once(
     hub: &Hub,
-    nonce: u64,
+    id: (u64, u64),
     identity: &str,
     change: Box<RawValue>,
     except: Option<Except>,
 ) -> bool {
-    let mut hasher = DefaultHasher::new();
-    (identity, change.get()).hash(&mut hasher);
-    let id = (nonce, hasher.finish());
     hub.publish_once(id, &channel(identity), Message::new(identity, change), except).await
 }

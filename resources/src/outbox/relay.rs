@@ -111,13 +111,15 @@ impl Relay {
         let mut changes = Vec::new();
         if let Some(table) = table {
             for change in self.read(transaction, &table, &message).await? {
-                changes.push((change.meta.identity().to_owned(), messages::write(&change)));
+                changes.push((change.number(), change.meta.identity().to_owned(), messages::write(&change)));
             }
         } else if let (Some(resource), Ok(change)) = (resource, RawValue::from_string(message)) {
-            changes.push((resource, change));
+            // The row has no other.
+            changes.push((0, resource, change));
         }
-        for (resource, change) in changes {
-            if !messages::publish_once(hub, nonce.cast_unsigned(), &resource, change, except.clone()).await {
+        for (number, resource, change) in changes {
+            let id = (nonce.cast_unsigned(), number);
+            if !messages::publish_once(hub, id, &resource, change, except.clone()).await {
                 return Ok(false);
             }
         }

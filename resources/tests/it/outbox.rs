@@ -1,6 +1,5 @@
 //! Changes that are written with the records, and told from there.
 
-use sea_orm::DbBackend;
 use serde_json::json;
 
 use crate::{socket::Socket, world::World};
@@ -64,17 +63,7 @@ async fn what_is_undone_is_not_written(world: World) {
 /// As if a relay were killed between telling and removing, each time.
 async fn what_is_told_and_cannot_be_removed_is_told_once(world: World) {
     let (world, relay, hub) = world.with_outbox(|app| app).await;
-    let forbid = match world.backend() {
-        DbBackend::Postgres => {
-            "create function forbid() returns trigger language plpgsql as $$ begin raise 'it stays'; end $$;
-             create trigger forbid before delete on catamaran_outbox for each row execute function forbid()"
-        }
-        DbBackend::MySql => {
-            "create trigger forbid before delete on catamaran_outbox for each row signal sqlstate '45000'"
-        }
-        _ => "create trigger forbid before delete on catamaran_outbox begin select raise(abort, 'it stays'); end",
-    };
-    world.run(forbid).await;
+    world.forbid_removing().await;
     let mut page = Socket::connect(&world, 1).await;
     page.get("/toy").await;
     tokio::spawn(relay.run(hub));
@@ -82,11 +71,7 @@ async fn what_is_told_and_cannot_be_removed_is_told_once(world: World) {
     world.patch("/toy/1", json!({"label": "bone"})).await.ok();
     let mut labels = vec![page.next().await, page.next().await];
     // It is told some times more, until it can be removed; what comes then comes after that.
-    let allow = match world.backend() {
-        DbBackend::Postgres => "drop function forbid() cascade",
-        _ => "drop trigger forbid",
-    };
-    world.run(allow).await;
+    world.allow_removing().await;
     while left(&world).await > 0 {
         tokio::task::yield_now().await;
     }

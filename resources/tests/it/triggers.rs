@@ -21,6 +21,7 @@ on_each_database_with_triggers! {
     what_the_application_writes_is_told_once_and_not_to_who_asked
     an_outbox_without_triggers_is_refused_where_there_are_some
     what_no_resource_here_understands_waits_or_is_passed_over
+    what_is_told_again_with_a_record_that_changed_since_is_heard_once
 }
 
 fn all() -> [&'static Meta; 4] {
@@ -190,6 +191,29 @@ async fn what_no_resource_here_understands_waits_or_is_passed_over(world: World)
     while left(&world).await > 0 {
         tokio::task::yield_now().await;
     }
+}
+
+/// As if a relay were killed between telling and removing, while somebody changes the record that the news are of.
+async fn what_is_told_again_with_a_record_that_changed_since_is_heard_once(world: World) {
+    let ann = world.user("Ann").await;
+    let world = world.with_triggers(all()).await;
+    world.forbid_removing().await;
+    let mut page = Socket::connect(&world, ann).await;
+    for list in ["/user", "/pet"] {
+        page.get(list).await;
+    }
+    world.run(&format!("insert into pet (name, private, owner_id) values ('Rex', false, {ann})")).await;
+    let mut verbs = next::<2>(&mut page).await.map(|message| message[1]["verb"].clone()).to_vec();
+    // The first row is told again before this one is, with the user as it is now.
+    world.run("update \"user\" set name = 'Anna'").await;
+    verbs.push(page.next().await[1]["verb"].clone());
+    world.allow_removing().await;
+    while left(&world).await > 0 {
+        tokio::task::yield_now().await;
+    }
+    world.run("delete from pet").await;
+    verbs.push(page.next().await[1]["verb"].clone());
+    assert_eq!(verbs, ["addedTo", "created", "updated", "destroyed"]);
 }
 
 /// A program in production makes no tables: a migration has done it, by the same call.

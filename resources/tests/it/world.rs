@@ -159,8 +159,27 @@ impl World {
         Self { router, resources, ..self }
     }
 
-    pub(crate) fn backend(&self) -> DbBackend {
-        self.resources.db().get_database_backend()
+    /// From now on no row of the outbox can be removed.
+    pub(crate) async fn forbid_removing(&self) {
+        let forbid = match self.resources.db().get_database_backend() {
+            DbBackend::Postgres => {
+                "create function forbid() returns trigger language plpgsql as $$ begin raise 'it stays'; end $$;
+                 create trigger forbid before delete on catamaran_outbox for each row execute function forbid()"
+            }
+            DbBackend::MySql => {
+                "create trigger forbid before delete on catamaran_outbox for each row signal sqlstate '45000'"
+            }
+            _ => "create trigger forbid before delete on catamaran_outbox begin select raise(abort, 'it stays'); end",
+        };
+        self.run(forbid).await;
+    }
+
+    pub(crate) async fn allow_removing(&self) {
+        self.run(match self.resources.db().get_database_backend() {
+            DbBackend::Postgres => "drop function forbid() cascade",
+            _ => "drop trigger forbid",
+        })
+        .await;
     }
 
     /// Writes past the application, as another program would.
