@@ -2,12 +2,14 @@
 
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { within } from './within.js'
 
-/** Builds a binary of the workspace, and returns its path. */
+/** Builds a binary of the workspace, and returns its path. `CATAMARAN_BINARIES` names a folder that has them already. */
 function binary(name) {
+  if (process.env.CATAMARAN_BINARIES) return join(process.env.CATAMARAN_BINARIES, name)
   const command = ['build', '--quiet', '--bin', name, '--message-format=json-render-diagnostics']
   const stdio = ['ignore', 'pipe', 'inherit']
   const cwd = fileURLToPath(new URL('../..', import.meta.url))

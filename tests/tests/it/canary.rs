@@ -1,5 +1,5 @@
-//! The whole suite as a test of the log: with `CATAMARAN_CANARY` set, whatever these tests send carries a secret that no
-//! test asks for, and the process ends as soon as any crate logs it.
+//! The whole suite as a test of the log: with `CATAMARAN_CANARY` set, all requests of the tests in `it` carry a secret that no
+//! test asks for, and the process ends as soon as any crate logs it. Other test binaries have a log of their own.
 
 use std::{
     env,
@@ -10,8 +10,12 @@ use std::{
 
 use super::log;
 
+/// Names the secret.
+pub(crate) const VARIABLE: &str = "CATAMARAN_CANARY";
+
 /// The secret.
-static CANARY: LazyLock<Option<String>> = LazyLock::new(|| env::var("CATAMARAN_CANARY").ok());
+static CANARY: LazyLock<Option<String>> =
+    LazyLock::new(|| env::var(VARIABLE).ok().filter(|_| env!("CARGO_CRATE_NAME") == "it"));
 
 /// Hears everything from now on, but what docs/security.md says to switch off.
 pub(super) fn watch() {

@@ -1,6 +1,7 @@
 //! Both transports of a running application, as clients see them.
 
 mod app;
+mod channel;
 mod channels;
 mod close;
 mod connect;
@@ -8,6 +9,7 @@ mod crowd;
 mod csrf;
 #[cfg(unix)]
 mod drain;
+mod dsl;
 mod expiry;
 mod gapless;
 mod guarantees;
@@ -22,10 +24,14 @@ mod limits;
 mod metrics;
 mod origin;
 mod parity;
+#[cfg(feature = "backends")]
+mod postgres;
 mod process;
 mod proxy;
 mod rate_limit;
 mod readers;
+#[cfg(feature = "backends")]
+mod redis;
 mod resume;
 mod sails_sockets;
 mod sessions;

@@ -28,7 +28,7 @@ use tokio_tungstenite::{
 
 // They lie beside this file also for tests that take this file by its path.
 #[path = "canary.rs"]
-mod canary;
+pub(crate) mod canary;
 #[path = "log.rs"]
 pub(crate) mod log;
 

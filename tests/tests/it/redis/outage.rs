@@ -3,7 +3,7 @@
 use catamaran::{Published, Redis};
 use catamaran_tests::backends::redis::RedisServer;
 
-use crate::node::{Line, Node, Reader, Room, Tick};
+use super::node::{Line, Node, Reader, Room, Tick};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_is_cut_heals_and_nothing_is_lost_in_a_channel_with_history() {

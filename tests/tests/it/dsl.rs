@@ -1,6 +1,7 @@
 //! What the macros write, seen from a user's crate.
 
-#![allow(missing_docs)]
+// A user writes `pub`.
+#![allow(unreachable_pub)]
 
 use axum::{
     Json, Router,

@@ -1,6 +1,7 @@
 //! What `#[channel]` and `#[derive(Event)]` write, seen from a user's crate.
 
-#![allow(missing_docs)]
+// A user writes `pub`.
+#![allow(unreachable_pub)]
 
 use catamaran::{Channel, Event, History, Untyped, channel};
 use serde::Serialize;

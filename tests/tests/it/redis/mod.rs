@@ -7,11 +7,6 @@ mod node;
 mod outage;
 mod servers;
 
-// These tests need some of it.
-#[allow(dead_code)]
-#[path = "../it/support.rs"]
-mod support;
-
 use std::collections::BTreeMap;
 
 use catamaran::{Published, Redis};

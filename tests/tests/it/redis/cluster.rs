@@ -2,7 +2,7 @@
 
 use catamaran_tests::backends::redis::RedisCluster;
 
-use crate::node::{Line, Node, Room, Tick};
+use super::node::{Line, Node, Room, Tick};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_is_counted_in_all_its_channels_whichever_server_of_the_cluster_is_named() {

@@ -4,10 +4,8 @@ use std::time::Duration;
 
 use catamaran_tests::backends::redis::RedisServer;
 
-use crate::{
-    node::{Node, Room},
-    support::within,
-};
+use super::node::{Node, Room};
+use crate::support::within;
 
 /// Between two looks at something.
 const PAUSE: Duration = Duration::from_millis(5);

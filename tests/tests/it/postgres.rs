@@ -2,14 +2,10 @@
 
 use std::time::Duration;
 
+use crate::support::{Client, Packet, Server, get, until, within};
 use catamaran::{Channel, Postgres, Published, UntypedEvent, prelude::*, test::TestSocket};
 use catamaran_tests::backends::postgres::Server as Backend;
 use futures_util::{StreamExt, stream};
-use support::{Client, Packet, Server, get, until, within};
-
-#[allow(dead_code, unused_imports)]
-#[path = "it/support.rs"]
-mod support;
 
 const BOB: &str = "bob-0123456789abcdef";
 
