@@ -44,7 +44,7 @@ pub use params::Params;
 pub use rate_limit::{RateLimit, RateLimited};
 pub use route::{Method, Reach, Route};
 pub use server::{ClientAddr, Origins};
-pub use socket::RequestSocket;
+pub use socket::{PacketHeaders, RequestSocket};
 pub use socketioxide::TransportType;
 
 // The macros are documented here and not in their own crate, so that their examples compile.

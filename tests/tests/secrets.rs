@@ -372,6 +372,27 @@ async fn control_characters_of_a_client_are_not_logged_raw() {
 }
 
 #[tokio::test]
+async fn dropped_header_is_logged_once_with_the_line_to_add() {
+    listen();
+    let server = Server::start(app(&Ends::default())).await;
+    let mut client = Client::connect(&server).await;
+    let long = format!("x-dropped-{}", "y".repeat(5000));
+    for _ in 0..3 {
+        let ask = get("/vault/refused").header("X-Dropped-Tenant", "canary-dropped").header(&long, "1");
+        client.ask(&ask.header("x-forwarded-dropped", "1")).await;
+    }
+    let lines: Vec<_> =
+        heard().into_iter().filter(|line| line.contains("dropped-") || line.contains("-dropped")).collect();
+    let about = |text: &str| lines.iter().filter(|line| line.contains(text)).cloned().collect::<Vec<_>>();
+    let tenant = about("x-dropped-tenant");
+    assert!(tenant.len() == 1 && tenant[0].contains(r#"`.packet_headers(["x-dropped-tenant"])`"#), "{lines:#?}");
+    assert_eq!(about("x-dropped-yyy").len(), 1, "{lines:#?}");
+    assert!(lines.iter().all(|line| line.len() < 400), "{lines:#?}");
+    let identity = about("x-forwarded-dropped");
+    assert!(identity.len() == 1 && identity[0].contains("only the handshake"), "{lines:#?}");
+}
+
+#[tokio::test]
 async fn what_our_types_hold_is_not_in_their_debug_text() {
     let hub = Hub::default();
     let request = Request::get("/socket.io/?token=canary-query")

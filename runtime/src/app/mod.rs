@@ -353,6 +353,7 @@ impl<S: Send + Sync + 'static> App<S> {
             max_in_flight: settings.max_in_flight,
             max_queued_bytes: 4 * settings.max_request_bytes,
             max_backlog_bytes: settings.max_backlog_bytes,
+            header_rules: settings.packet_headers.rules().map_err(ServeError::Setting)?,
             hub: hub.clone(),
             drain: drain.clone(),
             hooks: Hooks::new(on_connect, on_disconnect),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use socketioxide::{ParserConfig, SocketIo, SocketIoBuilder, TransportType};
 
 use super::App;
-use crate::{Backend, Origins, ServeError};
+use crate::{Backend, Origins, PacketHeaders, ServeError};
 
 /// What a packet may have beside its body: method, URL, headers and the names of the envelope.
 const ENVELOPE_BYTES: usize = 64 * 1024;
@@ -37,6 +37,7 @@ pub(super) struct Settings {
     pub(super) health: bool,
     pub(super) origins: Origins,
     pub(super) trusted_proxies: Vec<String>,
+    pub(super) packet_headers: PacketHeaders,
     /// What is wrong with the bus.
     pub(super) bus: Result<(), String>,
 }
@@ -60,6 +61,7 @@ impl Default for Settings {
             health: false,
             origins: Origins::same(),
             trusted_proxies: Vec::new(),
+            packet_headers: PacketHeaders::default(),
             bus: Ok(()),
         }
     }
@@ -215,6 +217,40 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
+    /// Lets packets of sockets set these headers, or [`Any`](crate::Any). Calls add up.
+    ///
+    /// ```
+    /// # use catamaran::prelude::*;
+    /// let app = App::new(()).packet_headers(["x-tenant", "x-trace-id"]);
+    /// ```
+    ///
+    /// The requests of a socket carry the headers of its handshake. By default a packet sets `accept`, `accept-language`,
+    /// `content-type`, `x-csrf-token`, `x-requested-with`, `if-match`, `if-none-match`, `idempotency-key` and
+    /// `last-event-id`, and `authorization` if the handshake had none. A header named here counts only if the handshake
+    /// had none of its name, so a header that a proxy sets on every handshake cannot be replaced. Any other header of a
+    /// packet is dropped. The request goes on, and the first time of each name is logged at `WARN`, 64 names at most.
+    ///
+    /// `Any` lets packets set all other names in the same way, as Sails does:
+    ///
+    /// ```
+    /// # use catamaran::prelude::*;
+    /// let app = App::new(()).packet_headers(catamaran::Any);
+    /// ```
+    ///
+    /// Then an application must not believe any header of its own proxy that is not on every handshake. Cookies, hosts,
+    /// origins, headers of the connection, and headers by which well-known proxies say who the client is are never set by
+    /// a packet.
+    ///
+    /// # Errors
+    ///
+    /// [`serve`](Self::serve) and [`into_router`](Self::into_router) fail if an entry is no name of a header, or one that
+    /// no packet may set, such as `cookie`, `host`, `x-forwarded-for` or `transfer-encoding`.
+    #[must_use]
+    pub fn packet_headers(mut self, headers: impl Into<PacketHeaders>) -> Self {
+        self.settings.packet_headers.extend(headers.into());
+        self
+    }
+
     /// How long the server takes to stop at SIGTERM, 10 s by default.
     ///
     /// What is under way then is answered, if that takes no longer; what has not begun is refused with 503 and the header
@@ -309,6 +345,7 @@ mod tests {
             App::new(()).transports([]),
             App::new(()).origins(Origins::same().and("app.example.com")),
             App::new(()).trusted_proxies(["localhost"]),
+            App::new(()).packet_headers(["x-tenant", "cookie"]),
         ] {
             let mistake = app.into_router().unwrap_err().to_string();
             assert!(mistake.contains("must"), "{mistake}");

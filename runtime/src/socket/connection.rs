@@ -11,6 +11,7 @@ use socketioxide::socket::Socket;
 use tokio::sync::Notify;
 
 use super::{
+    HeaderRules,
     connect::{Hooks, Visit},
     cookies::Cookies,
     queue::Queue,
@@ -34,6 +35,8 @@ pub(crate) struct Dispatcher {
     pub(crate) max_queued_bytes: usize,
     /// About how many bytes may wait for one socket before it is cut off.
     pub(crate) max_backlog_bytes: usize,
+    /// Which headers packets may set.
+    pub(crate) header_rules: HeaderRules,
     /// The channels that sockets subscribe to.
     pub(crate) hub: Hub,
     /// What waits for requests to be answered when the server stops.

@@ -144,7 +144,8 @@ async fn route(
     };
     let lasting = connection.lasting(|| lasting_headers(&socket.req_parts().headers));
     let cookie = connection.cookies().header();
-    let (mut request, resume) = virtual_request(method, &text, socket.req_parts(), lasting, cookie)?;
+    let rules = &connection.dispatcher().header_rules;
+    let (mut request, resume) = virtual_request(method, &text, socket.req_parts(), lasting, cookie, rules)?;
     if !resume.is_empty() {
         subscriptions.resume(resume);
     }

@@ -21,6 +21,7 @@ mod leak;
 mod limits;
 mod metrics;
 mod origin;
+mod packet_headers;
 mod parity;
 mod process;
 mod proxy;

@@ -84,7 +84,7 @@ async fn with_user(mut request: Request, next: Next) -> Response {
 #[tokio::test]
 async fn a_key_of_the_applications_own_is_what_counts() {
     let limit = RateLimit::new(1, HOUR).by(|request| request.extensions.get().map(|User(name)| name.clone()));
-    let server = Server::start(app().layer(limit).layer(from_fn(with_user))).await;
+    let server = Server::start(app().packet_headers(["x-user"]).layer(limit).layer(from_fn(with_user))).await;
     let mut socket = Client::connect(&server).await;
     let ask = |user: &str| get("/hello").header("x-user", user);
     assert_eq!(socket.ask(&ask("ada")).await.status, 200);
