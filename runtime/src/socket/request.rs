@@ -12,7 +12,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{
-    envelope::{Envelope, kind},
+    envelope::{Envelope, kind, readable},
     packet_headers::{HeaderRules, is_of_connection},
 };
 use crate::{Error, hub::Resume};
@@ -108,7 +108,7 @@ fn shortened(text: &str) -> String {
 fn join_query(target: &mut Cow<'_, str>, data: &RawValue) -> Result<(), Error> {
     let Entries(entries) = match kind(data) {
         "null" => return Ok(()),
-        "an object" => serde_json::from_str(data.get()).map_err(|error| Error::malformed(error.to_string()))?,
+        "an object" => serde_json::from_str(data.get()).map_err(|error| unreadable_data(&error))?,
         kind => {
             let message = format!("`data` of a GET joins the query, so it must be an object, this is {kind}");
             return Err(Error::malformed(message));
@@ -138,11 +138,13 @@ fn join_query(target: &mut Cow<'_, str>, data: &RawValue) -> Result<(), Error> {
     Ok(())
 }
 
+fn unreadable_data(error: &serde_json::Error) -> Error {
+    Error::malformed(format!("`data`: {}", readable(error)))
+}
+
 fn query_value(value: &RawValue) -> Result<Cow<'_, str>, Error> {
     match kind(value) {
-        "a string" => {
-            serde_json::from_str(value.get()).map(Cow::Owned).map_err(|error| Error::malformed(error.to_string()))
-        }
+        "a string" => serde_json::from_str(value.get()).map(Cow::Owned).map_err(|error| unreadable_data(&error)),
         "null" => Ok(Cow::Borrowed("")),
         _ => Ok(Cow::Borrowed(value.get())),
     }
@@ -259,6 +261,15 @@ mod tests {
         for data in ["[1]", "5", "\"x\"", "true"] {
             let event = format!(r#"["get",{{"url":"/","data":{data}}}]"#);
             assert!(request(&Method::GET, &event).unwrap_err().message().contains("must be an object"), "{data}");
+        }
+    }
+
+    #[test]
+    fn lone_surrogate_in_the_data_of_a_get_is_named() {
+        for data in [r#"{"a":"\ud800"}"#, r#"{"\ud800":1}"#, r#"{"a":["\udc00"]}"#] {
+            let event = format!(r#"["get",{{"url":"/","data":{data}}}]"#);
+            let error = request(&Method::GET, &event).unwrap_err();
+            assert!(error.message().starts_with("`data`: half of a surrogate pair"), "{data}: {}", error.message());
         }
     }
 
