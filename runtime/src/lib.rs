@@ -14,6 +14,7 @@ mod finish;
 #[allow(missing_docs, unreachable_pub)]
 pub mod fuzz;
 mod hub;
+mod logged;
 pub mod metrics;
 mod params;
 mod policy;
