@@ -31,5 +31,6 @@ mod resume;
 mod sails_sockets;
 mod sessions;
 mod slow;
+mod socket_limits;
 mod support;
 mod traps;
