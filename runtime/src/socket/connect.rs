@@ -10,7 +10,6 @@ use axum::{
 };
 use futures_util::FutureExt;
 use socketioxide::{
-    ProtocolVersion,
     adapter::LocalAdapter,
     handler::{ConnectHandler, DisconnectHandler, Value},
     socket::{DisconnectReason, Socket},
@@ -28,7 +27,7 @@ use super::{
     connection::{Connection, Dispatcher},
     dispatch::bounded,
     envelope::{Client, ConnectPayload},
-    expiry::cut_after,
+    expiry::cut_unless_entered,
     queue::Dispatch,
     request::handshake_request,
 };
@@ -98,9 +97,8 @@ impl ConnectHandler<LocalAdapter, ViaEntrance> for Entrance {
                     log!(&socket, "socket refused", status = refusal.status().as_u16());
                 }
             }
-            // It entered this namespace unasked, so the library does not wait for it to enter one.
-            if admitted.is_err() && socket.protocol() == ProtocolVersion::V4 {
-                cut_after(self.0.heartbeat, Peer::of_socket(&socket, None, 0, Resume::new(), 0));
+            if admitted.is_err() {
+                cut_unless_entered(&socket, Peer::of_socket(&socket, None, 0, Resume::new(), 0), self.0.heartbeat);
             }
             admitted.map_err(|refusal| -> Box<dyn Display + Send> { Box::new(refusal.refusal()) })
         })
@@ -211,8 +209,11 @@ enum ViaExit {}
 impl DisconnectHandler<LocalAdapter, ViaExit> for Exit {
     /// Here and now, where socketioxide's own handlers start a task: the next packet may connect the same socket anew.
     fn call_with_defer(&self, socket: Arc<Socket>, reason: DisconnectReason, defer: fn(Arc<Socket>)) {
-        log!(&socket, "socket disconnected", reason = display(reason));
+        log!(&socket, "socket disconnected", reason = display(&reason));
         self.0.close();
+        if matches!(reason, DisconnectReason::ClientNSDisconnect | DisconnectReason::ServerNSDisconnect) {
+            cut_unless_entered(&socket, self.0.peer().clone(), self.0.dispatcher().heartbeat);
+        }
         defer(socket);
     }
 }

@@ -1,7 +1,8 @@
-//! The end of sockets that are idle, or have lived for long.
+//! The end of sockets that are idle or have lived for long, and of connections that no socket uses.
 
 use std::{sync::Arc, time::Duration};
 
+use socketioxide::{SocketIo, handler::FromConnectParts, socket::Socket};
 use tokio::{
     task::AbortHandle,
     time::{Instant, sleep, sleep_until},
@@ -56,14 +57,22 @@ pub(super) fn watch(connection: &Arc<Connection>) -> Option<AbortHandle> {
 }
 
 /// Cuts the connection of a socket whose client does not leave by itself.
-pub(super) fn cut_later(peer: Peer) {
-    cut_after(GRACE, peer);
+fn cut_later(peer: Peer) {
+    tokio::spawn(async move {
+        sleep(GRACE).await;
+        peer.end();
+    });
 }
 
-/// The same after another time.
-pub(super) fn cut_after(time: Duration, peer: Peer) {
+/// Cuts the connection of a socket that is gone or was refused, unless its client is in some namespace by then: the
+/// library keeps it for as long as its client answers pings.
+pub(super) fn cut_unless_entered(socket: &Arc<Socket>, peer: Peer, patience: Duration) {
+    let Ok(io) = SocketIo::from_connect_parts(socket, &None);
+    let id = socket.id;
     tokio::spawn(async move {
-        sleep(time).await;
-        peer.end();
+        sleep(patience).await;
+        if !io.nsps().iter().any(|namespace| namespace.get_socket(id).is_some()) {
+            peer.end();
+        }
     });
 }

@@ -8,6 +8,7 @@ use axum::{
 };
 use catamaran::{Error, TransportType, metrics, prelude::*};
 use metrics_exporter_prometheus::PrometheusBuilder;
+use socketioxide::extract::SocketRef;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::{Client, Eio, Packet, Server, get, until, within};
@@ -86,9 +87,46 @@ async fn ping_until_closed(client: &mut Client) {
 async fn refused_client_that_pings_is_closed() {
     let refuse = async || -> catamaran::Result { Err(Error::new(StatusCode::FORBIDDEN, "closed today")) };
     let server = Server::start(app().on_connect(refuse).heartbeat(BEAT, BEAT)).await;
-    let mut client = Client::open(server.address, "/socket.io", Eio::V3, &[]).await;
-    assert!(matches!(client.receive().await, Packet::Other(text) if text.starts_with("44")));
-    ping_until_closed(&mut client).await;
+    for eio in [Eio::V3, Eio::V4] {
+        let mut client = Client::open(server.address, "/socket.io", eio, &[]).await;
+        if eio == Eio::V4 {
+            client.send("40").await;
+        }
+        assert!(matches!(client.receive().await, Packet::Other(text) if text.starts_with("44")));
+        ping_until_closed(&mut client).await;
+    }
+}
+
+#[tokio::test]
+async fn connection_that_no_socket_uses_is_closed() {
+    let server = Server::start(app().idle_timeout(5 * BEAT).heartbeat(BEAT, BEAT)).await;
+    for eio in [Eio::V3, Eio::V4] {
+        let mut left = Client::with(&server, eio, &[]).await;
+        left.send("41").await;
+        ping_until_closed(&mut left).await;
+        let mut sent_away = Client::with(&server, eio, &[]).await;
+        ping_until_closed(&mut sent_away).await;
+    }
+}
+
+#[tokio::test]
+async fn connection_of_another_namespace_stays() {
+    let app = app().heartbeat(BEAT, BEAT).socketio(|io| {
+        io.ns("/own", async |socket: SocketRef| {
+            socket.on("ask", async |socket: SocketRef| socket.emit("here", &()).expect("room for an event"));
+        });
+    });
+    let server = Server::start(app).await;
+    let mut client = Client::connect(&server).await;
+    client.send("40/own,").await;
+    assert!(matches!(client.next().await, Packet::Other(text) if text.starts_with("40/own,")));
+    client.send("41").await;
+    let mut beats = tokio::time::interval(BEAT);
+    for _ in 0..6 {
+        beats.tick().await;
+        client.send(r#"42/own,["ask"]"#).await;
+        assert!(matches!(client.next().await, Packet::Event(text) if text.starts_with("/own,[\"here\"")));
+    }
 }
 
 #[tokio::test]
