@@ -6,8 +6,39 @@ use syn::{Attribute, Data, DeriveInput, Ident, LitStr, Token, ext::IdentExt, met
 
 use crate::errors::Errors;
 
-/// What Socket.IO's own clients emit; an event of this name would be taken for theirs.
-const RESERVED: &[&str] = &["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
+/// What Socket.IO and its clients of all versions, the catamaran client and the runtime raise or refuse themselves. A
+/// listener would take a published event of such a name for theirs. The runtime has these names by [`reserved`].
+const RESERVED: &[(&str, &[&str])] = &[
+    (
+        "Socket.IO",
+        &[
+            "connect",
+            "connect_error",
+            "connect_timeout",
+            "connecting",
+            "disconnect",
+            "disconnecting",
+            "error",
+            "newListener",
+            "ping",
+            "pong",
+            "reconnect",
+            "reconnect_attempt",
+            "reconnect_error",
+            "reconnect_failed",
+            "reconnecting",
+            "removeListener",
+        ],
+    ),
+    ("the catamaran client", &["gap", "lost", "resubscribed", "state"]),
+    ("the runtime", &["sails:parseError"]),
+];
+
+/// The list as an array, for names that are known at run time alone.
+pub(crate) fn reserved() -> TokenStream {
+    let names = RESERVED.iter().flat_map(|(_, names)| *names);
+    quote!([#(#names),*])
+}
 
 /// The name of an event, and where it was written.
 struct Name {
@@ -124,8 +155,7 @@ fn skip_value(meta: &ParseNestedMeta<'_>) -> syn::Result<()> {
 /// Some names have a meaning of their own.
 fn is_not_reserved(name: &Name, errors: &mut Errors) {
     let Name { text, span } = name;
-    if RESERVED.contains(&text.as_str()) || text.starts_with('$') {
-        let owner = if text.starts_with('$') { "the runtime" } else { "Socket.IO" };
+    if let Some(owner) = owner(text) {
         let message = format!(
             "`{text}` is an event of {owner} itself; give this one another name with `#[event(name = \"..\")]`"
         );
@@ -133,6 +163,14 @@ fn is_not_reserved(name: &Name, errors: &mut Errors) {
     } else if text.is_empty() {
         errors.at(*span, "an event needs a name");
     }
+}
+
+/// Whose event has this name already.
+pub(crate) fn owner(name: &str) -> Option<&'static str> {
+    if name.starts_with('$') {
+        return Some("the runtime");
+    }
+    RESERVED.iter().find(|(_, names)| names.contains(&name)).map(|(owner, _)| *owner)
 }
 
 /// A client tells events apart by their names.

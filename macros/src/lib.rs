@@ -57,6 +57,13 @@ pub fn event(item: TokenStream) -> TokenStream {
     event::event(item.into()).into()
 }
 
+/// The names of events that Socket.IO and its clients raise themselves, for the runtime's own use.
+#[doc(hidden)]
+#[proc_macro]
+pub fn reserved_events(_: TokenStream) -> TokenStream {
+    event::reserved().into()
+}
+
 /// See `catamaran_resources::resource`.
 #[proc_macro_attribute]
 pub fn resource(attr: TokenStream, item: TokenStream) -> TokenStream {

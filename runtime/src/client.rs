@@ -36,8 +36,11 @@ async fn answer(headers: HeaderMap) -> Response {
     if known {
         return (StatusCode::NOT_MODIFIED, cache).into_response();
     }
-    (cache, [(header::CONTENT_TYPE, HeaderValue::from_static("text/javascript; charset=utf-8"))], SOURCE)
-        .into_response()
+    let kind = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/javascript; charset=utf-8")),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    ];
+    (cache, kind, SOURCE).into_response()
 }
 
 #[cfg(test)]
@@ -61,6 +64,7 @@ mod tests {
         let first = ask(None).await;
         assert_eq!(first.status(), 200);
         assert_eq!(first.headers()["content-type"], "text/javascript; charset=utf-8");
+        assert_eq!(first.headers()["x-content-type-options"], "nosniff");
         let tag = first.headers()["etag"].to_str().unwrap().to_owned();
         assert_eq!(axum::body::to_bytes(first.into_body(), usize::MAX).await.unwrap(), SOURCE);
         for known in [tag.clone(), format!("W/{tag}"), format!("\"old\", {tag}"), "*".into()] {

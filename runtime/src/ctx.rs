@@ -6,9 +6,10 @@ use axum::{extract::FromRequestParts, http::request::Parts};
 
 use crate::{Error, Hub, Reach, RequestSocket};
 
-/// A request over HTTP or over a socket: the default of [`Ctx`].
+/// Stands for no restriction: a request over HTTP or over a socket is the default of [`Ctx`], and
+/// [`App::packet_headers`](crate::App::packet_headers) takes it in place of names.
 #[derive(Clone, Copy, Debug)]
-pub enum Any {}
+pub struct Any;
 
 /// A request over HTTP, which never has a socket: `Ctx<Http>`.
 #[derive(Clone, Copy, Debug)]

@@ -3,9 +3,7 @@
 use std::{
     any::Any,
     error::Error as StdError,
-    fmt,
-    fmt::Write,
-    iter,
+    fmt, iter,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -17,7 +15,7 @@ use axum::{
 };
 use serde::Serialize;
 
-use crate::{Reach, Route, SendError, SubscribeError, Unreached};
+use crate::{Reach, Route, SendError, SubscribeError, Unreached, logged};
 
 /// The header that says of a 503 that its request was not begun, so that it may be repeated whatever it does.
 const NOT_RUN: HeaderName = HeaderName::from_static("x-catamaran-not-run");
@@ -141,6 +139,12 @@ impl Error {
         Self::framework(StatusCode::FORBIDDEN, "origin_refused", reason)
     }
 
+    /// A websocket of a draft before RFC 6455.
+    pub(crate) fn websocket_version() -> Self {
+        let message = "the websocket must be of version 13, RFC 6455: send `sec-websocket-version: 13`";
+        Self::framework(StatusCode::UPGRADE_REQUIRED, "websocket_version", message)
+    }
+
     /// A mistake of whoever serves the router, so the answer names the remedy.
     pub(crate) fn no_client_address() -> Self {
         Self::framework(
@@ -205,6 +209,13 @@ impl Error {
         Self { retry_after, ..Self::framework(StatusCode::TOO_MANY_REQUESTS, "too_many_in_flight", message) }
     }
 
+    /// A request of a socket that sends too many in a second.
+    pub(crate) fn too_many_messages(limit: u32) -> Self {
+        let message = format!("a socket sends at most {limit} requests a second: retry later");
+        let retry_after = Some(Duration::from_secs(1));
+        Self { retry_after, ..Self::framework(StatusCode::TOO_MANY_REQUESTS, "rate_limited", message) }
+    }
+
     #[cfg(feature = "rate-limit")]
     pub(crate) fn rate_limited(free_in: Duration) -> Self {
         let message = "too many requests: ask again later";
@@ -238,17 +249,13 @@ impl fmt::Debug for Error {
     }
 }
 
-/// An error for a log: one line, whatever it quotes of a client.
-struct OneLine<'a>(&'a Error);
+/// An error with its causes, for a log.
+struct WithCauses<'a>(&'a Error);
 
-impl fmt::Display for OneLine<'_> {
+impl fmt::Display for WithCauses<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut said = self.0.to_string();
-        said.extend(self.0.causes().map(|cause| format!(", caused by: {cause}")));
-        for c in said.chars() {
-            if c.is_control() { write!(f, "{}", c.escape_default())? } else { f.write_char(c)? }
-        }
-        Ok(())
+        write!(f, "{}", self.0)?;
+        self.0.causes().try_for_each(|cause| write!(f, ", caused by: {cause}"))
     }
 }
 
@@ -262,7 +269,7 @@ struct Body<'a> {
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         if self.source.is_some() {
-            tracing::error!(error = %OneLine(&self), "an action failed");
+            tracing::error!(error = %logged::error(WithCauses(&self)), "an action failed");
         }
         if let Some(answer) = self.answer {
             return answer.into_inner().unwrap_or_else(PoisonError::into_inner);

@@ -12,7 +12,7 @@ use std::{
 
 use axum::{
     body::{Body, HttpBody},
-    extract::{MatchedPath, Request},
+    extract::{FromRequestParts, MatchedPath, Request},
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -26,7 +26,7 @@ use tower_service::Service;
 use tracing::{Span, field};
 
 use crate::{
-    Error, Hub, RequestSocket,
+    ClientAddr, Error, Hub, RequestSocket, logged,
     metrics::{self, Transport},
     server::{Drain, InFlight, Proxies, refuse},
 };
@@ -71,6 +71,7 @@ impl<S: Service<Request, Response = Response, Error = Infallible>> Service<Reque
         if !self.proxies.is_empty() {
             request.extensions_mut().insert(self.proxies.clone());
         }
+        let request = with_client_address(request);
         // A socket's request is in flight until its ack is sent, so it is counted there.
         let over_http = request.extensions().get::<RequestSocket>().is_none();
         let in_flight = over_http.then(|| self.drain.enter(Transport::Http));
@@ -88,6 +89,16 @@ impl<S: Service<Request, Response = Response, Error = Infallible>> Service<Reque
     }
 }
 
+/// Puts the address of the client where layers and keys of rate limits look for it, if it is known.
+fn with_client_address(request: Request) -> Request {
+    let (mut parts, body) = request.into_parts();
+    let address = ClientAddr::from_request_parts(&mut parts, &()).now_or_never();
+    if let Some(Ok(address)) = address {
+        parts.extensions.insert(address);
+    }
+    Request::from_parts(parts, body)
+}
+
 /// The span of a request: transport, method and route now, status and latency at its end. Bodies, cookies and query
 /// values stay out of it.
 fn span(request: &Request, over_http: bool) -> Span {
@@ -95,7 +106,7 @@ fn span(request: &Request, over_http: bool) -> Span {
     tracing::info_span!(
         "request",
         transport = if over_http { Transport::Http } else { Transport::Socket }.as_str(),
-        method = request.method().as_str(),
+        method = logged::method(request.method()),
         route = extensions.get::<MatchedPath>().map(MatchedPath::as_str),
         status = field::Empty,
         latency = field::Empty,

@@ -1,5 +1,7 @@
 //! What must hold for any bytes that a client sends: asked by the fuzz targets in `fuzz/`, and of their corpora by a test.
 
+use std::sync::LazyLock;
+
 use axum::{
     body::Bytes,
     http::{HeaderValue, Method, Request, request::Parts},
@@ -7,8 +9,9 @@ use axum::{
 use serde_json::{Value, json};
 
 use crate::{
+    Any,
     hub::escape,
-    socket::{ConnectPayload, lasting_headers, virtual_request},
+    socket::{ConnectPayload, HeaderRules, PacketHeaders, lasting_headers, virtual_request},
 };
 
 /// A whole event packet.
@@ -71,7 +74,10 @@ fn asked(method: &Method, packet: &[u8]) -> Option<axum::extract::Request> {
     let (handshake, ()): (Parts, ()) = handshake.body(()).expect("a request").into_parts();
     let lasting = lasting_headers(&handshake.headers);
     let cookie = Some(HeaderValue::from_static("sid=1"));
-    let (request, _) = virtual_request(method, &Bytes::copy_from_slice(packet), &handshake, &lasting, cookie).ok()?;
+    // Every name that can be allowed is.
+    static RULES: LazyLock<HeaderRules> = LazyLock::new(|| PacketHeaders::from(Any).rules().expect("a setting"));
+    let packet = Bytes::copy_from_slice(packet);
+    let (request, _) = virtual_request(method, &packet, &handshake, &lasting, cookie, &RULES).ok()?;
     assert_eq!(request.method(), method);
     let path = request.uri().path();
     assert!(path.starts_with('/') && !path.starts_with("//"), "{path}");
@@ -79,6 +85,9 @@ fn asked(method: &Method, packet: &[u8]) -> Option<axum::extract::Request> {
     for (name, value) in OWN.into_iter().chain([("cookie", "sid=1")]) {
         let all: Vec<_> = request.headers().get_all(name).iter().collect();
         assert_eq!(all, [value], "{name}");
+    }
+    for name in ["x-remote-user", "x-goog-iap-jwt-assertion", "x-ms-client-principal", "forwarded", "referer"] {
+        assert!(!request.headers().contains_key(name), "{name}");
     }
     for name in ["transfer-encoding", "connection", "upgrade", "te", "expect", "accept-encoding", "content-encoding"] {
         assert!(!request.headers().contains_key(name), "{name}");

@@ -14,6 +14,7 @@ mod finish;
 #[allow(missing_docs, unreachable_pub)]
 pub mod fuzz;
 mod hub;
+mod logged;
 pub mod metrics;
 mod params;
 mod policy;
@@ -44,7 +45,7 @@ pub use params::Params;
 pub use rate_limit::{RateLimit, RateLimited};
 pub use route::{Method, Reach, Route};
 pub use server::{ClientAddr, Origins};
-pub use socket::RequestSocket;
+pub use socket::{PacketHeaders, RequestSocket};
 pub use socketioxide::TransportType;
 
 // The macros are documented here and not in their own crate, so that their examples compile.

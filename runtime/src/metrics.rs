@@ -13,6 +13,13 @@ use crate::Outcome;
 /// Gauge: the sockets that are connected.
 pub const SOCKETS: &str = "catamaran_sockets";
 
+/// Counter: the sockets that connected and were let in.
+pub const ACCEPTED: &str = "catamaran_sockets_accepted_total";
+
+/// Counter: the sockets that wanted to connect and were refused, by `status`: by
+/// [`App::on_connect`](crate::App::on_connect) for the most part.
+pub const REFUSED: &str = "catamaran_sockets_refused_total";
+
 /// Counter: the requests that were answered, by `transport` (`http` or `socket`) and `status`.
 ///
 /// Over HTTP these are the application's own routes, without Socket.IO's, our client's and those of health.
@@ -58,6 +65,8 @@ static METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, 
 /// Says what each metric means to the recorder that is installed.
 pub(crate) fn describe() {
     describe_gauge!(SOCKETS, Unit::Count, "Sockets that are connected");
+    describe_counter!(ACCEPTED, Unit::Count, "Sockets that connected and were let in");
+    describe_counter!(REFUSED, Unit::Count, "Sockets that wanted to connect and were refused");
     describe_counter!(REQUESTS, Unit::Count, "Requests that were answered");
     describe_gauge!(IN_FLIGHT, Unit::Count, "Requests that are not answered yet");
     describe_counter!(DROPPED, Unit::Count, "Requests without an ack that were dropped");
@@ -97,6 +106,14 @@ pub(crate) fn request_answered(transport: Transport, status: StatusCode) {
         Key::from_parts(REQUESTS, labels)
     });
     with_recorder(|recorder| recorder.register_counter(key, &METADATA)).increment(1);
+}
+
+pub(crate) fn socket_accepted() {
+    counter!(ACCEPTED).increment(1);
+}
+
+pub(crate) fn socket_refused(status: StatusCode) {
+    counter!(REFUSED, "status" => status.as_str().to_owned()).increment(1);
 }
 
 pub(crate) fn request_dropped() {

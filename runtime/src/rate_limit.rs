@@ -14,7 +14,7 @@ use std::{
 };
 
 use axum::{
-    extract::{FromRequestParts, Request},
+    extract::{FromRequestParts, MatchedPath, RawPathParams, Request},
     http::request::Parts,
     response::{IntoResponse, Response},
 };
@@ -69,6 +69,7 @@ pub struct RateLimit {
 #[derive(Clone)]
 enum Key {
     Address,
+    Param { route: Arc<str>, name: Arc<str> },
     Own(Arc<OwnKey>),
 }
 
@@ -86,7 +87,42 @@ impl RateLimit {
         Self { key: Key::Address, counts: Arc::new(counts) }
     }
 
+    /// Counts requests of one route by a parameter of its path, such as the name in a login. Other routes are not counted.
+    ///
+    /// The parameter is decoded, as an action reads it: `/login/ada` and `/login/%61da` are one count. Values that differ
+    /// otherwise, `Ada` and `ada`, are two; lower-case such a key in [`by`](Self::by) if your login takes them for one.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use catamaran::{RateLimit, prelude::*};
+    ///
+    /// #[action(post "/login/{name}")]
+    /// async fn log_in(name: String) -> String {
+    ///     name
+    /// }
+    ///
+    /// let attempts = RateLimit::new(5, Duration::from_secs(60)).by_param("/login/{name}", "name");
+    /// let app = App::new(()).mount(routes![log_in]).layer(attempts);
+    /// ```
+    ///
+    /// The route is the whole one, with the prefix of its controller and of routers around it.
+    ///
+    /// # Panics
+    ///
+    /// If the route has no such parameter.
+    #[must_use]
+    pub fn by_param(self, route: impl Into<String>, name: impl Into<String>) -> Self {
+        let (route, name) = (route.into(), name.into());
+        let has = [format!("{{{name}}}"), format!("{{*{name}}}")].iter().any(|parameter| route.contains(parameter));
+        assert!(has, "the route {route:?} has no parameter {name:?}: write it as in \"/login/{{name}}\"");
+        Self { key: Key::Param { route: route.into(), name: name.into() }, ..self }
+    }
+
     /// Counts by what this says of a request, such as the user whom an outer layer has found; `None` is not counted.
+    ///
+    /// The request's extensions have its [`ClientAddr`], wherever the server knows its peers. The path in its URI is encoded,
+    /// so one value has many spellings there; [`by_param`](Self::by_param) counts a parameter.
     ///
     /// A cookie or a header by itself is no good key, since a client can make up as many as it likes. So an application
     /// that counts users has a limit by address around that.
@@ -130,10 +166,19 @@ impl RateLimit {
                 let ClientAddr(address) = client.expect("an address is not waited for")?;
                 self.counts.add(&network(address))
             }
+            Key::Param { route, name } => param(request, route, name).and_then(|value| self.counts.add(&value)),
             Key::Own(key) => key(request).and_then(|key| self.counts.add(&key)),
         };
         free_in.map_or(Ok(()), |free_in| Err(Error::rate_limited(free_in)))
     }
+}
+
+/// The decoded parameter of a request for this route. Values that are no text share a count: no action reads them.
+fn param(request: &mut Parts, route: &str, name: &str) -> Option<String> {
+    request.extensions.get::<MatchedPath>().filter(|matched| matched.as_str() == route)?;
+    let params = RawPathParams::from_request_parts(request, &()).now_or_never()?;
+    let Ok(params) = params else { return Some(String::new()) };
+    params.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_owned())
 }
 
 impl fmt::Debug for RateLimit {
@@ -275,6 +320,12 @@ mod tests {
         }
         assert!(counts.limiter.len() <= 2 * MAX_KEYS + SHARED as usize, "{}", counts.limiter.len());
         assert!((0..10).any(|_| counts.add(&"newcomer").is_some()));
+    }
+
+    #[test]
+    #[should_panic(expected = "has no parameter \"user\"")]
+    fn parameter_that_the_route_lacks_panics() {
+        let _ = RateLimit::new(1, HOUR).by_param("/login/{name}", "user");
     }
 
     #[test]

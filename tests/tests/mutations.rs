@@ -68,6 +68,7 @@ fn application() -> App<()> {
         .mount(routes![hello, value, watch, say, panics, late])
         .timeout(Duration::from_secs(1))
         .max_request_bytes(16 * 1024)
+        .packet_headers(["x-own"])
         .transports([TransportType::Websocket, TransportType::Polling])
 }
 

@@ -148,6 +148,18 @@ mod vault {
         Ok(())
     }
 
+    #[action(post "/named")]
+    pub(crate) async fn named(hub: Hub, Json(name): Json<String>) -> Result {
+        hub.publish(&room(), UntypedEvent::new(format!("${name}"), &())?).await?;
+        Ok(())
+    }
+
+    #[action(post "/reason")]
+    pub(crate) async fn reason(ctx: Ctx<Socket>, Json(reason): Json<String>) -> Result {
+        ctx.socket().close(&reason);
+        Ok(())
+    }
+
     #[action(post "/inside")]
     pub(crate) async fn inside(Json(text): Json<String>) -> Result {
         Err(Error::from(Inside(text)))
@@ -369,6 +381,140 @@ async fn control_characters_of_a_client_are_not_logged_raw() {
     assert!(raw.is_empty(), "{raw:?}");
     let long: Vec<_> = heard().into_iter().filter(|line| line.matches("forged").count() > 100).collect();
     assert!(long.is_empty(), "{long:?}");
+}
+
+#[tokio::test]
+async fn dropped_header_is_logged_once_with_the_line_to_add() {
+    listen();
+    let server = Server::start(app(&Ends::default())).await;
+    let mut client = Client::connect(&server).await;
+    let long = format!("x-dropped-{}", "y".repeat(5000));
+    for _ in 0..3 {
+        let ask = get("/vault/refused").header("X-Dropped-Tenant", "canary-dropped").header(&long, "1");
+        client.ask(&ask.header("x-forwarded-dropped", "1")).await;
+    }
+    let lines: Vec<_> =
+        heard().into_iter().filter(|line| line.contains("dropped-") || line.contains("-dropped")).collect();
+    let about = |text: &str| lines.iter().filter(|line| line.contains(text)).cloned().collect::<Vec<_>>();
+    let tenant = about("x-dropped-tenant");
+    assert!(tenant.len() == 1 && tenant[0].contains(r#"`.packet_headers(["x-dropped-tenant"])`"#), "{lines:#?}");
+    assert_eq!(about("x-dropped-yyy").len(), 1, "{lines:#?}");
+    assert!(lines.iter().all(|line| line.len() < 400), "{lines:#?}");
+    let identity = about("x-forwarded-dropped");
+    assert!(identity.len() == 1 && identity[0].contains("only the handshake"), "{lines:#?}");
+}
+
+#[tokio::test]
+async fn sockets_that_come_and_go_are_logged() {
+    listen();
+    let server = Server::start(app(&Ends::default()).max_messages_per_second(1).timeout(Duration::from_secs(5))).await;
+    let origin = format!("http://{}", server.address);
+    let about = |what: &str| {
+        heard().into_iter().filter(|line| line.contains(what) && line.contains(&*origin)).collect::<Vec<_>>()
+    };
+    let mut client = Client::with(&server, Eio::V4, &[("origin", &origin)]).await;
+    until("the connect", || about("socket connected").len() == 1).await;
+    for _ in 0..30 {
+        client.tell(&get("/vault/refused")).await;
+    }
+    until("the rate", || heard().iter().any(|line| line.contains("more requests a second than it may"))).await;
+    client.drop_connection();
+    until("the end", || about("socket disconnected").len() == 1).await;
+    let headers: [(&str, &str); 1] = [("origin", &origin)];
+    let query = "token=canary-refused-token";
+    let mut refused = Client::open_with_query(server.address, "/socket.io", query, Eio::V4, &headers).await;
+    refused.send("40").await;
+    until("the refusal", || about("socket refused").len() == 1).await;
+    for line in ["socket connected", "socket disconnected", "socket refused"].map(about).concat() {
+        assert!(line.contains("client=127.0.0.1"), "{line}");
+    }
+}
+
+/// The longest line that a client can cause, in bytes: an error of 1,000 characters and its fields.
+const MAX_LINE: usize = 1500;
+
+/// Wherever a client can put them, over every way in.
+#[tokio::test]
+async fn long_values_are_logged_short() {
+    listen();
+    let server = Server::start(app(&Ends::default()).max_request_bytes(1024 * 1024)).await;
+    let long = "long".repeat(15_000);
+    for path in
+        ["/socket.io/?EIO=4&transport=polling", "/socket.io/?EIO=3&transport=websocket", "/vault/refused", "/nowhere"]
+    {
+        let names = [
+            "host",
+            "origin",
+            "referer",
+            "sec-fetch-site",
+            "cookie",
+            "x-own",
+            "x-forwarded-for",
+            "user-agent",
+            "accept",
+        ];
+        for name in names {
+            server.http(&get(path).header(name, &long)).await;
+            let strange = get(path).header("origin", "http://evil.example");
+            server.http(&if name == "origin" { strange } else { strange.header(name, &long) }).await;
+        }
+        server.http(&get(path).header(&format!("x-{long}"), "1")).await;
+        server.http(&get(format!("{path}{}{long}", if path.contains('?') { '&' } else { '?' }))).await;
+        let request = Request::builder().method(&*long.to_uppercase()).uri(path).header("host", "app.example");
+        server.send(request.body(axum::body::Body::empty()).unwrap()).await;
+    }
+    for name in ["sid", "EIO", "transport", "t", "b64"] {
+        server.http(&get(format!("/socket.io/?EIO=4&transport=polling&{name}={long}"))).await;
+    }
+    let quoted = json!(long).to_string();
+    let asks = [
+        get(format!("/{long}")),
+        get(&long),
+        get("/vault/find").data(json!({ &*long: &*long }).to_string()),
+        get(format!("/vault/path/{long}")),
+        get("/vault/refused").header("x-own", &long[..8000]),
+        get("/vault/refused").header(&long[..8000], "1"),
+        get("/vault/refused").header(&long, "1"),
+        post("/vault/inside", &quoted),
+        post("/vault/named", &quoted),
+        post("/vault/typed", json!({ "count": long }).to_string()),
+        post("/vault/params", json!({ "count": long }).to_string()),
+        post("/vault/typed", json!({ &*long: 1 }).to_string()),
+    ];
+    for eio in [Eio::V3, Eio::V4] {
+        let mut client = Client::with(&server, eio, &[("x-own", &long), ("cookie", &long)]).await;
+        for ask in &asks {
+            client.ask(ask).await;
+            client.tell(ask).await;
+        }
+        for packet in [
+            format!(r#"42901["get",{{"url":"/a","{long}":{quoted},"resume":{{{quoted}:["{long}",1]}}}}]"#),
+            format!(r#"42902["get",{{"url":"/a","headers":{{"{}":{{}}}}}}]"#, &long[..8000]),
+            format!(r#"42903["get",{quoted}]"#),
+            format!(r#"42904["{long}",{{"url":"/a"}}]"#),
+            format!(r#"42905["post",{{"url":"/a\ud800{long}"}}]"#),
+        ] {
+            client.send(packet).await;
+        }
+        client.tell(&post("/vault/reason", &quoted)).await;
+        while client.receive().await != Packet::Closed {
+            if !client.try_send(Message::text("42[\"get\",{\"url\":\"/vault/refused\"}]")).await {
+                break;
+            }
+        }
+    }
+    for payload in [quoted.clone(), json!({ "catamaran": { "client": long } }).to_string()] {
+        let mut client = Client::open(server.address, "/socket.io", Eio::V4, &[]).await;
+        client.send(format!("40{payload}")).await;
+        client.receive().await;
+        client.send(format!("40/{long},{payload}")).await;
+        client.send(format!("43{}{payload}", &long[..100])).await;
+        client.drop_connection();
+    }
+    let lines = heard();
+    assert!(lines.iter().any(|line| line.contains("longlong")), "nothing of it is logged");
+    let over: Vec<_> = lines.iter().filter(|line| line.len() > MAX_LINE).map(|line| &line[..200]).collect();
+    assert!(over.is_empty(), "{over:#?}");
 }
 
 #[tokio::test]

@@ -69,6 +69,8 @@ fn page() -> Router {
 #[tokio::main]
 async fn main() -> catamaran::Result {
     let app = App::new(database().await?).mount(routes![user, pet, toy]).merge(page()).health();
+    // The page says with each packet who the user is, as it does over HTTP.
+    let app = app.packet_headers(["x-user"]);
     for route in app.routes() {
         println!("{route}");
     }

@@ -1,11 +1,12 @@
 //! What can be wrong with a resource: one rule, one function, one sentence.
 
 use super::model::{Column, Resource};
-use crate::{errors::Errors, model::first_span};
+use crate::{errors::Errors, event, model::first_span};
 
 /// Checks everything that the model alone can tell.
 pub(super) fn resource(resource: &Resource, errors: &mut Errors) {
     is_a_model(resource, errors);
+    identity_is_free(resource, errors);
     path_has_no_parameters(resource, errors);
     has_one_key(resource, errors);
     names_differ(resource, errors);
@@ -23,6 +24,18 @@ fn is_a_model(resource: &Resource, errors: &mut Errors) {
     if resource.name != "Model" {
         let message = format!("`{}` is no model: SeaORM calls the struct of an entity `Model`", resource.name);
         errors.at(resource.name.span(), message);
+    }
+}
+
+/// The identity is the name of the events that tell of its records.
+fn identity_is_free(resource: &Resource, errors: &mut Errors) {
+    let identity = resource.identity.value();
+    if let Some(owner) = event::owner(&identity) {
+        let message = format!(
+            "`{identity}` is an event of {owner} itself, and a resource sends events of its identity; give it another one \
+             with `identity = \"..\"`"
+        );
+        errors.at(resource.identity.span(), message);
     }
 }
 

@@ -58,8 +58,10 @@ pub struct App<S: 'static> {
     hub: Hub,
 }
 
-/// What is done to the router that both transports share.
+/// What is done to the router that both transports share, in the order of the calls.
 enum Change {
+    /// Adds the next table.
+    Mount,
     /// Applies to the handlers of connecting and disconnecting sockets as well.
     Layer(Box<dyn Fn(Router) -> Router + Send>),
     Map(Box<dyn FnOnce(Router) -> Router + Send>),
@@ -111,11 +113,14 @@ impl<S: Send + Sync + 'static> App<S> {
 
     /// Adds controllers: `mount(routes![hello, chat])`.
     ///
+    /// [`layer`](Self::layer) and [`map_router`](Self::map_router) apply to tables that were mounted before them.
+    ///
     /// One table is checked while compiling. A route of a second one that clashes with a route of the first is refused
     /// at start, by name, so prefer a single table.
     #[must_use]
     pub fn mount(mut self, table: Table<S>) -> Self {
         self.tables.push(table);
+        self.changes.push(Change::Mount);
         self
     }
 
@@ -136,7 +141,8 @@ impl<S: Send + Sync + 'static> App<S> {
 
     /// Changes the router that both transports share: nest it, merge into it, wrap it.
     ///
-    /// Changes apply in the order they are given, on top of all mounted controllers.
+    /// [`mount`](Self::mount), [`merge`](Self::merge), [`layer`](Self::layer), [`fallback`](Self::fallback) and this one
+    /// apply in the order of the calls, each to what is there so far.
     ///
     /// ```
     /// # use catamaran::prelude::*;
@@ -155,7 +161,30 @@ impl<S: Send + Sync + 'static> App<S> {
 
     /// Wraps all routes so far in a tower layer; see [`axum::Router::layer`].
     ///
-    /// [`on_connect`](Self::on_connect) and [`on_disconnect`](Self::on_disconnect) run inside it too.
+    /// Routes that are added later are not wrapped, so a layer that guards an application is the last call. A later layer is
+    /// around an earlier one. [`on_connect`](Self::on_connect) and [`on_disconnect`](Self::on_disconnect) run inside every
+    /// layer, wherever they are called.
+    ///
+    /// ```
+    /// # use catamaran::prelude::*;
+    /// use axum::middleware::from_fn;
+    /// use axum::{extract::Request, http::StatusCode, middleware::Next, response::{IntoResponse, Response}};
+    /// # #[action(get "/private")]
+    /// # async fn private() -> &'static str { "private" }
+    /// # #[action(get "/public")]
+    /// # async fn public() -> &'static str { "public" }
+    ///
+    /// async fn with_key(request: Request, next: Next) -> Response {
+    ///     let key = request.headers().get("authorization");
+    ///     if key.is_some_and(|key| key == "Bearer open sesame") {
+    ///         return next.run(request).await;
+    ///     }
+    ///     StatusCode::UNAUTHORIZED.into_response()
+    /// }
+    ///
+    /// // `/private` needs the key, `/public` does not.
+    /// let app = App::new(()).mount(routes![private]).layer(from_fn(with_key)).mount(routes![public]);
+    /// ```
     #[must_use]
     pub fn layer<L>(mut self, layer: L) -> Self
     where
@@ -172,7 +201,8 @@ impl<S: Send + Sync + 'static> App<S> {
     /// Adds the routes of an axum router, which then answer sockets too; see [`axum::Router::merge`].
     #[must_use]
     pub fn merge(self, other: Router) -> Self {
-        self.map_router(|router| router.merge(other))
+        // In this order, since of two default fallbacks axum keeps that of the argument, with its layers.
+        self.map_router(|router| other.merge(router))
     }
 
     /// Answers what no route does; see [`axum::Router::fallback`]. Without one the answer is 404 `Not Found`.
@@ -327,10 +357,7 @@ impl<S: Send + Sync + 'static> App<S> {
 
         let state = Arc::new(state);
         let endpoints = Endpoints { timeout: settings.timeout };
-        let controllers = tables.iter().flat_map(|table| table.controllers);
-        let ours =
-            controllers.fold(Router::new(), |router, controller| router.merge(controller.mount(&state, endpoints)));
-        let ours = server::serve_cookie(ours, gate.clone());
+        let ours = server::serve_cookie(Router::new(), gate.clone());
         let drain = Drain::default();
         // One layer of two, since each call of `layer` boxes every request once more.
         let outermost = |drain| {
@@ -343,7 +370,18 @@ impl<S: Send + Sync + 'static> App<S> {
             // that was told no would not, and whoever leaves is heard of.
             hook.map(|hook| layers.fold(hook, |hook, layer| layer(hook)).layer(outermost(Drain::default())))
         });
-        let router = changes.into_iter().fold(ours, |router, change| change.apply(router));
+        let mut tables = tables.iter();
+        let router = changes.into_iter().fold(ours, |router, change| match change {
+            Change::Mount => {
+                let controllers = tables.next().into_iter().flat_map(|table| table.controllers);
+                let table = controllers
+                    .fold(Router::new(), |table, controller| table.merge(controller.mount(&state, endpoints)));
+                // In this order, since of two default fallbacks axum keeps that of the argument, with its layers.
+                table.merge(router)
+            }
+            Change::Layer(layer) => layer(router),
+            Change::Map(map) => map(router),
+        });
         let router = router.layer(outermost(drain.clone()));
 
         let (engine, io) = settings.engine(&path, max_packets).build_svc();
@@ -353,6 +391,10 @@ impl<S: Send + Sync + 'static> App<S> {
             max_in_flight: settings.max_in_flight,
             max_queued_bytes: 4 * settings.max_request_bytes,
             max_backlog_bytes: settings.max_backlog_bytes,
+            max_messages_per_second: settings.max_messages_per_second,
+            lifetimes: settings.lifetimes,
+            heartbeat: settings.ping_interval + settings.ping_timeout,
+            header_rules: settings.packet_headers.rules().map_err(ServeError::Setting)?,
             hub: hub.clone(),
             drain: drain.clone(),
             hooks: Hooks::new(on_connect, on_disconnect),
@@ -380,14 +422,7 @@ impl Change {
     fn layer(&self) -> Option<&dyn Fn(Router) -> Router> {
         match self {
             Self::Layer(layer) => Some(layer),
-            Self::Map(_) => None,
-        }
-    }
-
-    fn apply(self, router: Router) -> Router {
-        match self {
-            Self::Layer(layer) => layer(router),
-            Self::Map(map) => map(router),
+            Self::Mount | Self::Map(_) => None,
         }
     }
 }

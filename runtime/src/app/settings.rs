@@ -5,7 +5,7 @@ use std::time::Duration;
 use socketioxide::{ParserConfig, SocketIo, SocketIoBuilder, TransportType};
 
 use super::App;
-use crate::{Backend, Origins, ServeError};
+use crate::{Backend, Origins, PacketHeaders, ServeError, socket::Lifetimes};
 
 /// What a packet may have beside its body: method, URL, headers and the names of the envelope.
 const ENVELOPE_BYTES: usize = 64 * 1024;
@@ -23,6 +23,8 @@ const MAX_ATTACHMENTS: usize = 10;
 pub(super) struct Settings {
     pub(super) timeout: Duration,
     pub(super) max_in_flight: usize,
+    pub(super) max_messages_per_second: u32,
+    pub(super) lifetimes: Lifetimes,
     pub(super) max_request_bytes: usize,
     pub(super) max_backlog_bytes: usize,
     pub(super) max_connections: usize,
@@ -37,6 +39,7 @@ pub(super) struct Settings {
     pub(super) health: bool,
     pub(super) origins: Origins,
     pub(super) trusted_proxies: Vec<String>,
+    pub(super) packet_headers: PacketHeaders,
     /// What is wrong with the bus.
     pub(super) bus: Result<(), String>,
 }
@@ -46,6 +49,8 @@ impl Default for Settings {
         Self {
             timeout: Duration::from_secs(30),
             max_in_flight: 64,
+            max_messages_per_second: 2000,
+            lifetimes: Lifetimes::default(),
             max_request_bytes: 1024 * 1024,
             max_backlog_bytes: 4 * 1024 * 1024,
             max_connections: 100_000,
@@ -60,6 +65,7 @@ impl Default for Settings {
             health: false,
             origins: Origins::same(),
             trusted_proxies: Vec::new(),
+            packet_headers: PacketHeaders::default(),
             bus: Ok(()),
         }
     }
@@ -78,6 +84,38 @@ impl<S: Send + Sync + 'static> App<S> {
     #[must_use]
     pub fn max_in_flight(mut self, requests: usize) -> Self {
         self.settings.max_in_flight = requests;
+        self
+    }
+
+    /// How many requests a second one socket may send, 2,000 by default; the next one is answered with 429, the code
+    /// `rate_limited` and `retry-after`, before anything of it is read. One without an ack is dropped.
+    ///
+    /// A socket that sent less may send ten seconds' worth at once. `u32::MAX` is no limit.
+    #[must_use]
+    pub fn max_messages_per_second(mut self, messages: u32) -> Self {
+        self.settings.max_messages_per_second = messages;
+        self
+    }
+
+    /// How long a socket may go without sending a request; any time by default.
+    ///
+    /// Heartbeats, and events that it receives, are no requests, so this is not for pages that only listen. The catamaran
+    /// client raises `lost` with the reason `idle`, then `disconnect`; other clients are disconnected. None comes back by
+    /// itself.
+    #[must_use]
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.lifetimes.idle = Some(timeout);
+        self
+    }
+
+    /// How long a socket may live; any time by default. Its client then connects again, so
+    /// [`on_connect`](Self::on_connect) decides about it again.
+    ///
+    /// The catamaran client connects first and leaves then, without a loss. The connections of others are cut 5 s later,
+    /// so their unanswered requests fail.
+    #[must_use]
+    pub fn max_lifetime(mut self, lifetime: Duration) -> Self {
+        self.settings.lifetimes.whole = Some(lifetime);
         self
     }
 
@@ -215,6 +253,40 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
+    /// Lets packets of sockets set these headers, or [`Any`](crate::Any). Calls add up.
+    ///
+    /// ```
+    /// # use catamaran::prelude::*;
+    /// let app = App::new(()).packet_headers(["x-tenant", "x-trace-id"]);
+    /// ```
+    ///
+    /// The requests of a socket carry the headers of its handshake. By default a packet sets `accept`, `accept-language`,
+    /// `content-type`, `x-csrf-token`, `x-requested-with`, `if-match`, `if-none-match`, `idempotency-key` and
+    /// `last-event-id`, and `authorization` if the handshake had none. A header named here counts only if the handshake
+    /// had none of its name, so a header that a proxy sets on every handshake cannot be replaced. Any other header of a
+    /// packet is dropped. The request goes on, and the first time of each name is logged at `WARN`, 64 names at most.
+    ///
+    /// `Any` lets packets set all other names in the same way, as Sails does:
+    ///
+    /// ```
+    /// # use catamaran::prelude::*;
+    /// let app = App::new(()).packet_headers(catamaran::Any);
+    /// ```
+    ///
+    /// Then an application must not believe any header of its own proxy that is not on every handshake. Cookies, hosts,
+    /// origins, headers of the connection, and headers by which well-known proxies say who the client is are never set by
+    /// a packet.
+    ///
+    /// # Errors
+    ///
+    /// [`serve`](Self::serve) and [`into_router`](Self::into_router) fail if an entry is no name of a header, or one that
+    /// no packet may set, such as `cookie`, `host`, `x-forwarded-for` or `transfer-encoding`.
+    #[must_use]
+    pub fn packet_headers(mut self, headers: impl Into<PacketHeaders>) -> Self {
+        self.settings.packet_headers.extend(headers.into());
+        self
+    }
+
     /// How long the server takes to stop at SIGTERM, 10 s by default.
     ///
     /// What is under way then is answered, if that takes no longer; what has not begun is refused with 503 and the header
@@ -253,6 +325,10 @@ impl Settings {
             "`client_path` must be a plain path, such as \"/catamaran.io.js\""
         } else if self.max_in_flight == 0 || self.max_in_flight > MAX_PACKETS_UNCOUNTED / 2 {
             "`max_in_flight` must be from 1 to 512"
+        } else if self.max_messages_per_second == 0 {
+            "`max_messages_per_second` must be at least 1"
+        } else if [self.lifetimes.idle, self.lifetimes.whole].contains(&Some(Duration::ZERO)) {
+            "`idle_timeout` and `max_lifetime` must be longer than nothing"
         } else if self.max_backlog_bytes == 0 {
             "`max_backlog_bytes` must be more than nothing"
         } else if self.max_connections == 0 || self.max_connections_per_address == Some(0) {
@@ -303,12 +379,16 @@ mod tests {
             App::new(()).max_in_flight(0),
             App::new(()).max_in_flight(1000),
             App::new(()).max_backlog_bytes(0),
+            App::new(()).max_messages_per_second(0),
+            App::new(()).idle_timeout(Duration::ZERO),
+            App::new(()).max_lifetime(Duration::ZERO),
             App::new(()).max_connections(0),
             App::new(()).max_connections_per_address(0),
             App::new(()).timeout(Duration::ZERO),
             App::new(()).transports([]),
             App::new(()).origins(Origins::same().and("app.example.com")),
             App::new(()).trusted_proxies(["localhost"]),
+            App::new(()).packet_headers(["x-tenant", "cookie"]),
         ] {
             let mistake = app.into_router().unwrap_err().to_string();
             assert!(mistake.contains("must"), "{mistake}");

@@ -6,7 +6,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
 use super::{
-    event::{EncodeError, Event},
+    event::{EncodeError, Event, check_name},
     history::History,
     message::Message,
 };
@@ -89,10 +89,13 @@ impl UntypedEvent {
     ///
     /// # Errors
     ///
-    /// If the value cannot be written as JSON.
+    /// If the value cannot be written as JSON, or the name is empty or reserved: one that begins with `$`, or that Socket.IO
+    /// or one of its clients raises itself, such as `connect`, `disconnect`, `error`, `gap` and `ping`.
     pub fn new<T: Serialize + ?Sized>(name: impl Into<String>, data: &T) -> Result<Self, EncodeError> {
-        let argument = serde_json::value::to_raw_value(data).map_err(EncodeError)?;
-        Ok(Self(Message { name: name.into(), arguments: vec![argument] }))
+        let name = name.into();
+        check_name(&name)?;
+        let argument = serde_json::value::to_raw_value(data).map_err(EncodeError::of_value)?;
+        Ok(Self(Message { name, arguments: vec![argument] }))
     }
 }
 

@@ -31,7 +31,7 @@ use super::{
     stream::Stream,
     streams::Streams,
 };
-use crate::{Error, bus::Sent};
+use crate::{Error, bus::Sent, logged};
 
 /// How long other servers have to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -314,7 +314,7 @@ fn answers_for(node: Node) -> String {
 fn read<T: DeserializeOwned>(copy: &Copy) -> Option<T> {
     let argument = copy.entry.message.arguments.first()?;
     serde_json::from_str(argument.get())
-        .inspect_err(|error| tracing::warn!(%error, "another server said something that this one does not understand"))
+        .inspect_err(|error| tracing::warn!(error = %logged::error(error), "another server said something that this one does not understand"))
         .ok()
 }
 

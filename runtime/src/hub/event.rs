@@ -23,14 +23,42 @@ pub trait Event {
     fn message(&self) -> Result<Message, EncodeError>;
 }
 
-/// An event that cannot be written as JSON, such as one with a map whose keys are no strings.
+/// An event that cannot be published: it cannot be written as JSON, such as one with a map whose keys are no strings, or
+/// its name has a meaning of its own.
 #[derive(Debug, thiserror::Error)]
-#[error("the event cannot be written as JSON: {0}")]
-pub struct EncodeError(#[source] pub(crate) serde_json::Error);
+#[error(transparent)]
+pub struct EncodeError(Unfit);
+
+#[derive(Debug, thiserror::Error)]
+enum Unfit {
+    #[error("the event cannot be written as JSON: {0}")]
+    Value(#[source] serde_json::Error),
+    #[error("{0:?} is an event of Socket.IO, its clients or the runtime itself: publish it under another name")]
+    Reserved(String),
+    #[error("an event needs a name")]
+    Nameless,
+}
+
+impl EncodeError {
+    pub(crate) fn of_value(error: serde_json::Error) -> Self {
+        Self(Unfit::Value(error))
+    }
+}
+
+/// Refuses a name that a listener would take for an event of Socket.IO, its clients or the runtime, as the derive does.
+pub(crate) fn check_name(name: &str) -> Result<(), EncodeError> {
+    if name.is_empty() {
+        return Err(EncodeError(Unfit::Nameless));
+    }
+    if name.starts_with('$') || catamaran_macros::reserved_events!().contains(&name) {
+        return Err(EncodeError(Unfit::Reserved(name.chars().take(100).collect())));
+    }
+    Ok(())
+}
 
 /// The message of an event that has this name.
 pub fn message<E: Serialize>(name: &str, event: &E) -> Result<Message, EncodeError> {
-    let arguments = event.serialize(Inside).map_err(EncodeError)?;
+    let arguments = event.serialize(Inside).map_err(EncodeError::of_value)?;
     Ok(Message { name: name.to_owned(), arguments })
 }
 
@@ -292,6 +320,19 @@ mod tests {
         assert_eq!(frame("moved", &RoomEvent::Moved(1, -2)), "[1,-2]");
         assert_eq!(frame("closed", &RoomEvent::Closed), "[]");
         assert_eq!(frame("tagged", &Tagged { rest: [("a", 1)].into(), own: true }), r#"[{"a":1,"own":true}]"#);
+    }
+
+    #[test]
+    fn reserved_name_is_refused() {
+        let names = ["", "$", "$left", "$drain", "$replay", "$anything", "$x"];
+        for name in names.into_iter().chain(catamaran_macros::reserved_events!()) {
+            let error = check_name(name).unwrap_err().to_string();
+            assert!(error.contains("name"), "{name}: {error}");
+        }
+        for name in ["said", "connected", "Connect", "a$", "room:closed", "é"] {
+            check_name(name).unwrap();
+        }
+        assert!(check_name(&format!("${}", "x".repeat(70_000))).unwrap_err().to_string().len() < 300);
     }
 
     #[test]

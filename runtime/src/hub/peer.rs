@@ -26,7 +26,7 @@ use super::{
     sent::{Resume, Sent},
     stream::Stream,
 };
-use crate::{metrics, socket::Handshake};
+use crate::{logged, metrics, socket::Handshake};
 
 /// How long to wait before a full socket is told once more that it is disconnected.
 const DISCONNECT_RETRY: Duration = Duration::from_millis(50);
@@ -284,7 +284,7 @@ impl Peer {
             // Its client hears of the end of the connection.
             SendError::Socket(SocketError::Closed) => {}
             SendError::Serialize(error) => {
-                tracing::error!(socket = self.id(), %error, "an event could not be written; its socket was cut off");
+                tracing::error!(socket = self.id(), error = %logged::error(&error), "an event could not be written; its socket was cut off");
                 self.end();
             }
         }
@@ -311,7 +311,7 @@ impl Peer {
         let Err(error) = send() else { return true };
         backlog.take_back(bytes);
         if let SendError::Serialize(error) = &error {
-            tracing::error!(socket = self.id(), %error, "an ack could not be written");
+            tracing::error!(socket = self.id(), error = %logged::error(error), "an ack could not be written");
         }
         !matches!(error, SendError::Socket(SocketError::InternalChannelFull))
     }

@@ -8,17 +8,21 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use tracing::field;
 
 use super::{
     origin::{Origins, Page},
     proxy::{Proxies, only},
 };
-use crate::{Error, metrics};
+use crate::{Error, logged, metrics};
 
 /// Where a Sails client in a page of another origin fetches the cookie that its socket will carry.
 pub(crate) const COOKIE_PATH: &str = "/__getcookie";
 /// How long a browser may keep the answer of a preflight, in seconds.
 const PREFLIGHT_AGE: HeaderValue = HeaderValue::from_static("600");
+
+/// The version of the protocol in RFC 6455. Drafts before it have known faults, and Engine.IO's library looks at none.
+const VERSION: HeaderValue = HeaderValue::from_static("13");
 
 /// Who may ask, and how the client of a request is told.
 #[derive(Clone, Debug)]
@@ -37,6 +41,11 @@ pub(crate) async fn guard(State(gate): State<Gate>, request: Request, next: Next
     };
     if let Some(preflight) = answer_to_preflight(&parts) {
         return readable_by(page, origin, preflight);
+    }
+    if is_of_another_version(&parts.headers) {
+        let mut refusal = Error::websocket_version().into_response();
+        refusal.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, VERSION);
+        return readable_by(page, origin, refusal);
     }
     if !gate.proxies.is_empty() {
         // The handshake is what a socket's client address is read from.
@@ -60,10 +69,17 @@ impl Gate {
         };
         if let Err(refusal) = &admitted {
             metrics::origin_refused();
-            tracing::warn!(host = ?site.host, reason = refusal.message(), "a client was not let in to Socket.IO");
+            let host = site.host.as_deref().map(|host| field::display(logged::value(host)));
+            tracing::warn!(host, reason = %logged::value(refusal.message()), "a client was not let in to Socket.IO");
         }
         admitted
     }
+}
+
+/// Whether a request asks for a websocket in another version than ours.
+fn is_of_another_version(headers: &HeaderMap) -> bool {
+    let upgrades = headers.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    upgrades && headers.get(header::SEC_WEBSOCKET_VERSION) != Some(&VERSION)
 }
 
 /// The answer to a browser that asks whether one of its pages may send a request to long-polling.
@@ -85,6 +101,8 @@ fn answer_to_preflight(parts: &Parts) -> Option<Response> {
 fn readable_by(page: Option<Page>, origin: Option<HeaderValue>, mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.append(header::VARY, HeaderValue::from_name(header::ORIGIN));
+    // Handshakes have the id of a session, and polls what is sent to one user.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     match (page, origin) {
         (Some(Page::Known), Some(origin)) => {
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
@@ -112,8 +130,11 @@ async fn cookie(State(gate): State<Gate>, mut parts: Parts) -> Result<impl IntoR
         gate.origins.admit(&origin, &site)?;
     }
     let content_type = HeaderValue::from_static("application/javascript; charset=utf-8");
-    let headers: [(HeaderName, HeaderValue); 2] =
-        [(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+    let headers: [(HeaderName, HeaderValue); 3] = [
+        (header::CONTENT_TYPE, content_type),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    ];
     Ok((headers, "_sailsIoJSConnect();"))
 }
 

@@ -47,7 +47,10 @@ pub(crate) use {
     proxy::Proxies,
 };
 
-use crate::socket::{Dispatcher, Leaving};
+use crate::{
+    logged,
+    socket::{Dispatcher, Leaving},
+};
 
 /// How long a client may take to send the head of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -221,7 +224,7 @@ async fn connection(
         }
     };
     if let Err(error) = outcome {
-        tracing::debug!(%error, "a connection ended with an error");
+        tracing::debug!(error = %logged::error(&error), "a connection ended with an error");
     }
 }
 

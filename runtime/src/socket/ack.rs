@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::envelope::{Ack, AckBody, AckHeaders};
-use crate::{Error, hub::Settled};
+use crate::{Error, hub::Settled, logged};
 
 /// The largest answer that is sent as an ack, in bytes; a longer one, or one without an end, is an error instead.
 pub(crate) const MAX_ANSWER: usize = 16 * 1024 * 1024;
@@ -39,7 +39,7 @@ impl Answer {
             Ok(collected) => Self { head, body: collected.to_bytes() },
             Err(error) if error.is::<LengthLimitError>() => Self::whole(Error::answer_too_large(MAX_ANSWER)).await,
             Err(error) => {
-                tracing::error!(%error, "the body of an answer broke off");
+                tracing::error!(error = %logged::error(&error), "the body of an answer broke off");
                 Self::whole(Error::broken_answer()).await
             }
         }

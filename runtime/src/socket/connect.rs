@@ -5,9 +5,10 @@ use std::{fmt::Display, pin::Pin, sync::Arc, time::Duration};
 use axum::{
     Router,
     body::Bytes,
-    extract::Request,
-    http::{Method, request::Parts},
+    extract::{FromRequestParts, Request},
+    http::{Method, header, request::Parts},
 };
+use futures_util::FutureExt;
 use socketioxide::{
     adapter::LocalAdapter,
     handler::{ConnectHandler, DisconnectHandler, Value},
@@ -26,13 +27,25 @@ use super::{
     connection::{Connection, Dispatcher},
     dispatch::bounded,
     envelope::{Client, ConnectPayload},
+    expiry::cut_unless_entered,
     queue::Dispatch,
     request::handshake_request,
 };
 use crate::{
-    Error,
+    ClientAddr, Error,
     hub::{Peer, Resume, Subscriptions},
+    logged, metrics,
 };
+
+/// Logs what became of a socket, from where it came, and of which page.
+macro_rules! log {
+    ($socket:expr, $message:literal $(, $field:ident = $value:expr)?) => {
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            let (client, origin) = origin_of($socket);
+            tracing::debug!(client = client.map(display), origin = origin.map(display), $($field = $value,)? $message);
+        }
+    };
+}
 
 /// What an application does when sockets come and go: its handlers, inside its layers.
 #[derive(Debug, Default)]
@@ -74,6 +87,19 @@ impl ConnectHandler<LocalAdapter, ViaEntrance> for Entrance {
         let payload = payload.as_ref().and_then(Value::as_str).map(|text| ConnectPayload::parse(text));
         Box::pin(async move {
             let admitted = admit(&self.0, &socket, payload.unwrap_or_default()).await;
+            match &admitted {
+                Ok(()) => {
+                    metrics::socket_accepted();
+                    log!(&socket, "socket connected");
+                }
+                Err(refusal) => {
+                    metrics::socket_refused(refusal.status());
+                    log!(&socket, "socket refused", status = refusal.status().as_u16());
+                }
+            }
+            if admitted.is_err() {
+                cut_unless_entered(&socket, Peer::of_socket(&socket, None, 0, Resume::new(), 0), self.0.heartbeat);
+            }
             admitted.map_err(|refusal| -> Box<dyn Display + Send> { Box::new(refusal.refusal()) })
         })
     }
@@ -85,6 +111,14 @@ impl ConnectHandler<LocalAdapter, ViaEntrance> for Entrance {
             let _ = socket.disconnect();
         }
     }
+}
+
+fn origin_of(socket: &Socket) -> (Option<ClientAddr>, Option<impl Display>) {
+    let mut handshake = socket.req_parts().clone();
+    let client = ClientAddr::from_request_parts(&mut handshake, &()).now_or_never().and_then(Result::ok);
+    let origin = handshake.headers.remove(header::ORIGIN);
+    let origin = origin.map(|origin| logged::value(String::from_utf8_lossy(origin.as_bytes()).into_owned()));
+    (client, origin)
 }
 
 /// The requests of a socket that was let in.
@@ -174,8 +208,12 @@ enum ViaExit {}
 
 impl DisconnectHandler<LocalAdapter, ViaExit> for Exit {
     /// Here and now, where socketioxide's own handlers start a task: the next packet may connect the same socket anew.
-    fn call_with_defer(&self, socket: Arc<Socket>, _: DisconnectReason, defer: fn(Arc<Socket>)) {
+    fn call_with_defer(&self, socket: Arc<Socket>, reason: DisconnectReason, defer: fn(Arc<Socket>)) {
+        log!(&socket, "socket disconnected", reason = display(&reason));
         self.0.close();
+        if matches!(reason, DisconnectReason::ClientNSDisconnect | DisconnectReason::ServerNSDisconnect) {
+            cut_unless_entered(&socket, self.0.peer().clone(), self.0.dispatcher().heartbeat);
+        }
         defer(socket);
     }
 }

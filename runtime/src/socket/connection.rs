@@ -8,11 +8,14 @@ use std::time::Duration;
 
 use axum::{Router, http::HeaderMap};
 use socketioxide::socket::Socket;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, task::AbortHandle, time::Instant};
 
 use super::{
+    HeaderRules, Lifetimes,
     connect::{Hooks, Visit},
     cookies::Cookies,
+    expiry::watch,
+    message_rate::MessageRate,
     queue::Queue,
 };
 use crate::{
@@ -34,6 +37,14 @@ pub(crate) struct Dispatcher {
     pub(crate) max_queued_bytes: usize,
     /// About how many bytes may wait for one socket before it is cut off.
     pub(crate) max_backlog_bytes: usize,
+    /// How many requests a second one socket may send.
+    pub(crate) max_messages_per_second: u32,
+    /// When sockets end whatever their clients do.
+    pub(crate) lifetimes: Lifetimes,
+    /// How long a client that was refused may stay connected.
+    pub(crate) heartbeat: Duration,
+    /// Which headers packets may set.
+    pub(crate) header_rules: HeaderRules,
     /// The channels that sockets subscribe to.
     pub(crate) hub: Hub,
     /// What waits for requests to be answered when the server stops.
@@ -57,6 +68,12 @@ pub(crate) struct Connection {
     subscribed: Mutex<Option<Arc<Subscriptions>>>,
     /// The client has been told that it is connected.
     entered: Notify,
+    pub(super) rate: MessageRate,
+    /// How many requests are being answered, and when the last one came or was answered; none is kept if no socket may be
+    /// idle for too long.
+    activity: Option<Mutex<Activity>>,
+    /// Ends the socket after its time.
+    watch: OnceLock<AbortHandle>,
     /// What the hook is told that hears of the socket's end.
     visit: Mutex<Option<Box<Visit>>>,
     closed: AtomicBool,
@@ -67,16 +84,19 @@ impl Connection {
     /// The connection of a socket that is about to connect.
     pub(crate) fn new(dispatcher: Arc<Dispatcher>, socket: &Arc<Socket>, peer: Peer) -> Self {
         Self {
-            dispatcher,
             peer,
             cookies: Mutex::new(Cookies::of(&socket.req_parts().headers)),
             lasting: OnceLock::new(),
             queue: OnceLock::new(),
             subscribed: Mutex::default(),
             entered: Notify::new(),
+            rate: MessageRate::new(dispatcher.max_messages_per_second),
+            activity: dispatcher.lifetimes.idle.map(|_| Mutex::new(Activity { busy: 0, last: Instant::now() })),
+            watch: OnceLock::new(),
             visit: Mutex::default(),
             closed: AtomicBool::new(false),
             _open: OpenSocket::count(),
+            dispatcher,
         }
     }
 
@@ -118,13 +138,31 @@ impl Connection {
 
     /// The client has been told that it is connected: first come its channels, then its requests. False if the socket is
     /// gone already.
-    pub(crate) fn enter(&self) -> bool {
+    pub(crate) fn enter(self: &Arc<Self>) -> bool {
         self.peer.enter();
         if let Some(subscriptions) = lock(&self.subscribed).take() {
             subscriptions.settle(&self.peer, true).live_aloud(&self.peer);
         }
         self.entered.notify_one();
+        if let Some(watch) = watch(self) {
+            let _ = self.watch.set(watch);
+        }
         !self.peer.is_gone()
+    }
+
+    /// A request has come, or has been answered.
+    pub(super) fn active(&self, begins: bool) {
+        if let Some(activity) = &self.activity {
+            let mut activity = lock(activity);
+            activity.busy = if begins { activity.busy + 1 } else { activity.busy.saturating_sub(1) };
+            activity.last = Instant::now();
+        }
+    }
+
+    /// Since when the socket is idle; none if it is not.
+    pub(super) fn active_since(&self) -> Option<Instant> {
+        let activity = lock(self.activity.as_ref()?);
+        (activity.busy == 0).then_some(activity.last)
     }
 
     /// Ends the socket's subscriptions, and cancels what is under way, as hyper does when an HTTP client goes away.
@@ -140,10 +178,20 @@ impl Connection {
         if let Some(queue) = self.queue.get() {
             queue.end();
         }
+        if let Some(watch) = self.watch.get() {
+            watch.abort();
+        }
         if let Some(visit) = lock(&self.visit).take() {
             visit.end(&self.dispatcher, self, &self.peer);
         }
     }
+}
+
+/// What a socket does.
+#[derive(Debug)]
+struct Activity {
+    busy: usize,
+    last: Instant,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,6 +1,6 @@
 //! Acks on their way to a client that may have no room for them.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
 
 use axum::{body::Bytes, http::StatusCode};
 use socketioxide::{
@@ -9,7 +9,11 @@ use socketioxide::{
     socket::Socket,
 };
 
-use super::{ack::Answer, envelope::Ack, queue::Arrival};
+use super::{
+    ack::Answer,
+    envelope::Ack,
+    queue::{Arrival, Refused},
+};
 use crate::{
     Error,
     hub::{Peer, Settled},
@@ -62,8 +66,12 @@ impl Pause {
 /// The 429 answers that wait for room in the send buffer.
 #[derive(Default)]
 pub(super) struct Refusals {
-    answer: Option<Answer>,
-    waiting: VecDeque<(Arc<Socket>, Peer, i64)>,
+    too_many: Option<Answer>,
+    too_fast: Option<Answer>,
+    waiting: VecDeque<(Arc<Socket>, Peer, i64, Refused)>,
+    /// The log says once a socket that requests without an ack are dropped, and that it sends too fast.
+    told: bool,
+    told_fast: bool,
 }
 
 impl Refusals {
@@ -72,15 +80,29 @@ impl Refusals {
     }
 
     /// Refuses a request. Fails when the client has been refused so often, and has read so little, that it is cut off.
-    pub(super) async fn add(&mut self, arrival: Arrival, limit: usize) -> Result<(), ()> {
+    pub(super) async fn add(&mut self, arrival: Arrival, refused: Refused) -> Result<(), ()> {
+        if refused == Refused::TooFast && !mem::replace(&mut self.told_fast, true) {
+            tracing::debug!("a socket sends more requests a second than it may");
+        }
         let Arrival { socket, connection, ack_id: Some(ack_id), .. } = arrival else {
-            tracing::warn!("a request without an ack was dropped: too many in flight on its socket");
+            if !mem::replace(&mut self.told, true) {
+                tracing::warn!(
+                    "requests without an ack are dropped: too many of their socket wait, or come in a second"
+                );
+            }
             metrics::request_dropped();
             return Ok(());
         };
         let peer = connection.peer().clone();
-        if self.answer.is_none() {
-            self.answer = Some(Answer::whole(Error::too_many_in_flight(limit)).await);
+        let dispatcher = connection.dispatcher();
+        match refused {
+            Refused::TooMany if self.too_many.is_none() => {
+                self.too_many = Some(Answer::whole(Error::too_many_in_flight(dispatcher.max_in_flight)).await);
+            }
+            Refused::TooFast if self.too_fast.is_none() => {
+                self.too_fast = Some(Answer::whole(Error::too_many_messages(dispatcher.max_messages_per_second)).await);
+            }
+            _ => {}
         }
         if self.waiting.len() >= MAX_REFUSALS {
             tracing::warn!(socket = peer.id(), "a socket was cut off: it sends without end and reads nothing");
@@ -89,7 +111,7 @@ impl Refusals {
             return Err(());
         }
         metrics::request_answered(Transport::Socket, StatusCode::TOO_MANY_REQUESTS);
-        self.waiting.push_back((socket, peer, ack_id));
+        self.waiting.push_back((socket, peer, ack_id, refused));
         self.flush();
         Ok(())
     }
@@ -100,8 +122,12 @@ impl Refusals {
     }
 
     fn flush(&mut self) {
-        let Some(answer) = &self.answer else { return };
-        while let Some((socket, peer, ack_id)) = self.waiting.front() {
+        while let Some((socket, peer, ack_id, refused)) = self.waiting.front() {
+            let answer = match refused {
+                Refused::TooMany => &self.too_many,
+                Refused::TooFast => &self.too_fast,
+            };
+            let Some(answer) = answer else { return };
             if !try_deliver(socket, peer, *ack_id, &answer.ack(false, &Settled::default())) {
                 break;
             }

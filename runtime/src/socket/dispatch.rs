@@ -17,7 +17,7 @@ use super::{
     ack::Answer,
     connection::{Connection, Dispatcher},
     deliver::{Refusals, deliver, room},
-    queue::{Arrival, Arrivals},
+    queue::{Arrival, Arrivals, Refused},
     request::{lasting_headers, virtual_request},
 };
 use crate::{
@@ -54,8 +54,12 @@ pub(super) async fn work(dispatcher: Arc<Dispatcher>, mut arrivals: Arrivals) {
                 if arrival.connection.peer().is_gone() {
                     continue;
                 }
-                if in_flight.len() >= dispatcher.max_in_flight || arrival.packet.is_none() {
-                    if refusals.add(arrival, dispatcher.max_in_flight).await.is_err() {
+                let refused = match &arrival.packet {
+                    Err(refused) => Some(*refused),
+                    Ok(_) => (in_flight.len() >= dispatcher.max_in_flight).then_some(Refused::TooMany),
+                };
+                if let Some(refused) = refused {
+                    if refusals.add(arrival, refused).await.is_err() {
                         break;
                     }
                     continue;
@@ -77,6 +81,7 @@ async fn answer(arrival: Arrival) {
     let dispatcher = connection.dispatcher();
     let _in_flight = dispatcher.drain.enter(Transport::Socket);
     let _busy = connection.peer().busy();
+    connection.active(true);
     let subscriptions = Arc::new(Subscriptions::default());
     // Pinned here, since a guard that takes a future by value keeps room for it twice.
     let answer = pin!(async {
@@ -97,6 +102,7 @@ async fn answer(arrival: Arrival) {
         room(connection.peer()).await;
     }
     settled.live(connection.peer());
+    connection.active(false);
 }
 
 /// Answers a request that could not be read.
@@ -135,16 +141,17 @@ async fn route(
     socket: &Arc<Socket>,
     connection: &Arc<Connection>,
     method: &Method,
-    packet: Option<Value>,
+    packet: Result<Value, Refused>,
     subscriptions: &Arc<Subscriptions>,
 ) -> Result<Answer, Error> {
     let text: Bytes = match packet {
-        Some(Value::Str(text, attachments)) if attachments.as_ref().is_none_or(|all| all.is_empty()) => text.into(),
+        Ok(Value::Str(text, attachments)) if attachments.as_ref().is_none_or(|all| all.is_empty()) => text.into(),
         _ => return Err(Error::malformed("a request carries JSON only: send bytes as base64, or over HTTP")),
     };
     let lasting = connection.lasting(|| lasting_headers(&socket.req_parts().headers));
     let cookie = connection.cookies().header();
-    let (mut request, resume) = virtual_request(method, &text, socket.req_parts(), lasting, cookie)?;
+    let rules = &connection.dispatcher().header_rules;
+    let (mut request, resume) = virtual_request(method, &text, socket.req_parts(), lasting, cookie, rules)?;
     if !resume.is_empty() {
         subscriptions.resume(resume);
     }

@@ -38,8 +38,10 @@ impl<'a> Envelope<'a> {
     pub(crate) fn parse(event: &'a str) -> Result<Self, Error> {
         let Event(fields) = serde_json::from_str(event).map_err(|error| Error::malformed(readable(&error)))?;
         let url = fields.url.ok_or_else(|| Error::malformed("the request has no `url`"))?;
-        let url = serde_json::from_str::<Text<'a>>(url.get())
-            .map_err(|_| Error::malformed(format!("`url` must be a string, this is {}", kind(url))))?;
+        let url = serde_json::from_str::<Text<'a>>(url.get()).map_err(|error| match kind(url) {
+            "a string" => Error::malformed(format!("`url`: {}", readable(&error))),
+            kind => Error::malformed(format!("`url` must be a string, this is {kind}")),
+        })?;
         if fields.data.is_some() && fields.params.is_some() {
             return Err(Error::malformed("`data` and `params` are two names of one thing: send one of them"));
         }
@@ -70,9 +72,15 @@ fn positions(sent: HashMap<String, Standing>) -> Resume {
 }
 
 /// A parse error without its position, which a client of a library cannot use.
-fn readable(error: &serde_json::Error) -> String {
+pub(crate) fn readable(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    text.split(" at line ").next().unwrap_or_default().to_owned()
+    let text = text.split(" at line ").next().unwrap_or_default();
+    match text {
+        "lone leading surrogate in hex escape" | "unexpected end of hex escape" => {
+            "half of a surrogate pair, such as \"\\ud800\" alone, is no Unicode text: send both halves, or none".into()
+        }
+        _ => text.into(),
+    }
 }
 
 /// What kind of JSON value this is, in words.
@@ -183,7 +191,8 @@ impl<'de> Deserialize<'de> for Headers<'de> {
                 while let Some((Text(name), value)) = map.next_entry::<Text<'de>, &RawValue>()? {
                     match kind(value) {
                         "a string" => {
-                            let Text(text) = serde_json::from_str(value.get()).map_err(de::Error::custom)?;
+                            let Text(text) = serde_json::from_str(value.get())
+                                .map_err(|error| de::Error::custom(format!("`{name}`: {}", readable(&error))))?;
                             headers.push((name, text));
                         }
                         // A page sets a header to null to send none.
@@ -453,6 +462,13 @@ mod tests {
             (r#"["get",{"url":"/"},"x"]"#, "more than the one object"),
             (r#"["get",{"url":"/","headers":[]}]"#, "`headers`: invalid type: sequence"),
             (r#"["get",{"url":"/","headers":{"x":{}}}]"#, "`x` must be a string, this is an object"),
+            (r#"["get",{"url":"/\ud800"}]"#, "`url`: half of a surrogate pair"),
+            (r#"["get",{"url":"/\udc00"}]"#, "`url`: half of a surrogate pair"),
+            (r#"["get",{"url":"/\ud800\u0041"}]"#, "`url`: half of a surrogate pair"),
+            (r#"["get",{"url":"/","headers":{"x":"\ud83d"}}]"#, "`headers`: `x`: half of a surrogate pair"),
+            (r#"["get",{"url":"/","headers":{"\ud83d":"x"}}]"#, "`headers`: half of a surrogate pair"),
+            (r#"["get",{"url":"/","resume":{"\ud83d":["e",1]}}]"#, "`resume`: half of a surrogate pair"),
+            (r#"["get",{"url":"/","\ud83d":1}]"#, "half of a surrogate pair"),
         ] {
             assert!(refused(event).contains(words), "{event}: {}", refused(event));
         }

@@ -42,9 +42,17 @@ pub(super) struct Arrival {
     pub(super) connection: Arc<Connection>,
     pub(super) method: Method,
     pub(super) ack_id: Option<i64>,
-    /// `None` if there was no room for it.
-    pub(super) packet: Option<Value>,
+    pub(super) packet: Result<Value, Refused>,
     bytes: usize,
+}
+
+/// Why a packet is not looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// Too many of its socket wait.
+    TooMany,
+    /// Its socket sends too many in a second.
+    TooFast,
 }
 
 /// The packets as their socket's task takes them.
@@ -79,16 +87,16 @@ impl MessageHandler<LocalAdapter, ViaDispatch> for Dispatch {
     fn call(&self, socket: Arc<Socket>, packet: Value, ack_id: Option<i64>) {
         let connection = &self.connection;
         let queue = connection.queue();
-        let bytes = packet.len();
+        let admitted = connection.rate.admit();
+        let bytes = if admitted { packet.len() } else { 0 };
         let fits = queue.depth.add(bytes, connection.dispatcher().max_queued_bytes);
-        let arrival = Arrival {
-            socket,
-            connection: connection.clone(),
-            method: self.method.clone(),
-            ack_id,
-            packet: fits.then_some(packet),
-            bytes,
+        let packet = match (admitted, fits) {
+            (true, true) => Ok(packet),
+            (true, false) => Err(Refused::TooMany),
+            (false, _) => Err(Refused::TooFast),
         };
+        let arrival =
+            Arrival { socket, connection: connection.clone(), method: self.method.clone(), ack_id, packet, bytes };
         // It fails only after the socket is gone, when there is nobody to answer.
         let _ = queue.sender.send(arrival);
     }

@@ -11,7 +11,10 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::envelope::{Envelope, kind};
+use super::{
+    envelope::{Envelope, kind, readable},
+    packet_headers::{HeaderRules, is_of_connection},
+};
 use crate::{Error, hub::Resume};
 
 /// The longest URL that `http::Uri` takes, in bytes.
@@ -30,6 +33,7 @@ pub(crate) fn virtual_request(
     handshake: &Parts,
     lasting: &HeaderMap,
     cookie: Option<HeaderValue>,
+    rules: &HeaderRules,
 ) -> Result<(Request, Resume), Error> {
     let text = std::str::from_utf8(packet).map_err(|_| Error::malformed("the packet is not text"))?;
     let envelope = Envelope::parse(text)?;
@@ -38,7 +42,7 @@ pub(crate) fn virtual_request(
     let uri = uri(&envelope.url, envelope.data.filter(|_| in_query))?;
     let body = envelope.data.filter(|_| !in_query).map(|data| packet.slice_ref(data.get().as_bytes()));
     let mut request = request(method, uri, handshake, lasting, cookie, body);
-    add_headers(request.headers_mut(), &envelope.headers)?;
+    add_headers(request.headers_mut(), &envelope.headers, lasting, rules)?;
     Ok((request, envelope.resume))
 }
 
@@ -104,7 +108,7 @@ fn shortened(text: &str) -> String {
 fn join_query(target: &mut Cow<'_, str>, data: &RawValue) -> Result<(), Error> {
     let Entries(entries) = match kind(data) {
         "null" => return Ok(()),
-        "an object" => serde_json::from_str(data.get()).map_err(|error| Error::malformed(error.to_string()))?,
+        "an object" => serde_json::from_str(data.get()).map_err(|error| unreadable_data(&error))?,
         kind => {
             let message = format!("`data` of a GET joins the query, so it must be an object, this is {kind}");
             return Err(Error::malformed(message));
@@ -134,11 +138,13 @@ fn join_query(target: &mut Cow<'_, str>, data: &RawValue) -> Result<(), Error> {
     Ok(())
 }
 
+fn unreadable_data(error: &serde_json::Error) -> Error {
+    Error::malformed(format!("`data`: {}", readable(error)))
+}
+
 fn query_value(value: &RawValue) -> Result<Cow<'_, str>, Error> {
     match kind(value) {
-        "a string" => {
-            serde_json::from_str(value.get()).map(Cow::Owned).map_err(|error| Error::malformed(error.to_string()))
-        }
+        "a string" => serde_json::from_str(value.get()).map(Cow::Owned).map_err(|error| unreadable_data(&error)),
         "null" => Ok(Cow::Borrowed("")),
         _ => Ok(Cow::Borrowed(value.get())),
     }
@@ -171,8 +177,13 @@ impl<'de> Deserialize<'de> for Entries<'de> {
     }
 }
 
-/// Adds the headers of the packet, except those that are not its to set.
-fn add_headers(headers: &mut HeaderMap, sent: &[(Cow<'_, str>, Cow<'_, str>)]) -> Result<(), Error> {
+/// Adds the headers that the packet may set.
+fn add_headers(
+    headers: &mut HeaderMap,
+    sent: &[(Cow<'_, str>, Cow<'_, str>)],
+    lasting: &HeaderMap,
+    rules: &HeaderRules,
+) -> Result<(), Error> {
     if sent.len() > MAX_HEADERS
         || sent.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > MAX_HEADER_BYTES
     {
@@ -187,7 +198,7 @@ fn add_headers(headers: &mut HeaderMap, sent: &[(Cow<'_, str>, Cow<'_, str>)]) -
         let value = HeaderValue::try_from(value).ok().filter(|value| value.to_str().is_ok()).ok_or_else(|| {
             Error::malformed(format!("the header `{parsed}` has a character that no header can carry"))
         })?;
-        if !is_of_handshake(&parsed) && !is_of_connection(&parsed) {
+        if rules.allow(&parsed, lasting) {
             headers.insert(parsed, value);
         }
     }
@@ -201,60 +212,16 @@ pub(crate) fn lasting_headers(handshake: &HeaderMap) -> HeaderMap {
         let about_the_answer =
             matches!(name.as_str(), "accept" | "accept-encoding" | "range" | "cookie" | "content-type")
                 || name.as_str().starts_with("if-");
-        !about_the_answer && !is_of_connection(name)
+        !about_the_answer && !is_of_connection(name.as_str())
     };
     let lent = handshake.iter().filter(|(name, _)| lends(name));
     lent.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-/// Headers that say who the client is, or how it reached the server: the handshake brought them or they are absent; a
-/// packet cannot set them. Behind a proxy HTTP cannot set them either, so applications believe them.
-fn is_of_handshake(name: &HeaderName) -> bool {
-    const PREFIXES: [&str; 6] = ["x-forwarded", "x-original-", "sec-", "proxy-", "cf-", "cloudfront-"];
-    let name = name.as_str();
-    matches!(
-        name,
-        "cookie"
-            | "origin"
-            | "host"
-            | "referer"
-            | "forwarded"
-            | "via"
-            | "x-real-ip"
-            | "x-client-ip"
-            | "x-cluster-client-ip"
-            | "true-client-ip"
-            | "fastly-client-ip"
-            | "fly-client-ip"
-            | "x-appengine-user-ip"
-            | "x-azure-clientip"
-            | "x-envoy-external-address"
-            | "x-rewrite-url"
-    ) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-}
-
-/// Headers about how bytes travel, which a virtual request does not have.
-fn is_of_connection(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    matches!(
-        name,
-        "connection"
-            | "keep-alive"
-            | "te"
-            | "trailer"
-            | "transfer-encoding"
-            | "upgrade"
-            | "expect"
-            | "accept-encoding"
-            | "content-length"
-            | "content-encoding"
-            | "http2-settings"
-    ) || name.starts_with("sec-websocket-")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::socket::PacketHeaders;
 
     fn request(method: &Method, event: &str) -> Result<Request, Error> {
         let handshake = axum::http::Request::builder()
@@ -271,7 +238,8 @@ mod tests {
         let lasting = lasting_headers(&handshake.headers);
         let cookie = Some(HeaderValue::from_static("sid=1"));
         let packet = Bytes::copy_from_slice(event.as_bytes());
-        virtual_request(method, &packet, &handshake, &lasting, cookie).map(|(request, _)| request)
+        let rules = PacketHeaders::from(["x-own"]).rules().unwrap();
+        virtual_request(method, &packet, &handshake, &lasting, cookie, &rules).map(|(request, _)| request)
     }
 
     fn target(data: &str, url: &str) -> String {
@@ -297,6 +265,15 @@ mod tests {
     }
 
     #[test]
+    fn lone_surrogate_in_the_data_of_a_get_is_named() {
+        for data in [r#"{"a":"\ud800"}"#, r#"{"\ud800":1}"#, r#"{"a":["\udc00"]}"#] {
+            let event = format!(r#"["get",{{"url":"/","data":{data}}}]"#);
+            let error = request(&Method::GET, &event).unwrap_err();
+            assert!(error.message().starts_with("`data`: half of a surrogate pair"), "{data}: {}", error.message());
+        }
+    }
+
+    #[test]
     fn a_url_is_sent_as_a_browser_would_send_it() {
         assert_eq!(target("null", "/user/é x?q=<a>"), "/user/%C3%A9%20x?q=%3Ca%3E");
         assert_eq!(target("null", "/a%20b%2Fc"), "/a%20b%2Fc");
@@ -318,7 +295,7 @@ mod tests {
     fn the_handshake_keeps_what_it_owns() {
         let event = r#"["post",{"url":"/","headers":{"Cookie":"sid=2","ORIGIN":"http://evil","Host":"evil","X-Forwarded-For":"1.2.3.4",
             "forwarded":"for=1","referer":"x","sec-fetch-site":"none","accept-encoding":"gzip","content-length":"7","transfer-encoding":"chunked",
-            "connection":"upgrade","x-own":"yes","authorization":"Bearer t"},"data":{"a":1}}]"#;
+            "connection":"upgrade","x-own":"yes","x-other":"no","user-agent":"packet","authorization":"Bearer t"},"data":{"a":1}}]"#;
         let request = request(&Method::POST, event).unwrap();
         let mut seen: Vec<_> =
             request.headers().iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();

@@ -296,6 +296,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .on_disconnect(disconnected)
         .merge(Router::new().route("/echo", any(echo)))
         .layer(from_fn(grant))
+        // The clients' tests send these; the browser's page needs no more.
+        .packet_headers(["x-own", "x-all", "x-both", "x-one", "x-text", "x-number", "x-yes", "x-none", "x-a"])
         .origins(Origins::same().and(PAGE));
     let app = if transports.is_empty() { app } else { app.transports(transports) };
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;

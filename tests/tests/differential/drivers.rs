@@ -41,10 +41,11 @@ pub(crate) enum Body {
 pub(crate) const HANDSHAKE: [(&str, &str); 3] =
     [("host", "app.example"), ("origin", "http://app.example"), ("user-agent", "test/1")];
 
-/// The headers that only the handshake sets, in a packet and in a page's script alike.
+/// The headers that only the handshake sets, in a packet and in a page's script alike; a packet's `user-agent` yields to
+/// the handshake's.
 fn is_not_a_pages(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    matches!(&*name, "cookie" | "origin" | "host" | "referer" | "forwarded" | "via" | "x-real-ip")
+    matches!(&*name, "cookie" | "origin" | "host" | "referer" | "forwarded" | "via" | "x-real-ip" | "user-agent")
         || matches!(
             &*name,
             "connection" | "upgrade" | "content-length" | "transfer-encoding" | "te" | "trailer" | "expect"

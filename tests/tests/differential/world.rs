@@ -14,7 +14,7 @@ use axum::{
     response::{Html, IntoResponse, NoContent, Redirect, Response},
     routing::any,
 };
-use catamaran::{App, Error, Result, prelude::*};
+use catamaran::{Any, App, Error, Result, prelude::*};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -315,7 +315,8 @@ pub(crate) fn application(world: &World, bug: Option<Bug>) -> Router {
         None => app,
     };
     let hour = std::time::Duration::from_secs(3600);
-    app.timeout(std::time::Duration::from_secs(1))
+    app.packet_headers(Any)
+        .timeout(std::time::Duration::from_secs(1))
         .max_request_bytes(4096)
         .heartbeat(hour, hour)
         .into_router()

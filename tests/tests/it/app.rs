@@ -84,6 +84,57 @@ async fn both(server: &Server, client: &mut Client, ask: &Ask) -> (u16, Body) {
     (over_http.status, over_http.body)
 }
 
+#[action(get "/first")]
+async fn first() -> &'static str {
+    "first"
+}
+
+#[action(get "/second")]
+async fn second() -> &'static str {
+    "second"
+}
+
+#[tokio::test]
+async fn layer_wraps_what_was_added_before_it() {
+    let mark = |name: &'static str| {
+        from_fn(async move |request: Request, next: Next| {
+            let mut response = next.run(request).await;
+            response.headers_mut().append("x-passed", name.parse().expect("a value"));
+            response
+        })
+    };
+    let merged = |path| Router::new().route(path, on_get(async || "merged"));
+    let app = App::new(())
+        .mount(routes![first])
+        .merge(merged("/early"))
+        .layer(mark("one"))
+        .mount(routes![second])
+        .merge(merged("/late"))
+        .layer(mark("two"))
+        .map_router(|ours| Router::new().nest("/nested", ours.clone()).merge(ours))
+        .map_router(|ours| ours.route("/mapped", on_get(async || "mapped")))
+        .layer(mark("three"))
+        .merge(merged("/last"));
+    let server = Server::start(app).await;
+    let mut client = Client::connect(&server).await;
+    for (path, passed) in [
+        ("/first", "one, two, three"),
+        ("/early", "one, two, three"),
+        ("/second", "two, three"),
+        ("/late", "two, three"),
+        ("/nested/first", "one, two, three"),
+        ("/nested/late", "two, three"),
+        ("/mapped", "three"),
+        ("/last", ""),
+        ("/nowhere", "one, two, three"),
+        ("/__getcookie", "one, two, three"),
+    ] {
+        for answer in [server.http(&get(path)).await, client.ask(&get(path)).await] {
+            assert_eq!(answer.headers.get("x-passed").map_or("", |passed| passed), passed, "{path}: {answer:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_outer_nest_and_its_layer_guard_both_transports() {
     let app = App::new(())

@@ -47,6 +47,14 @@ pub(super) fn headers<T: AsRef<str>>(of_test: &[(T, T)]) -> Vec<(String, String)
     headers
 }
 
+/// The headers of a handshake. A token there would take the place of those that a test's packets bring.
+pub(super) fn handshake<T: AsRef<str>>(of_test: &[(T, T)]) -> Vec<(String, String)> {
+    let own = of_test.iter().any(|(name, _)| name.as_ref() == "authorization");
+    let mut all = headers(of_test);
+    all.retain(|(name, _)| own || name != "authorization");
+    all
+}
+
 /// A key of a packet, which the server does not look at.
 pub(super) fn key() -> String {
     CANARY.as_ref().map(|canary| format!(r#""canary":"{canary}","#)).unwrap_or_default()

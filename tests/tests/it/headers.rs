@@ -31,6 +31,7 @@ async fn start() -> Server {
         .route("/text", any(async |text: String| text))
         .route("/echo", any(echo));
     let app = App::new(()).merge(router).layer(CompressionLayer::new());
+    let app = app.packet_headers(["x-own", "x-http-method-override", "x-http-method", "x-method-override"]);
     Server::start(app.origins(Origins::same().and(ORIGIN))).await
 }
 

@@ -23,6 +23,7 @@ mod leak;
 mod limits;
 mod metrics;
 mod origin;
+mod packet_headers;
 mod parity;
 #[cfg(feature = "backends")]
 mod postgres;
@@ -36,5 +37,6 @@ mod resume;
 mod sails_sockets;
 mod sessions;
 mod slow;
+mod socket_limits;
 mod support;
 mod traps;

@@ -197,6 +197,7 @@ fn application() -> App<()> {
         .merge(echoes())
         .merge(answers())
         .max_request_bytes(LIMIT)
+        .packet_headers(["x-own"])
         .origins(Origins::same().and("http://page.example"))
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, Duration::from_millis(100)))
         .layer(CompressionLayer::new())

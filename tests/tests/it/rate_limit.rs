@@ -7,7 +7,7 @@ use axum::{
     middleware::{Next, from_fn},
     response::Response,
 };
-use catamaran::{RateLimit, prelude::*};
+use catamaran::{ClientAddr, RateLimit, prelude::*};
 use tokio::sync::mpsc;
 
 use crate::support::{Answer, Client, Eio, Packet, Server, get, within};
@@ -84,7 +84,7 @@ async fn with_user(mut request: Request, next: Next) -> Response {
 #[tokio::test]
 async fn a_key_of_the_applications_own_is_what_counts() {
     let limit = RateLimit::new(1, HOUR).by(|request| request.extensions.get().map(|User(name)| name.clone()));
-    let server = Server::start(app().layer(limit).layer(from_fn(with_user))).await;
+    let server = Server::start(app().packet_headers(["x-user"]).layer(limit).layer(from_fn(with_user))).await;
     let mut socket = Client::connect(&server).await;
     let ask = |user: &str| get("/hello").header("x-user", user);
     assert_eq!(socket.ask(&ask("ada")).await.status, 200);
@@ -95,6 +95,58 @@ async fn a_key_of_the_applications_own_is_what_counts() {
     for _ in 0..3 {
         assert_eq!(socket.ask(&get("/hello")).await.status, 200);
         assert_eq!(server.http(&get("/hello")).await.status, 200);
+    }
+}
+
+/// A key that anybody would write.
+fn by_address(request: &axum::http::request::Parts) -> Option<String> {
+    request.extensions.get::<ClientAddr>().map(ToString::to_string)
+}
+
+#[tokio::test]
+async fn client_address_is_in_the_extensions_of_both_transports() {
+    let app = app().trusted_proxies(["127.0.0.1"]).on_connect(async || {});
+    let server = Server::start(app.layer(RateLimit::new(3, HOUR).by(by_address))).await;
+    for client in ["192.0.2.1", "2001:db8::1"] {
+        // The hook of its connection is counted, too.
+        let mut socket = Client::with(&server, Eio::V4, &[("x-forwarded-for", client)]).await;
+        let ask = get("/hello").header("x-forwarded-for", client);
+        assert_eq!(server.http(&ask).await.status, 200);
+        assert_eq!(socket.ask(&get("/hello")).await.status, 200);
+        assert_limited(&server.http(&ask).await);
+        assert_limited(&socket.ask(&get("/hello")).await);
+    }
+}
+
+#[action(post "/login/{name}")]
+async fn log_in(name: String) -> String {
+    name
+}
+
+#[tokio::test]
+async fn every_spelling_of_a_parameter_is_one_count() {
+    let spellings = ["ada", "%61da", "a%64a", "%61%64%61", "ad%61"];
+    let limited = |route: &str| RateLimit::new(5, HOUR).by_param(route, "name");
+    let plain = app().mount(routes![log_in]).layer(limited("/login/{name}"));
+    let nested = app()
+        .mount(routes![log_in])
+        .layer(limited("/api/{tenant}/login/{name}"))
+        .map_router(|ours| axum::Router::new().nest("/api/{tenant}", ours));
+    for (app, prefix) in [(plain, ""), (nested, "/api/7")] {
+        let server = Server::start(app).await;
+        let mut socket = Client::connect(&server).await;
+        let ask = |name: &str| crate::support::Ask::new("post", format!("{prefix}/login/{name}"));
+        for (nth, spelling) in spellings.into_iter().enumerate() {
+            let answer =
+                if nth % 2 == 0 { socket.ask(&ask(spelling)).await } else { server.http(&ask(spelling)).await };
+            assert_eq!((answer.status, answer.json()), (200, "ada".into()), "{spelling}");
+        }
+        for spelling in spellings {
+            assert_limited(&socket.ask(&ask(spelling)).await);
+            assert_limited(&server.http(&ask(&format!("{spelling}?x=1"))).await);
+        }
+        assert_eq!(socket.ask(&ask("bob")).await.status, 200);
+        assert_eq!(socket.ask(&get(format!("{prefix}/hello"))).await.status, 200);
     }
 }
 

@@ -390,7 +390,9 @@ async fn a_request_that_wants_no_session_has_none() {
         response
     };
     for sessions in BOTH {
-        let server = Server::start(sessions.app(false).await.layer(from_fn(sessions_for_some))).await;
+        let server =
+            Server::start(sessions.app(false).await.packet_headers(["nosession"]).layer(from_fn(sessions_for_some)))
+                .await;
         let mut browser = Browser::default();
         browser.ask(&server, write("kept")).await;
         let mut socket = browser.socket(&server).await;

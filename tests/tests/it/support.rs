@@ -362,7 +362,7 @@ impl Client {
         let more = if query.is_empty() { String::new() } else { format!("&{query}") };
         let url = format!("ws://{address}{path}/?EIO={version}&transport=websocket{more}");
         let mut request = url.into_client_request().expect("a url");
-        for (name, value) in canary::headers(headers) {
+        for (name, value) in canary::handshake(headers) {
             let name: hyper::header::HeaderName = name.parse().expect("a name");
             request.headers_mut().append(name, value.parse().expect("a value"));
         }

@@ -264,7 +264,7 @@ async fn no_channel_of_an_application_is_one_of_the_cluster() {
     let mut bob = TestSocket::new(&there);
     bob.socket().subscribe(&room(COMMANDS)).await.unwrap();
     let command = json!([1, { "Blast": { "event": { "name": "evil", "data": [] }, "except": [] } }]);
-    here.publish(&room(COMMANDS), UntypedEvent::new("", &command).unwrap()).await.unwrap();
+    here.publish(&room(COMMANDS), UntypedEvent::new("command", &command).unwrap()).await.unwrap();
     until(|| !bob.received().is_empty()).await;
     assert_eq!(here.count(&room("a")).await.unwrap(), 0);
     assert_eq!(bob.received().len(), 0);
