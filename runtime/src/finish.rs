@@ -6,6 +6,7 @@ use std::{
     convert::Infallible,
     panic::AssertUnwindSafe,
     pin::Pin,
+    sync::Once,
     task::{Context, Poll, ready},
     time::Instant,
 };
@@ -71,7 +72,6 @@ impl<S: Service<Request, Response = Response, Error = Infallible>> Service<Reque
         if !self.proxies.is_empty() {
             request.extensions_mut().insert(self.proxies.clone());
         }
-        let request = with_client_address(request);
         // A socket's request is in flight until its ack is sent, so it is counted there.
         let over_http = request.extensions().get::<RequestSocket>().is_none();
         let in_flight = over_http.then(|| self.drain.enter(Transport::Http));
@@ -80,7 +80,13 @@ impl<S: Service<Request, Response = Response, Error = Infallible>> Service<Reque
             let refused: Refusal = Box::pin(async { Ok(refuse(request).await) });
             Either::Right(refused)
         } else {
-            Either::Left(span.in_scope(|| self.inner.call(request)))
+            match with_client_address(request) {
+                Ok(request) => Either::Left(span.in_scope(|| self.inner.call(request))),
+                Err(error) => {
+                    let refused: Refusal = Box::pin(async { Ok(error.into_response()) });
+                    Either::Right(refused)
+                }
+            }
         };
         let guarded = AssertUnwindSafe(answering).catch_unwind();
         // Reading the clock costs as much as routing does, so it is read only for somebody who listens.
@@ -89,14 +95,18 @@ impl<S: Service<Request, Response = Response, Error = Infallible>> Service<Reque
     }
 }
 
-/// Puts the address of the client where layers and keys of rate limits look for it, if it is known.
-fn with_client_address(request: Request) -> Request {
+/// Puts the address of the client where layers and keys of rate limits look for it. A request whose headers make it
+/// unknowable is refused: a layer that finds none would count nothing.
+fn with_client_address(request: Request) -> Result<Request, Error> {
+    static WARNED: Once = Once::new();
     let (mut parts, body) = request.into_parts();
-    let address = ClientAddr::from_request_parts(&mut parts, &()).now_or_never();
-    if let Some(Ok(address)) = address {
-        parts.extensions.insert(address);
+    match ClientAddr::from_request_parts(&mut parts, &()).now_or_never() {
+        Some(Ok(address)) => drop(parts.extensions.insert(address)),
+        Some(Err(error)) if error.status().is_client_error() => return Err(error),
+        Some(Err(error)) => WARNED.call_once(|| tracing::warn!(reason = error.message(), "client address unknown")),
+        None => {}
     }
-    Request::from_parts(parts, body)
+    Ok(Request::from_parts(parts, body))
 }
 
 /// The span of a request: transport, method and route now, status and latency at its end. Bodies, cookies and query

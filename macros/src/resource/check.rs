@@ -119,3 +119,23 @@ fn is_validated_if_written(column: &Column, errors: &mut Errors) {
         errors.at(first_span(attr.path()), message);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use quote::quote;
+
+    #[test]
+    fn identity_of_a_reserved_event_is_refused() {
+        for (identity, refused) in [("state", true), ("error", true), ("$pet", true), ("pet", false)] {
+            let attr = quote!(path = "/pet", policy = Public, identity = #identity);
+            let item = quote! {
+                pub struct Model {
+                    #[sea_orm(primary_key)]
+                    pub id: i64,
+                }
+            };
+            let code = crate::resource::resource(attr, &item).to_string();
+            assert_eq!(code.contains("sends events of its identity"), refused, "{identity}: {code}");
+        }
+    }
+}

@@ -64,11 +64,7 @@ impl PacketHeaders {
             let name = HeaderName::try_from(entry.as_str()).map_err(|_| {
                 format!("`packet_headers` must be names of headers, such as \"x-tenant\"; {entry:?} is none")
             })?;
-            let owner = match Fate::of(&name) {
-                Fate::Connection => "it describes how bytes travel",
-                Fate::Handshake => "it says who the client is, so it must come from the handshake or a proxy",
-                Fate::Sets | Fate::Fills | Fate::Unlisted => return Ok(name),
-            };
+            let Some(owner) = owner(name.as_str()) else { return Ok(name) };
             Err(format!("`packet_headers` must not name `{name}`: {owner}; remove it, or choose a name of your own"))
         };
         let named = self.names.iter().map(parse).collect::<Result<_, _>>()?;
@@ -90,20 +86,25 @@ pub(crate) struct HeaderRules {
 impl HeaderRules {
     /// Whether a packet sets this header on a request that has these headers of its handshake.
     pub(crate) fn allow(&self, name: &HeaderName, handshake: &HeaderMap) -> bool {
-        let fate = Fate::of(name);
-        match fate {
-            Fate::Sets => true,
-            Fate::Fills => !handshake.contains_key(name),
-            Fate::Unlisted if self.any || self.named.contains(name) => !handshake.contains_key(name),
-            Fate::Unlisted | Fate::Handshake | Fate::Connection => {
-                self.warn(name, fate);
+        match Listed::of(name) {
+            Some(Listed::Sets) => true,
+            Some(Listed::Fills) => !handshake.contains_key(name),
+            None if self.fills(name) => !handshake.contains_key(name),
+            None => {
+                self.warn(name);
                 false
             }
         }
     }
 
+    /// Whether the application lets packets set this header.
+    fn fills(&self, name: &HeaderName) -> bool {
+        let named = !self.named.is_empty() && self.named.contains(name);
+        named || (self.any && owner(name.as_str()).is_none())
+    }
+
     /// Logs a dropped header, the first time that its name comes. Returns whether it did.
-    fn warn(&self, name: &HeaderName, fate: Fate) -> bool {
+    fn warn(&self, name: &HeaderName) -> bool {
         if self.silent.load(Ordering::Relaxed) {
             return false;
         }
@@ -117,8 +118,10 @@ impl HeaderRules {
             dropped.insert(shown.to_owned());
             dropped.len() >= MAX_WARNINGS
         };
-        self.silent.store(last, Ordering::Relaxed);
-        if fate == Fate::Unlisted {
+        if last {
+            self.silent.store(true, Ordering::Relaxed);
+        }
+        if owner(name.as_str()).is_none() {
             tracing::warn!(
                 header = shown,
                 "packet header dropped: allow it with `.packet_headers([{shown:?}])` on `App`"
@@ -133,31 +136,32 @@ impl HeaderRules {
     }
 }
 
-/// What a header is to packets, by its name alone.
+/// What becomes of the headers that every packet may set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    /// Every packet sets it.
+enum Listed {
+    /// The packet's value counts.
     Sets,
-    /// Every packet sets it where the handshake has none.
+    /// The packet's value counts where the handshake has none.
     Fills,
-    /// It says who the client is, or how it reached the server: the handshake brought it or it is absent.
-    Handshake,
-    /// It describes how bytes travel, which a virtual request does not have.
-    Connection,
-    /// The application decides.
-    Unlisted,
 }
 
-impl Fate {
-    fn of(name: &HeaderName) -> Self {
+impl Listed {
+    fn of(name: &HeaderName) -> Option<Self> {
         match name.as_str() {
             "accept" | "accept-language" | "content-type" | "x-csrf-token" | "x-requested-with" | "if-match"
-            | "if-none-match" | "idempotency-key" | "last-event-id" => Self::Sets,
-            "authorization" => Self::Fills,
-            name if is_of_connection(name) => Self::Connection,
-            name if is_of_handshake(name) => Self::Handshake,
-            _ => Self::Unlisted,
+            | "if-none-match" | "idempotency-key" | "last-event-id" => Some(Self::Sets),
+            "authorization" => Some(Self::Fills),
+            _ => None,
         }
+    }
+}
+
+/// Why no packet may ever set this header, if so.
+fn owner(name: &str) -> Option<&'static str> {
+    match name {
+        _ if is_of_connection(name) => Some("it describes how bytes travel"),
+        _ if is_of_handshake(name) => Some("it says who the client is, so it must come from the handshake or a proxy"),
+        _ => None,
     }
 }
 
@@ -324,11 +328,11 @@ mod tests {
     #[test]
     fn warnings_are_one_a_name_and_bounded() {
         let rules = PacketHeaders::default().rules().unwrap();
-        assert!(rules.warn(&name("x-a"), Fate::Unlisted));
-        assert!(!rules.warn(&name("x-a"), Fate::Unlisted));
+        assert!(rules.warn(&name("x-a")));
+        assert!(!rules.warn(&name("x-a")));
         let long = |end: char| name(&format!("x-{}{end}", "y".repeat(500)));
-        assert!(rules.warn(&long('1'), Fate::Unlisted));
-        let warned = (0..1000).filter(|nth| rules.warn(&name(&format!("x-{nth}")), Fate::Unlisted)).count();
+        assert!(rules.warn(&long('1')));
+        let warned = (0..1000).filter(|nth| rules.warn(&name(&format!("x-{nth}")))).count();
         assert_eq!(warned, MAX_WARNINGS - 2);
         let dropped = rules.dropped.lock().unwrap();
         assert!(dropped.iter().all(|name| name.len() <= MAX_SHOWN));
