@@ -1,12 +1,12 @@
 //! The outermost layer of the application's router, the same for both transports: the hub, the proxies, the span of a
-//! request, a panic outside our actions, the body of an answer that nobody gave, and what becomes of a request when the
-//! server stops.
+//! request, the refusal of cross-site requests, a panic outside our actions, the body of an answer that nobody gave, and what
+//! becomes of a request when the server stops.
 
 use std::{
     convert::Infallible,
     panic::AssertUnwindSafe,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{self, Context, Poll},
     time::Instant,
 };
 
@@ -18,7 +18,7 @@ use axum::{
 };
 use futures_util::{
     FutureExt,
-    future::{BoxFuture, CatchUnwind, Either},
+    future::{BoxFuture, CatchUnwind, Either, ready},
 };
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -28,7 +28,7 @@ use tracing::{Span, field};
 use crate::{
     Error, Hub, RequestSocket,
     metrics::{self, Transport},
-    server::{Drain, InFlight, Proxies, refuse},
+    server::{CrossSite, Drain, InFlight, Proxies, refuse},
 };
 
 /// Wraps every route and the fallback, however the application combined them.
@@ -38,14 +38,15 @@ pub(crate) struct Finish {
     pub(crate) drain: Drain,
     /// Those that may say who a request is from.
     pub(crate) proxies: Proxies,
+    pub(crate) cross_site: CrossSite,
 }
 
 impl<S> Layer<S> for Finish {
     type Service = Finishing<S>;
 
     fn layer(&self, inner: S) -> Finishing<S> {
-        let Self { hub, proxies, drain } = self.clone();
-        Finishing { inner, hub, proxies, drain }
+        let Self { hub, proxies, drain, cross_site } = self.clone();
+        Finishing { inner, hub, proxies, drain, cross_site }
     }
 }
 
@@ -55,6 +56,7 @@ pub(crate) struct Finishing<S> {
     hub: Hub,
     drain: Drain,
     proxies: Proxies,
+    cross_site: CrossSite,
 }
 
 impl<S: Service<Request, Response = Response, Error = Infallible>> Service<Request> for Finishing<S> {
@@ -79,7 +81,10 @@ impl<S: Service<Request, Response = Response, Error = Infallible>> Service<Reque
             let refused: Refusal = Box::pin(async { Ok(refuse(request).await) });
             Either::Right(refused)
         } else {
-            Either::Left(span.in_scope(|| self.inner.call(request)))
+            span.in_scope(|| match self.cross_site.admit(request) {
+                Ok(request) => Either::Left(self.inner.call(request)),
+                Err(refusal) => Either::Right(Box::pin(ready(Ok(refusal.into_response()))) as Refusal),
+            })
         };
         let guarded = AssertUnwindSafe(answering).catch_unwind();
         // Reading the clock costs as much as routing does, so it is read only for somebody who listens.
@@ -120,7 +125,7 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for Finished<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let entered = this.span.enter();
-        let response = match ready!(this.guarded.poll(cx)) {
+        let response = match task::ready!(this.guarded.poll(cx)) {
             Ok(Ok(response)) => with_body(response),
             Ok(Err(never)) => match never {},
             Err(_panic) => Error::panicked().into_response(),

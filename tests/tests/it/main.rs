@@ -4,6 +4,7 @@ mod app;
 mod channels;
 mod close;
 mod connect;
+mod cross_site;
 mod crowd;
 mod csrf;
 #[cfg(unix)]
