@@ -28,4 +28,6 @@ mod resume;
 mod socket;
 mod sockets;
 mod transactions;
+#[cfg(feature = "backends")]
+mod trigger_rights;
 mod triggers;
