@@ -148,7 +148,7 @@ async fn remove(asking: Asking, at: usize, id: Id, child: Child) -> Response {
 
 async fn replace(asking: Asking, at: usize, id: Id, headers: HeaderMap, bytes: Bytes) -> Response {
     let work = identity(asking.meta, id.0)
-        .and_then(|id| Ok(Work::Replace { id, members: body::members(asking.association(at), &headers, &bytes)? }));
+        .and_then(|id| Ok(Work::Replace { id, members: body::members(asking.meta, asking.association(at), &headers, &bytes)? }));
     asking.settle(work).await
 }
 

@@ -13,6 +13,7 @@ mod body;
 mod criteria;
 mod engine;
 mod error;
+mod form;
 mod input;
 mod messages;
 mod meta;

@@ -16,6 +16,7 @@ mod compat;
 mod criteria;
 #[cfg(feature = "backends")]
 mod deadlock;
+mod forms;
 mod hostile;
 mod messages;
 mod other;
