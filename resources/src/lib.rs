@@ -15,6 +15,7 @@ mod engine;
 mod error;
 mod form;
 mod input;
+mod limits;
 mod messages;
 mod meta;
 mod outbox;
@@ -25,6 +26,7 @@ mod state;
 pub mod test;
 
 pub use engine::{Change, Changes, Kind};
+pub use limits::Limits;
 pub use meta::{Meta, Row};
 pub use outbox::Relay;
 pub use policy::{Policy, Public, Viewer};

@@ -18,6 +18,7 @@ mod criteria;
 mod deadlock;
 mod forms;
 mod hostile;
+mod limits;
 mod messages;
 mod other;
 mod outbox;

@@ -205,8 +205,8 @@ impl<S: Send + Sync + 'static> App<S> {
     /// Exempts routes from the check of cross-site requests, so that a page of any site may send to them: a login that comes
     /// back as a form of the identity provider, a payment that does, a form for other sites' pages.
     ///
-    /// A route is named by its path as it is declared, with the prefixes of controllers and of
-    /// [`map_router`](Self::map_router). Such a request carries the user's cookies although another site's page made it. So its
+    /// A route is named by its path as it is declared, with the prefixes of controllers, of
+    /// [`map_router`](Self::map_router), and of a router around that of [`into_router`](Self::into_router). Such a request carries the user's cookies although another site's page made it. So its
     /// action must check something else: a `state` or a signature that the other site sends along.
     ///
     /// Requests of servers, such as webhooks, say no origin and need no exemption.
