@@ -105,16 +105,20 @@ async fn find_one(asking: Asking, id: Id, RawQuery(query): RawQuery) -> Response
 }
 
 async fn create(asking: Asking, headers: HeaderMap, bytes: Bytes) -> Response {
-    let parts = asking.body(Purpose::Create, &headers, &bytes);
-    asking.settle(parts.map(|body::Parts { values, members }| Work::Create { values, members })).await
+    let read = |asking: &Asking| {
+        let body::Parts { values, members } = asking.body(Purpose::Create, &headers, &bytes)?;
+        Ok(Work::Create { values, members })
+    };
+    asking.settle(bytes.len(), read).await
 }
 
-async fn update(asking: Asking, id: Id, headers: HeaderMap, bytes: Bytes) -> Response {
-    let work = identity(asking.meta, id.0).and_then(|id| {
+async fn update(asking: Asking, Param(id): Id, headers: HeaderMap, bytes: Bytes) -> Response {
+    let read = |asking: &Asking| {
+        let id = identity(asking.meta, id)?;
         let body::Parts { values, members } = asking.body(Purpose::Update, &headers, &bytes)?;
         Ok(Work::Update { id, values, members })
-    });
-    asking.settle(work).await
+    };
+    asking.settle(bytes.len(), read).await
 }
 
 async fn destroy(
@@ -124,11 +128,14 @@ async fn destroy(
     headers: HeaderMap,
     bytes: Bytes,
 ) -> Response {
-    let id = match &*id {
-        "" => body::named(asking.meta, &query.unwrap_or_default(), &headers, &bytes),
-        id => identity(asking.meta, id),
+    let read = |asking: &Asking| {
+        let id = match &*id {
+            "" => body::named(asking.meta, &query.unwrap_or_default(), &headers, &bytes)?,
+            id => identity(asking.meta, id)?,
+        };
+        Ok(Work::Destroy { id })
     };
-    asking.settle(id.map(|id| Work::Destroy { id })).await
+    asking.settle(bytes.len(), read).await
 }
 
 async fn populate(asking: Asking, at: usize, id: Id, RawQuery(query): RawQuery) -> Response {
@@ -137,19 +144,28 @@ async fn populate(asking: Asking, at: usize, id: Id, RawQuery(query): RawQuery) 
 }
 
 async fn add(asking: Asking, at: usize, id: Id, child: Child) -> Response {
-    let work = pair(&asking, at, id, child).map(|(id, association, child)| Work::Add { id, association, child });
-    asking.settle(work).await
+    let read = |asking: &Asking| {
+        let (id, association, child) = pair(asking, at, id, child)?;
+        Ok(Work::Add { id, association, child })
+    };
+    asking.settle(0, read).await
 }
 
 async fn remove(asking: Asking, at: usize, id: Id, child: Child) -> Response {
-    let work = pair(&asking, at, id, child).map(|(id, association, child)| Work::Remove { id, association, child });
-    asking.settle(work).await
+    let read = |asking: &Asking| {
+        let (id, association, child) = pair(asking, at, id, child)?;
+        Ok(Work::Remove { id, association, child })
+    };
+    asking.settle(0, read).await
 }
 
-async fn replace(asking: Asking, at: usize, id: Id, headers: HeaderMap, bytes: Bytes) -> Response {
-    let work = identity(asking.meta, id.0)
-        .and_then(|id| Ok(Work::Replace { id, members: body::members(asking.association(at), &headers, &bytes)? }));
-    asking.settle(work).await
+async fn replace(asking: Asking, at: usize, Param(id): Id, headers: HeaderMap, bytes: Bytes) -> Response {
+    let read = |asking: &Asking| {
+        let id = identity(asking.meta, id)?;
+        let members = body::members(asking.meta, asking.association(at), &headers, &bytes)?;
+        Ok(Work::Replace { id, members })
+    };
+    asking.settle(bytes.len(), read).await
 }
 
 /// The identities of both ends of a membership.

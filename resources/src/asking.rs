@@ -11,6 +11,7 @@ use axum::{
 };
 use catamaran::{Hub, RequestSocket};
 use serde::Serialize;
+use tokio::sync::oneshot;
 use tracing::Instrument;
 
 use crate::{
@@ -80,7 +81,7 @@ impl Asking {
     }
 
     pub(crate) async fn find(&self, query: &str) -> Result<Vec<Shown>, Error> {
-        let criteria = Criteria::read(self.meta, query, self.resources.compat)?;
+        let criteria = Criteria::read(self.meta, query, self.resources.compat, &self.resources.limits)?;
         let mut following = self.following();
         following.list(self.meta).await?;
         following.populated(&criteria.shape).await?;
@@ -90,7 +91,7 @@ impl Asking {
     }
 
     pub(crate) async fn find_one(&self, id: &str, query: &str) -> Result<Shown, Error> {
-        let shape = Shape::read(self.meta, query, self.resources.compat)?;
+        let shape = Shape::read(self.meta, query, self.resources.compat, &self.resources.limits)?;
         let mut following = self.following();
         following.records(self.meta).await?;
         following.populated(&shape).await?;
@@ -101,7 +102,8 @@ impl Asking {
 
     pub(crate) async fn populate(&self, id: &str, at: usize, query: &str) -> Result<Led, Error> {
         let association = self.association(at);
-        let criteria = Criteria::read_associated(association.target(), query, self.resources.compat)?;
+        let Resources { compat, limits, .. } = &self.resources;
+        let criteria = Criteria::read_associated(association.target(), query, *compat, limits)?;
         let id = identity(self.meta, id)?;
         let mut following = self.following();
         following.records(self.meta).await?;
@@ -120,7 +122,7 @@ impl Asking {
     }
 
     /// Carries out a write, and tells of what it changed.
-    async fn write(&self, work: &Work) -> Result<Shown, Error> {
+    async fn write(&self, work: &Work, mut request: oneshot::Sender<()>) -> Result<Shown, Error> {
         let mut following = self.following();
         match work {
             Work::Create { .. } | Work::Update { .. } | Work::Replace { .. } => following.records(self.meta).await?,
@@ -130,13 +132,14 @@ impl Asking {
             }
             Work::Destroy { .. } | Work::Remove { .. } => {}
         }
-        let written = engine::write(&self.resources, &self.viewers, self.meta, work, self.socket.as_ref()).await?;
+        let except = self.socket.as_ref();
+        let written = engine::write(&self.resources, &self.viewers, self.meta, work, except, &mut request).await?;
         following.add(self.meta, slice::from_ref(&written.reply), &Shape::default());
         if let Work::Add { association, child, .. } = work {
             following.identity(association.target(), child);
         }
         // While the records are held, so that everybody hears of them in the order of the commits.
-        self.resources.hand_on(&self.hub, &written.changes, self.socket.as_ref()).await;
+        self.resources.hand_on(&self.hub, &written.changes, except).await;
         Ok(written.reply)
     }
 
@@ -152,15 +155,21 @@ impl Asking {
         }
     }
 
-    /// Answers with what a write gives.
+    /// Answers with what a write gives that has a body of so many bytes.
     ///
-    /// It runs as a task of its own: a request that is cut off cannot part a commit from the word of it.
-    pub(crate) async fn settle(self, work: Result<Work, Error>) -> Response {
+    /// It runs as a task of its own: a request that is cut off cannot part a commit from the word of it. A write that has not
+    /// begun ends with its request.
+    pub(crate) async fn settle(self, bytes: usize, read: impl FnOnce(&Self) -> Result<Work, Error>) -> Response {
+        let queued = self.resources.queue.enter(bytes, &self.resources.limits);
+        let (queued, work) = match queued.and_then(|queued| Ok((queued, read(&self)?))) {
+            Ok(write) => write,
+            Err(error) => return self.answer(Err::<(), _>(error)),
+        };
+        // Closed as soon as this future is dropped.
+        let (request, _alive) = oneshot::channel();
         let work = async move {
-            let outcome = match work {
-                Ok(work) => self.write(&work).await,
-                Err(error) => Err(error),
-            };
+            let _queued = queued;
+            let outcome = self.write(&work, request).await;
             self.answer(outcome)
         };
         let task = tokio::spawn(work.in_current_span());

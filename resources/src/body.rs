@@ -13,6 +13,7 @@ use crate::{
     criteria::MAX_LIMIT,
     engine::{Members, identity},
     error::{Problem, details},
+    form,
     input::{self, Input},
     meta::{Association, Values},
 };
@@ -48,7 +49,7 @@ pub(crate) fn read(
     bytes: &Bytes,
 ) -> Result<Parts, Error> {
     let error = |problems| purpose.error(problems);
-    let mut body = match json(headers, bytes).map_err(|wrong| wrong.or(error))? {
+    let mut body = match json(meta, headers, bytes).map_err(|wrong| wrong.or(error))? {
         Json::Object(body) => body,
         Json::Null => Map::new(),
         _ => return Err(error(vec![Problem::general("the body must be a JSON object")])),
@@ -89,9 +90,19 @@ fn storable(meta: &Meta, purpose: Purpose, values: Values) -> Result<Values, Err
     if problems.is_empty() { Ok(values) } else { Err(purpose.error(problems)) }
 }
 
-/// Reads the list that replaces what an association leads to.
-pub(crate) fn members(association: &'static Association, headers: &HeaderMap, bytes: &Bytes) -> Result<Members, Error> {
-    let list = json(headers, bytes).map_err(|wrong| wrong.or(Error::Associated))?;
+/// Reads the list that replaces what an association leads to; a form has it under the association's name.
+pub(crate) fn members(
+    meta: &'static Meta,
+    association: &'static Association,
+    headers: &HeaderMap,
+    bytes: &Bytes,
+) -> Result<Members, Error> {
+    let list = match json(meta, headers, bytes).map_err(|wrong| wrong.or(Error::Associated))? {
+        Json::Object(mut fields) if essence(headers) == form::TYPE => {
+            fields.remove(association.name()).unwrap_or_default()
+        }
+        list => list,
+    };
     list_of(association, &list).map_err(|problem| Error::Associated(vec![problem]))
 }
 
@@ -102,7 +113,7 @@ pub(crate) fn named(meta: &'static Meta, query: &str, headers: &HeaderMap, bytes
         return identity(meta, id.into_owned());
     }
     let criteria = |problems: Vec<Problem>| Error::criteria(details(&problems));
-    match json(headers, bytes).map_err(|wrong| wrong.or(criteria))?.get_mut(key) {
+    match json(meta, headers, bytes).map_err(|wrong| wrong.or(criteria))?.get_mut(key) {
         Some(id) => identity(meta, id.take()),
         None => Err(Error::criteria(format!("`{key}` says which record is meant, in the path, the query or the body"))),
     }
@@ -132,10 +143,10 @@ fn list_of(association: &'static Association, list: &Json) -> Result<Members, Pr
     Ok(Members { association, ids: ids.collect::<Result<_, _>>()? })
 }
 
-/// Why a body is no JSON.
+/// Why a body is not read.
 enum Wrong {
     Syntax(Problem),
-    /// A page of another site could send it without asking.
+    /// Its content type is another.
     Type(Error),
 }
 
@@ -148,17 +159,27 @@ impl Wrong {
     }
 }
 
-fn json(headers: &HeaderMap, bytes: &Bytes) -> Result<Json, Wrong> {
+/// What a body says, in JSON or as a form; an empty one says nothing.
+fn json(meta: &Meta, headers: &HeaderMap, bytes: &Bytes) -> Result<Json, Wrong> {
     if bytes.is_empty() {
         return Ok(Json::Null);
     }
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let essence = essence(headers);
+    if essence == form::TYPE {
+        return form::read(meta, bytes).map_err(Wrong::Syntax);
+    }
     if essence != "application/json" && !essence.ends_with("+json") {
-        let message = format!("the body must be JSON, its content type is {content_type:?}");
+        let essence: String = essence.chars().take(100).collect();
+        let message = format!("the body must be `application/json` or `{}`, this is {essence:?}", form::TYPE);
         let refusal = catamaran::Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
         return Err(Wrong::Type(Error::refused(refusal.into_response())));
     }
     serde_json::from_slice(bytes)
         .map_err(|error| Wrong::Syntax(Problem::general(format!("the body is not valid JSON: {error}"))))
+}
+
+/// The content type of a body, without its parameters.
+fn essence(headers: &HeaderMap) -> String {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use axum::{
     Json as Body,
-    http::{Method, StatusCode},
+    http::{Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use sea_orm::{DbErr, RuntimeErr, SqlErr, SqlxError};
@@ -12,6 +12,8 @@ use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use crate::{Meta, meta::Field};
+
+const TOO_MANY_WRITES: &str = "as many writes wait for the database as may, and this one did not begin: retry later";
 
 /// Why a request to a resource was not carried out.
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub(crate) enum Error {
     Needed(String),
     NotFound,
     Forbidden,
+    /// As many writes wait as may.
+    TooManyWrites,
     /// Whoever asks was rejected by the extractor of the policy, or the socket cannot subscribe.
     Refused(Box<Response>),
     Database(DbErr),
@@ -167,6 +171,10 @@ impl Error {
             }
             Self::NotFound => (StatusCode::NOT_FOUND, "Not Found").into_response(),
             Self::Forbidden => (StatusCode::FORBIDDEN, "Forbidden").into_response(),
+            Self::TooManyWrites => {
+                let body = json!({"code": "too_many_writes", "message": TOO_MANY_WRITES});
+                (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], Body(body)).into_response()
+            }
             Self::Refused(rejection) => *rejection,
             // What the database did not take of a query is a mistake in its values; the rest is ours.
             Self::Database(error) if is_unfit(&error) => {
@@ -194,6 +202,7 @@ impl fmt::Display for Error {
             }
             Self::NotFound => f.write_str("Not Found"),
             Self::Forbidden => f.write_str("Forbidden"),
+            Self::TooManyWrites => f.write_str(TOO_MANY_WRITES),
             Self::Refused(rejection) => write!(f, "{}", rejection.status()),
             Self::Database(error) => write!(f, "{error}"),
             Self::Own(error) => write!(f, "{error}"),

@@ -118,6 +118,22 @@ pub(crate) fn parse<T: DeserializeOwned + Into<Value>>(json: &Json) -> Result<Va
     Ok(value)
 }
 
+/// The JSON by which text of a form is a value of this type: an empty text is null unless the type takes it, and `on` is a
+/// ticked box. Text that is none stays text, for the error.
+pub(crate) fn from_text<T: DeserializeOwned>(text: &str) -> Json {
+    let fits = |json: &Json| T::deserialize(json).is_ok();
+    let as_text = Json::from(text);
+    if fits(&as_text) {
+        return as_text;
+    }
+    let meant = match text {
+        "" => Some(Json::Null),
+        "on" => Some(Json::Bool(true)),
+        text => serde_json::from_str(text).ok(),
+    };
+    meant.filter(fits).unwrap_or(as_text)
+}
+
 /// No database takes what their common interface cannot carry: an unsigned number beyond the signed ones, and text
 /// that PostgreSQL refuses.
 pub(crate) fn storable(value: &Value) -> Result<(), String> {

@@ -13,7 +13,9 @@ mod body;
 mod criteria;
 mod engine;
 mod error;
+mod form;
 mod input;
+mod limits;
 mod messages;
 mod meta;
 mod outbox;
@@ -24,6 +26,7 @@ mod state;
 pub mod test;
 
 pub use engine::{Change, Changes, Kind};
+pub use limits::Limits;
 pub use meta::{Meta, Row};
 pub use outbox::Relay;
 pub use policy::{Policy, Public, Viewer};

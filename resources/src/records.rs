@@ -17,7 +17,7 @@ use crate::{
     Change, Error, Resource,
     asking::Asking,
     body::{self, Purpose},
-    engine::{Attempt, Writer},
+    engine::{Attempt, Ready, Writer},
     messages::Following,
     meta::Row,
     resource::Viewed,
@@ -100,7 +100,13 @@ impl<E: Resource> Records<E> {
         &self,
         work: impl AsyncFnOnce(&mut Transaction<'_, E>) -> Result<T>,
     ) -> std::result::Result<T, Error> {
-        let attempt = Attempt::alone(&self.asking.resources, self.asking.socket.as_ref()).await?;
+        let Asking { resources, hub, socket, .. } = &self.asking;
+        let (resources, hub, socket) = (resources.clone(), hub.clone(), socket.clone());
+        let queued = resources.queue.enter(0, &resources.limits)?;
+        let ready = Ready::alone(&resources).await;
+        let (of_task, except) = (resources.clone(), socket.clone());
+        let begin = async move { Ok((Attempt::begin(&of_task, ready, except.as_ref()).await?, queued)) };
+        let (attempt, queued) = whole(begin).await?;
         let mut changes = Vec::new();
         let mut transaction = Transaction { records: self, db: &attempt.transaction, changes: &mut changes };
         let done = match work(&mut transaction).await {
@@ -110,21 +116,27 @@ impl<E: Resource> Records<E> {
                 return Err(Error::Own(error));
             }
         };
-        let Asking { resources, hub, socket, .. } = &self.asking;
-        let (resources, hub, socket) = (resources.clone(), hub.clone(), socket.clone());
         let commit = async move {
+            let _queued = queued;
             let changes = attempt.commit(E::meta(), changes).await.map_err(|(_, error)| error)?;
             resources.hand_on(&hub, &changes, socket.as_ref()).await;
             Ok(())
         };
-        // A task of its own: a request that is cut off cannot part a commit from the word of it.
-        match tokio::spawn(commit.in_current_span()).await {
-            Ok(committed) => committed.map(|()| done),
-            Err(failed) => match failed.try_into_panic() {
-                Ok(panic) => resume_unwind(panic),
-                Err(cancelled) => Err(Error::Own(cancelled.into())),
-            },
-        }
+        whole(commit).await.map(|()| done)
+    }
+}
+
+/// Does something as a task of its own. A request that is cut off can neither part a commit from the word of it, nor leave
+/// a connection behind that has half begun.
+async fn whole<T: Send + 'static>(
+    task: impl Future<Output = std::result::Result<T, Error>> + Send + 'static,
+) -> std::result::Result<T, Error> {
+    match tokio::spawn(task.in_current_span()).await {
+        Ok(done) => done,
+        Err(failed) => match failed.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            Err(cancelled) => Err(Error::Own(cancelled.into())),
+        },
     }
 }
 

@@ -12,8 +12,8 @@ use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbBackend, DbErr, Sc
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::{
-    Meta, Relay,
-    engine::{Changes as Committed, Stripes},
+    Limits, Meta, Relay,
+    engine::{Changes as Committed, Queue, Stripes},
     messages::{self, Changes},
     outbox::{self, Outbox},
 };
@@ -52,6 +52,9 @@ use crate::{
 pub struct Resources {
     pub(crate) db: DatabaseConnection,
     pub(crate) compat: Compat,
+    pub(crate) limits: Limits,
+    /// The writes that wait or are under way.
+    pub(crate) queue: Arc<Queue>,
     pub(crate) stripes: Arc<Stripes>,
     /// The newest changes, as sockets are told of them.
     pub(crate) changes: Arc<Changes>,
@@ -96,13 +99,21 @@ impl Resources {
     /// Takes a connection that is there already.
     pub fn new(db: DatabaseConnection) -> Self {
         let turn = (db.get_database_backend() == DbBackend::Sqlite).then(Arc::default);
-        Self { db, compat: Compat::default(), stripes: Arc::default(), changes: Arc::default(), outbox: None, turn }
+        let (compat, limits) = Default::default();
+        let (queue, stripes, changes) = Default::default();
+        Self { db, compat, limits, queue, stripes, changes, outbox: None, turn }
     }
 
     /// Chooses whose answers to give; [`Compat::Strict`] unless said.
     #[must_use]
     pub fn compat(self, compat: Compat) -> Self {
         Self { compat, ..self }
+    }
+
+    /// Sets what requests may make the server do and keep; see [`Limits`].
+    #[must_use]
+    pub fn limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
     }
 
     /// The database, for what an application asks of it itself.

@@ -10,7 +10,7 @@ use std::{
 
 use axum::{
     Json,
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -143,6 +143,28 @@ impl Error {
     pub(crate) fn websocket_version() -> Self {
         let message = "the websocket must be of version 13, RFC 6455: send `sec-websocket-version: 13`";
         Self::framework(StatusCode::UPGRADE_REQUIRED, "websocket_version", message)
+    }
+
+    /// A request that may change something, sent by a page that may not.
+    pub(crate) fn cross_site(method: &Method, origin: Option<&str>) -> Self {
+        let message = match origin {
+            Some("null") => format!(
+                "a page of the origin `null` (sandboxed, local, or with the referrer policy `no-referrer`) may not send \
+                 {method} here: `App::allow_cross_site` names the routes that any page may send to"
+            ),
+            Some(origin) => {
+                let origin: String = origin.chars().take(200).collect();
+                format!(
+                    "pages of the origin {origin:?} may not send {method} here: name the origin, \
+                     `App::origins(Origins::same().and({origin:?}))`, or the route, `App::allow_cross_site`"
+                )
+            }
+            None => format!(
+                "a page of another site may not send {method} here, and does not say one origin: \
+                 `App::allow_cross_site` names the routes that any page may send to"
+            ),
+        };
+        Self::framework(StatusCode::FORBIDDEN, "cross_site_refused", message)
     }
 
     /// A mistake of whoever serves the router, so the answer names the remedy.

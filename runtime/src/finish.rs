@@ -1,13 +1,13 @@
 //! The outermost layer of the application's router, the same for both transports: the hub, the proxies, the span of a
-//! request, a panic outside our actions, the body of an answer that nobody gave, and what becomes of a request when the
-//! server stops.
+//! request, the refusal of cross-site requests, a panic outside our actions, the body of an answer that nobody gave, and what
+//! becomes of a request when the server stops.
 
 use std::{
     convert::Infallible,
     panic::AssertUnwindSafe,
     pin::Pin,
     sync::Once,
-    task::{Context, Poll, ready},
+    task::{self, Context, Poll},
     time::Instant,
 };
 
@@ -19,7 +19,7 @@ use axum::{
 };
 use futures_util::{
     FutureExt,
-    future::{BoxFuture, CatchUnwind, Either},
+    future::{BoxFuture, CatchUnwind, Either, ready},
 };
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -29,7 +29,7 @@ use tracing::{Span, field};
 use crate::{
     ClientAddr, Error, Hub, RequestSocket, logged,
     metrics::{self, Transport},
-    server::{Drain, InFlight, Proxies, refuse},
+    server::{CrossSite, Drain, InFlight, Proxies, refuse},
 };
 
 /// Wraps every route and the fallback, however the application combined them.
@@ -39,14 +39,15 @@ pub(crate) struct Finish {
     pub(crate) drain: Drain,
     /// Those that may say who a request is from.
     pub(crate) proxies: Proxies,
+    pub(crate) cross_site: CrossSite,
 }
 
 impl<S> Layer<S> for Finish {
     type Service = Finishing<S>;
 
     fn layer(&self, inner: S) -> Finishing<S> {
-        let Self { hub, proxies, drain } = self.clone();
-        Finishing { inner, hub, proxies, drain }
+        let Self { hub, proxies, drain, cross_site } = self.clone();
+        Finishing { inner, hub, proxies, drain, cross_site }
     }
 }
 
@@ -56,6 +57,7 @@ pub(crate) struct Finishing<S> {
     hub: Hub,
     drain: Drain,
     proxies: Proxies,
+    cross_site: CrossSite,
 }
 
 impl<S: Service<Request, Response = Response, Error = Infallible>> Service<Request> for Finishing<S> {
@@ -80,13 +82,10 @@ impl<S: Service<Request, Response = Response, Error = Infallible>> Service<Reque
             let refused: Refusal = Box::pin(async { Ok(refuse(request).await) });
             Either::Right(refused)
         } else {
-            match with_client_address(request) {
-                Ok(request) => Either::Left(span.in_scope(|| self.inner.call(request))),
-                Err(error) => {
-                    let refused: Refusal = Box::pin(async { Ok(error.into_response()) });
-                    Either::Right(refused)
-                }
-            }
+            span.in_scope(|| match with_client_address(request).and_then(|request| self.cross_site.admit(request)) {
+                Ok(request) => Either::Left(self.inner.call(request)),
+                Err(refusal) => Either::Right(Box::pin(ready(Ok(refusal.into_response()))) as Refusal),
+            })
         };
         let guarded = AssertUnwindSafe(answering).catch_unwind();
         // Reading the clock costs as much as routing does, so it is read only for somebody who listens.
@@ -141,7 +140,7 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for Finished<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let entered = this.span.enter();
-        let response = match ready!(this.guarded.poll(cx)) {
+        let response = match task::ready!(this.guarded.poll(cx)) {
             Ok(Ok(response)) => with_body(response),
             Ok(Err(never)) => match never {},
             Err(_panic) => Error::panicked().into_response(),

@@ -73,7 +73,7 @@ pub(crate) fn describe() {
     describe_counter!(RESUMED, Unit::Count, "Subscriptions of clients that came back and missed nothing");
     describe_counter!(GAPS, Unit::Count, "Times that a client was told that it may have missed events");
     describe_counter!(SLOW, Unit::Count, "Connections that were closed because their peers read too slowly");
-    describe_counter!(REFUSED_ORIGINS, Unit::Count, "Requests to Socket.IO that were refused because of their origin");
+    describe_counter!(REFUSED_ORIGINS, Unit::Count, "Requests that were refused because of the origin of their page");
 }
 
 pub(crate) fn request_began(transport: Transport) {

@@ -9,17 +9,13 @@ use sea_orm::{
 use serde_json::{Map, Value as Json};
 
 use super::{filterable, text::Text};
-use crate::{Error, Meta, engine::sql, meta::Field};
-
-const MAX_DEPTH: usize = 8;
-const MAX_CONDITIONS: usize = 200;
-const MAX_VALUES: usize = 1000;
+use crate::{Error, Limits, Meta, engine::sql, meta::Field};
 
 /// The parameters that are no attributes.
 const RESERVED: &[&str] = &["where", "limit", "skip", "sort", "select", "omit", "populate"];
 
-pub(super) fn read(meta: &Meta, text: &Text) -> Result<Condition, Error> {
-    let mut reader = Reader { meta, conditions: 0, values: 0 };
+pub(super) fn read(meta: &Meta, text: &Text, limits: &Limits) -> Result<Condition, Error> {
+    let mut reader = Reader { meta, limits, conditions: 0, values: 0, pattern_bytes: 0, wildcards: 0 };
     match text.one("where")? {
         Some(json) => {
             let wrong = |error| Error::criteria(format!("`where` is no valid JSON: {error}"));
@@ -31,8 +27,11 @@ pub(super) fn read(meta: &Meta, text: &Text) -> Result<Condition, Error> {
 
 struct Reader<'a> {
     meta: &'a Meta,
+    limits: &'a Limits,
     conditions: usize,
     values: usize,
+    pattern_bytes: usize,
+    wildcards: usize,
 }
 
 impl Reader<'_> {
@@ -40,6 +39,7 @@ impl Reader<'_> {
     fn equal(&mut self, text: &Text) -> Result<Condition, Error> {
         let mut all = Condition::all();
         for (name, texts) in text.all().filter(|(name, _)| !RESERVED.contains(name)) {
+            self.count()?;
             let (at, field) = filterable(self.meta, name)?;
             let condition = match texts {
                 [text] if text.is_empty() && field.flags.nullable && !field.is_text() => Json::Null,
@@ -53,8 +53,8 @@ impl Reader<'_> {
 
     /// `{"a": 1, "or": [..]}`: all of it.
     fn all(&mut self, json: &Json, depth: usize) -> Result<Condition, Error> {
-        if depth > MAX_DEPTH {
-            return Err(Error::criteria(format!("`where` is nested deeper than {MAX_DEPTH} levels")));
+        if depth > self.limits.depth {
+            return Err(Error::criteria(format!("`where` is nested deeper than {} levels", self.limits.depth)));
         }
         let Json::Object(parts) = json else {
             return Err(Error::criteria("`where` is an object, e.g. {\"name\": \"Ann\"}"));
@@ -82,8 +82,26 @@ impl Reader<'_> {
 
     fn count(&mut self) -> Result<(), Error> {
         self.conditions += 1;
-        if self.conditions > MAX_CONDITIONS {
-            return Err(Error::criteria(format!("`where` has more than {MAX_CONDITIONS} conditions")));
+        if self.conditions > self.limits.conditions {
+            return Err(Error::criteria(format!("`where` has more than {} conditions", self.limits.conditions)));
+        }
+        Ok(())
+    }
+
+    /// Counts what a database has to compare each record with.
+    fn count_pattern(&mut self, operator: &str, text: &str) -> Result<(), Error> {
+        let Limits { pattern_bytes, wildcards, .. } = *self.limits;
+        self.pattern_bytes += text.len();
+        if self.pattern_bytes > pattern_bytes {
+            return Err(Error::criteria(format!("the patterns in `where` have more than {pattern_bytes} bytes")));
+        }
+        self.wildcards += match operator {
+            "contains" => 2,
+            "like" => text.bytes().filter(|byte| matches!(byte, b'%' | b'_')).count(),
+            _ => 1,
+        };
+        if self.wildcards > wildcards {
+            return Err(Error::criteria(format!("the patterns in `where` have more than {wildcards} wildcards")));
         }
         Ok(())
     }
@@ -118,6 +136,7 @@ impl Reader<'_> {
                 (">", json) => column().gt(self.value(at, json)?),
                 (">=", json) => column().gte(self.value(at, json)?),
                 ("contains" | "startsWith" | "endsWith" | "like", Json::String(text)) if field.is_text() => {
+                    self.count_pattern(operator, text)?;
                     column().like(LikeExpr::new(pattern(operator, text, field)?).escape('\\'))
                 }
                 _ => {
@@ -143,8 +162,9 @@ impl Reader<'_> {
     fn values(&mut self, at: usize, list: &[Json]) -> Result<Vec<Value>, Error> {
         // Databases bound how many values a statement has.
         self.values += list.len();
-        if self.values > MAX_VALUES {
-            return Err(Error::criteria(format!("the lists in `where` have more than {MAX_VALUES} values")));
+        if self.values > self.limits.values {
+            let message = format!("the lists in `where` have more than {} values", self.limits.values);
+            return Err(Error::criteria(message));
         }
         list.iter().map(|json| self.plain(at, json)).collect()
     }

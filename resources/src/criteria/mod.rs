@@ -8,13 +8,13 @@ use sea_orm::{Condition, Order};
 
 use self::text::Text;
 use crate::{
-    Compat, Error, Meta,
+    Compat, Error, Limits, Meta,
     meta::{Association, Field},
 };
 
 /// How many records a list has if nobody says.
 pub(crate) const DEFAULT_LIMIT: u64 = 30;
-/// How many it has at most.
+/// How many identities a body lists at most for an association.
 pub(crate) const MAX_LIMIT: u64 = 1000;
 
 /// Which records, in which order, and what of them.
@@ -24,6 +24,8 @@ pub(crate) struct Criteria {
     pub(crate) sort: Vec<(usize, Order)>,
     pub(crate) limit: u64,
     pub(crate) skip: u64,
+    /// How many records the associations of several parents lead to at most, in all.
+    pub(crate) in_all: Option<u64>,
     pub(crate) shape: Shape,
 }
 
@@ -35,28 +37,36 @@ pub(crate) struct Shape {
     pub(crate) populate: Vec<&'static Association>,
     /// Whether the client named what to populate. What it did not name and may not see is left out.
     pub(crate) named: bool,
+    /// How many records it is populated with at most, in all.
+    pub(crate) max_populated: Option<u64>,
 }
 
 impl Criteria {
     /// Reads the query of a list.
-    pub(crate) fn read(meta: &'static Meta, query: &str, compat: Compat) -> Result<Self, Error> {
-        let text = Text::read(query);
-        let limit = text.number("limit")?.unwrap_or(DEFAULT_LIMIT);
-        if limit > MAX_LIMIT {
-            return Err(Error::criteria(format!("`limit` is at most {MAX_LIMIT}")));
+    pub(crate) fn read(meta: &'static Meta, query: &str, compat: Compat, limits: &Limits) -> Result<Self, Error> {
+        let text = Text::read(query, limits)?;
+        let limit = text.number("limit")?.unwrap_or(DEFAULT_LIMIT.min(limits.records));
+        if limit > limits.records {
+            return Err(Error::criteria(format!("`limit` is at most {}", limits.records)));
         }
         Ok(Self {
-            filter: filter::read(meta, &text)?,
+            filter: filter::read(meta, &text, limits)?,
             sort: sort::read(meta, &text)?,
             limit,
             skip: text.number("skip")?.unwrap_or(0),
-            shape: Shape::of(meta, &text, compat)?,
+            in_all: None,
+            shape: Shape::of(meta, &text, compat, limits)?,
         })
     }
 
     /// Reads the query of the list that an association leads to, which is populated with nothing.
-    pub(crate) fn read_associated(meta: &'static Meta, query: &str, compat: Compat) -> Result<Self, Error> {
-        let mut criteria = Self::read(meta, query, compat)?;
+    pub(crate) fn read_associated(
+        meta: &'static Meta,
+        query: &str,
+        compat: Compat,
+        limits: &Limits,
+    ) -> Result<Self, Error> {
+        let mut criteria = Self::read(meta, query, compat, limits)?;
         let populate = std::mem::take(&mut criteria.shape.populate);
         if compat == Compat::Strict && !populate.is_empty() {
             return Err(Error::Populates("associated records cannot be populated in turn".into()));
@@ -71,6 +81,7 @@ impl Criteria {
             sort: sort::by_key(meta, Vec::new()),
             limit: DEFAULT_LIMIT,
             skip: 0,
+            in_all: None,
             shape: Shape::default(),
         }
     }
@@ -78,8 +89,8 @@ impl Criteria {
 
 impl Shape {
     /// Reads the query of one record.
-    pub(crate) fn read(meta: &'static Meta, query: &str, compat: Compat) -> Result<Self, Error> {
-        Self::of(meta, &Text::read(query), compat)
+    pub(crate) fn read(meta: &'static Meta, query: &str, compat: Compat, limits: &Limits) -> Result<Self, Error> {
+        Self::of(meta, &Text::read(query, limits)?, compat, limits)
     }
 
     /// What the answer to a write tells: all associations in Sails' way, none in ours.
@@ -88,10 +99,10 @@ impl Shape {
             Compat::Strict => Vec::new(),
             Compat::Sails => meta.associations.iter().collect(),
         };
-        Self { select: None, populate, named: false }
+        Self { select: None, populate, named: false, max_populated: None }
     }
 
-    fn of(meta: &'static Meta, text: &Text, compat: Compat) -> Result<Self, Error> {
+    fn of(meta: &'static Meta, text: &Text, compat: Compat, limits: &Limits) -> Result<Self, Error> {
         let select = match (text.list("select"), text.list("omit")) {
             (Some(_), Some(_)) if compat == Compat::Strict => {
                 return Err(Error::criteria("`select` and `omit` exclude each other"));
@@ -100,12 +111,13 @@ impl Shape {
             (None, Some(names)) => Some(selected(meta, &names, false)?),
             (None, None) => None,
         };
+        let max_populated = Some(limits.populated);
         let populate = match text.list("populate") {
-            None => return Ok(Self { select, ..Self::written(meta, compat) }),
+            None => return Ok(Self { select, max_populated, ..Self::written(meta, compat) }),
             Some(names) if names == ["false"] => Vec::new(),
             Some(names) => populated(meta, &names)?,
         };
-        Ok(Self { select, populate, named: true })
+        Ok(Self { select, populate, named: true, max_populated })
     }
 }
 

@@ -2,18 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use crate::Error;
+use crate::{Error, Limits};
 
 /// What a query says under each name, once for each time that it does.
 pub(super) struct Text(BTreeMap<String, Vec<String>>);
 
 impl Text {
-    pub(super) fn read(query: &str) -> Self {
+    pub(super) fn read(query: &str, limits: &Limits) -> Result<Self, Error> {
+        if query.len() > limits.query_bytes {
+            return Err(Error::criteria(format!("a query has at most {} bytes", limits.query_bytes)));
+        }
         let mut names = BTreeMap::<_, Vec<_>>::new();
         for (name, text) in form_urlencoded::parse(query.as_bytes()) {
             names.entry(name.into_owned()).or_default().push(text.into_owned());
         }
-        Self(names)
+        Ok(Self(names))
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = (&str, &[String])> {

@@ -16,7 +16,27 @@ pub(crate) struct Attempt {
     _turn: Option<OwnedMutexGuard<()>>,
 }
 
+/// What a transaction needs before it begins. The database knows nothing of it yet, so whoever waits for this may give up.
+pub(crate) struct Ready {
+    held: Held,
+    turn: Option<OwnedMutexGuard<()>>,
+}
+
+impl Ready {
+    /// Waits for the turn to write, with what is held.
+    pub(super) async fn with(resources: &Resources, held: Held) -> Self {
+        Self { held, turn: resources.turn().await }
+    }
+
+    /// Waits until nobody else in this process writes: what runs only once can be in nobody's way.
+    pub(crate) async fn alone(resources: &Resources) -> Self {
+        Self::with(resources, resources.stripes.hold_all().await).await
+    }
+}
+
 /// Begins a transaction that will write.
+///
+/// It must not be dropped before it is done: PostgreSQL's driver would give a connection back that is inside a transaction.
 pub(crate) async fn begin(resources: &Resources) -> Result<DatabaseTransaction, DbErr> {
     // A transaction of SQLite that reads first may find at its first write that it is too late.
     let sqlite_transaction_mode = Some(SqliteTransactionMode::Immediate);
@@ -25,23 +45,17 @@ pub(crate) async fn begin(resources: &Resources) -> Result<DatabaseTransaction, 
 }
 
 impl Attempt {
-    /// Begins with what is held. The socket by which the request came hears nothing of it.
-    pub(super) async fn begin(
+    /// Begins a transaction, and must not be dropped before it has. The socket by which the request came hears nothing of it.
+    pub(crate) async fn begin(
         resources: &Resources,
-        held: Held,
+        Ready { held, turn }: Ready,
         except: Option<&RequestSocket>,
     ) -> Result<Self, Error> {
-        let turn = resources.turn().await;
         let transaction = begin(resources).await?;
         if let Some(outbox) = &resources.outbox {
             outbox.begin(&transaction, except).await?;
         }
         Ok(Self { transaction, held, resources: resources.clone(), except: except.cloned(), _turn: turn })
-    }
-
-    /// Begins while nobody else in this process writes: what runs only once can be in nobody's way.
-    pub(crate) async fn alone(resources: &Resources, except: Option<&RequestSocket>) -> Result<Self, Error> {
-        Self::begin(resources, resources.stripes.hold_all().await, except).await
     }
 
     /// Commits changes whose records are all held.

@@ -112,6 +112,9 @@ impl<C: ConnectionTrait> View<'_, C> {
             .and_where(place().gt(skip))
             .and_where(place().lte(skip.saturating_add(limit)))
             .order_by_expr(place(), Order::Asc);
+        if let Some(in_all) = criteria.in_all {
+            page.limit(in_all);
+        }
         let mut found = Associated::new();
         for row in self.db.query_all(&page).await? {
             let parent = key_text(&key.read(&row, PARENT)?);

@@ -6,7 +6,7 @@ use axum::http::Request;
 use sea_orm::Value;
 use serde_json::{Value as Json, json};
 
-use super::{Change, Kind, Members, View, Work, write};
+use super::{Change, Kind, Members, View, Work, write::Written};
 use crate::{
     __private::Viewed,
     Meta, Resource, Resources,
@@ -47,6 +47,12 @@ async fn viewers() -> Viewers {
     viewers
 }
 
+/// Writes for a request that waits for its answer.
+async fn write(resources: &Resources, viewers: &Viewers, meta: &'static Meta, work: &Work) -> Written {
+    let (mut request, _alive) = tokio::sync::oneshot::channel();
+    super::write(resources, viewers, meta, work, None, &mut request).await.unwrap()
+}
+
 fn parts(meta: &'static Meta, purpose: Purpose, body: &Json) -> body::Parts {
     let headers =
         [("content-type", "application/json")].map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
@@ -80,7 +86,7 @@ fn told(change: &Change) -> String {
 }
 
 async fn done(resources: &Resources, meta: &'static Meta, work: Work) -> Vec<String> {
-    let written = write(resources, &viewers().await, meta, &work, None).await.unwrap();
+    let written = write(resources, &viewers().await, meta, &work).await;
     written.changes.iter().map(told).collect()
 }
 
@@ -140,7 +146,7 @@ async fn an_update_is_told_after_what_its_keys_mean_to_others() {
 async fn a_change_has_the_record_before_and_after() {
     let resources = world().await;
     let work = update(USER(), 1, &json!({"age": 3}));
-    let written = write(&resources, &viewers().await, USER(), &work, None).await.unwrap();
+    let written = write(&resources, &viewers().await, USER(), &work).await;
     let change = written.changes.iter().next().unwrap();
     let [before, after] =
         [&change.before, &change.after].map(|row| serde_json::to_value(row.as_ref().unwrap()).unwrap());
@@ -237,7 +243,7 @@ async fn many_writers(url: &str) {
                             (USER(), Work::Replace { id: (turn % 2 + 1).into(), members })
                         }
                     };
-                    let written = write(&resources, &viewers().await, meta, &work, None).await.unwrap();
+                    let written = write(&resources, &viewers().await, meta, &work).await;
                     for change in written.changes.iter() {
                         tokio::task::yield_now().await;
                         heard.lock().unwrap().push(change.clone());

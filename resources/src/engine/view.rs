@@ -84,11 +84,22 @@ impl<C: ConnectionTrait> View<'_, C> {
     /// Records as they go out, with what they are populated with.
     pub(super) async fn show(&self, meta: &'static Meta, rows: Vec<Row>, shape: &Shape) -> Result<Vec<Shown>, Error> {
         let mut populated = Vec::new();
+        let mut left = shape.max_populated;
         let seen = |it: &&&'static Association| shape.named || self.viewers.are_let_in(it.target());
         for &association in shape.populate.iter().filter(seen) {
-            let criteria = Criteria::first(association.target());
+            // One more shows that there are too many.
+            let in_all = left.map(|left| left.saturating_add(1));
+            let criteria = Criteria { in_all, ..Criteria::first(association.target()) };
             let scope = self.scope(association.target())?;
-            populated.push((association, self.associated(meta, association, &rows, &criteria, scope).await?));
+            let found = self.associated(meta, association, &rows, &criteria, scope).await?;
+            if let Some(left) = &mut left {
+                let count: usize = found.values().map(Vec::len).sum();
+                *left = left.checked_sub(count as u64).ok_or_else(|| {
+                    let most = shape.max_populated.unwrap_or_default();
+                    Error::Populates(format!("a list is populated with at most {most} records: use a smaller `limit`"))
+                })?;
+            }
+            populated.push((association, found));
         }
         let show = |row: Row| {
             let with = populated.iter_mut().map(|(association, found)| {

@@ -1,14 +1,16 @@
 //! Writing: one transaction for each request, and what it changed.
 
+use axum::http::StatusCode;
 use catamaran::RequestSocket;
 use sea_orm::{
     ConnectionTrait, DatabaseTransaction, DbBackend, Value,
     sea_query::{Alias, Query, sea_value_to_json_value},
 };
+use tokio::sync::oneshot;
 
 use super::{
     Change, Shown, View,
-    attempt::Attempt,
+    attempt::{Attempt, Ready},
     change::Membership,
     sql,
     stripes::{Held, stripe},
@@ -70,21 +72,36 @@ impl Changes {
 }
 
 /// Carries out a write, and begins anew when another one is in its way. The socket by which it came hears nothing of it.
+///
+/// As long as it waits, nothing is written. So it ends then if its request does, whose end closes the channel.
 pub(crate) async fn write(
     resources: &Resources,
     viewers: &Viewers,
     meta: &'static Meta,
     work: &Work,
     except: Option<&RequestSocket>,
+    request: &mut oneshot::Sender<()>,
 ) -> Result<Written, Error> {
     let mut wanted = work.stripes(meta);
     let mut number = 1;
     loop {
-        let held = match number {
-            MAX_ATTEMPTS => resources.stripes.hold_all().await,
-            _ => resources.stripes.hold(wanted).await,
+        let ready = async {
+            let held = match number {
+                MAX_ATTEMPTS => resources.stripes.hold_all().await,
+                _ => resources.stripes.hold(wanted).await,
+            };
+            Ready::with(resources, held).await
         };
-        let mut attempt = Attempt::begin(resources, held, except).await?;
+        let ready = tokio::select! {
+            biased;
+            ready = ready => ready,
+            () = request.closed() => return Err(abandoned()),
+        };
+        let mut attempt = Attempt::begin(resources, ready, except).await?;
+        if request.is_closed() {
+            attempt.rollback().await?;
+            return Err(abandoned());
+        }
         let mut writer = Writer::new(&attempt.transaction, viewers, resources.compat);
         let outcome = writer.run(meta, work).await;
         let list = writer.changes;
@@ -107,6 +124,12 @@ pub(crate) async fn write(
         wanted = held.stripes();
         number += 1;
     }
+}
+
+/// Nobody reads it.
+fn abandoned() -> Error {
+    let message = "the request ended before its write began";
+    Error::Own(catamaran::Error::new(StatusCode::SERVICE_UNAVAILABLE, message))
 }
 
 impl Work {

@@ -11,7 +11,7 @@ use super::{
     gate::{Changes, Follow},
 };
 use crate::{
-    Compat, Error, Meta, Resources,
+    Compat, Error, Limits, Meta, Resources,
     criteria::Shape,
     engine::Shown,
     meta::{Association, Row, key_text},
@@ -27,13 +27,14 @@ pub(crate) struct Following<'a> {
     viewers: &'a Viewers,
     changes: &'a Arc<Changes>,
     compat: Compat,
+    limits: Limits,
     gates: Vec<(&'static Meta, Arc<Follow>)>,
 }
 
 impl<'a> Following<'a> {
     pub(crate) fn new(socket: Option<&'a RequestSocket>, viewers: &'a Viewers, resources: &'a Resources) -> Self {
-        let Resources { changes, compat, .. } = resources;
-        Self { socket, viewers, changes, compat: *compat, gates: Vec::new() }
+        let Resources { changes, compat, limits, .. } = resources;
+        Self { socket, viewers, changes, compat: *compat, limits: *limits, gates: Vec::new() }
     }
 
     /// Begins to hear of a list of records, and of new ones.
@@ -80,6 +81,7 @@ impl<'a> Following<'a> {
             return Ok(Some(gate.clone()));
         }
         let gate = Arc::new(Follow::new(meta, self.viewers.of(meta)?.clone(), self.changes.clone()));
+        gate.state().bound(&self.limits);
         let subscribed = socket.subscribe_behind(&channel(meta.identity()), gate.clone()).await;
         subscribed.map_err(|error| Error::refused(catamaran::Error::from(error).into_response()))?;
         self.gates.push((meta, gate.clone()));

@@ -14,16 +14,18 @@ use super::{
     verb::{self, Look},
 };
 use crate::{
-    Meta, Viewer,
+    Limits, Meta, Viewer,
     engine::{Change, Kind},
 };
 
-/// How many records a socket follows before it follows all of a resource.
-const MAX_FOLLOWED: usize = 10_000;
+/// What an identity takes beside its text: its place in a set, and what it is allocated with.
+const ENTRY_BYTES: usize = 64;
 /// How many of the records that are gone it still remembers: a gate may be asked again about what it let through.
 const REMEMBERED: usize = 256;
 /// How many changes are kept as they were read, for the sockets that are yet to be asked.
 const RECENT: usize = 64;
+/// How many bytes of JSON these had, but for the newest.
+const RECENT_BYTES: usize = 4 * 1024 * 1024;
 
 /// The gate of one socket to the changes of one resource.
 pub(super) struct Follow {
@@ -36,8 +38,10 @@ pub(super) struct Follow {
 /// What a socket hears of.
 #[derive(Clone, Debug, Default)]
 pub(super) struct State {
-    /// The identities of records.
+    max: Bound,
+    /// The identities of records, and the bytes that they take.
     followed: HashSet<String>,
+    bytes: usize,
     /// All records, since there are too many.
     all: bool,
     /// Those of them that are gone, the newest last.
@@ -47,6 +51,20 @@ pub(super) struct State {
     /// Which records it had asked for is not known after a reconnect, as they stood in a list: what became of them
     /// meanwhile is told of all.
     lists: bool,
+}
+
+/// How many records are followed, and how many bytes their identities take, before all records are.
+#[derive(Clone, Copy, Debug)]
+struct Bound {
+    records: usize,
+    bytes: usize,
+}
+
+impl Default for Bound {
+    fn default() -> Self {
+        let Limits { followed, followed_bytes, .. } = Limits::default();
+        Self { records: followed, bytes: followed_bytes }
+    }
 }
 
 impl Follow {
@@ -84,11 +102,27 @@ impl Gate for Follow {
 impl State {
     /// Follows a record, which its identity names as it stands in JSON.
     pub(super) fn follow(&mut self, id: String) {
-        self.gone.retain(|gone| *gone != id);
-        self.followed.insert(id);
-        if self.followed.len() > MAX_FOLLOWED {
-            *self = Self { all: true, watches: self.watches, lists: self.lists, ..Self::default() };
+        if self.all {
+            return;
         }
+        self.gone.retain(|gone| *gone != id);
+        let bytes = id.len() + ENTRY_BYTES;
+        if self.followed.insert(id) {
+            self.bytes += bytes;
+        }
+        if self.followed.len() > self.max.records || self.bytes > self.max.bytes {
+            self.follow_all();
+        }
+    }
+
+    /// Follows all records, and forgets which these were.
+    fn follow_all(&mut self) {
+        *self = Self { max: self.max, all: true, watches: self.watches, lists: self.lists, ..Self::default() };
+    }
+
+    /// Sets how much is followed before all is.
+    pub(super) fn bound(&mut self, limits: &Limits) {
+        self.max = Bound { records: limits.followed, bytes: limits.followed_bytes };
     }
 
     /// Hears of new records.
@@ -102,20 +136,26 @@ impl State {
     }
 
     fn add_all(&mut self, other: Self) {
-        self.all |= other.all;
         self.watches |= other.watches;
         self.lists |= other.lists;
+        if other.all {
+            self.follow_all();
+        }
         other.followed.into_iter().for_each(|id| self.follow(id));
     }
 
     fn leave(&mut self, id: String) {
-        if !self.gone.contains(&id) {
-            self.gone.push_back(id);
+        // Its bytes count until it is forgotten.
+        self.follow(id.clone());
+        if self.all {
+            return;
         }
+        self.gone.push_back(id);
         if self.gone.len() > REMEMBERED
             && let Some(oldest) = self.gone.pop_front()
+            && self.followed.remove(&oldest)
         {
-            self.followed.remove(&oldest);
+            self.bytes -= oldest.len() + ENTRY_BYTES;
         }
     }
 
@@ -133,7 +173,6 @@ impl State {
         };
         match (look, &change.kind) {
             (Look::Vanishes, _) | (_, Kind::Destroyed) => self.leave(id),
-            _ if self.all => {}
             _ => self.follow(id),
         }
         Some(look)
@@ -149,7 +188,13 @@ struct Sight {
 
 /// The newest changes, each read once for all sockets.
 #[derive(Debug, Default)]
-pub(crate) struct Changes(Mutex<VecDeque<(EventId, Option<Arc<Read>>)>>);
+pub(crate) struct Changes(Mutex<Recent>);
+
+#[derive(Debug, Default)]
+struct Recent {
+    list: VecDeque<(EventId, usize, Option<Arc<Read>>)>,
+    bytes: usize,
+}
 
 type EventId = (u64, u64);
 
@@ -166,15 +211,24 @@ struct Read {
 impl Changes {
     fn read(&self, meta: &'static Meta, event: &Passing<'_>) -> Option<Arc<Read>> {
         let mut recent = lock(&self.0);
-        if let Some((_, read)) = recent.iter().rev().find(|(id, _)| *id == event.id) {
+        if let Some((_, _, read)) = recent.list.iter().rev().find(|(id, ..)| *id == event.id) {
             return read.clone();
         }
         let read = transfer::read(meta, event).map(|change| Arc::new(Read::of(change)));
-        if recent.len() == RECENT {
-            recent.pop_front();
-        }
-        recent.push_back((event.id, read.clone()));
+        let bytes = event.message.argument().map_or(0, |text| text.get().len());
+        recent.push(event.id, bytes, read.clone());
         read
+    }
+}
+
+impl Recent {
+    fn push(&mut self, id: EventId, bytes: usize, read: Option<Arc<Read>>) {
+        self.bytes += bytes;
+        while self.list.len() == RECENT || self.bytes > RECENT_BYTES {
+            let Some((_, oldest, _)) = self.list.pop_front() else { break };
+            self.bytes -= oldest;
+        }
+        self.list.push_back((id, bytes, read));
     }
 }
 
@@ -212,4 +266,78 @@ impl Read {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bounded(records: usize, bytes: usize) -> State {
+        State { max: Bound { records, bytes }, ..State::default() }
+    }
+
+    /// The bytes of all identities that a state keeps.
+    fn kept(state: &State) -> usize {
+        state.followed.iter().chain(&state.gone).map(|id| id.len() + ENTRY_BYTES).sum()
+    }
+
+    #[test]
+    fn identities_of_any_length_stay_within_the_bytes() {
+        for length in [1, 100, 10_000, 2_000_000] {
+            let mut state = bounded(10_000, 1024 * 1024);
+            for number in 0..20_000 {
+                let id = format!("{}{number}", "x".repeat(length));
+                if number % 3 == 0 {
+                    state.leave(id)
+                } else {
+                    state.follow(id)
+                }
+                assert!(kept(&state) <= 2 * 1024 * 1024, "{length}: {}", kept(&state));
+                if state.all {
+                    break;
+                }
+            }
+            assert!(state.all && kept(&state) == 0, "{length}: all are followed, and none is kept by its name");
+            state.leave("x".repeat(length));
+            assert_eq!(kept(&state), 0);
+        }
+    }
+
+    #[test]
+    fn recent_changes_stay_within_the_bytes() {
+        let mut recent = Recent::default();
+        for number in 0..1_000 {
+            let bytes = [10, 100_000, 1_000_000, 2 * RECENT_BYTES][number % 4];
+            recent.push((0, number as u64), bytes, None);
+            let kept: usize = recent.list.iter().map(|(_, bytes, _)| bytes).sum();
+            assert!(recent.list.len() <= RECENT && kept == recent.bytes);
+            assert!(kept <= RECENT_BYTES || recent.list.len() == 1);
+        }
+    }
+
+    #[test]
+    fn records_that_are_gone_make_room() {
+        let mut state = bounded(1_000, 1024 * 1024);
+        for number in 0..10_000 {
+            let id = number.to_string();
+            state.follow(id.clone());
+            state.leave(id);
+        }
+        assert!(!state.all && state.followed.len() == REMEMBERED && state.gone.len() == REMEMBERED);
+        let bytes: usize = state.followed.iter().map(|id| id.len() + ENTRY_BYTES).sum();
+        assert_eq!(state.bytes, bytes);
+    }
+
+    #[test]
+    fn merged_states_stay_within_the_bound() {
+        let (mut one, mut other) = (bounded(3, 10_000), bounded(3, 10_000));
+        ["1", "2"].into_iter().for_each(|id| one.follow(id.into()));
+        ["3", "4"].into_iter().for_each(|id| other.follow(id.into()));
+        one.add_all(other);
+        assert!(one.all && kept(&one) == 0);
+        let mut few = bounded(3, 10_000);
+        few.follow("1".into());
+        few.add_all(one);
+        assert!(few.all && kept(&few) == 0);
+    }
 }

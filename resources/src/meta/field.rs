@@ -38,6 +38,7 @@ pub struct Field {
     column: Column,
     text: bool,
     parse: fn(&Json) -> Result<Value, String>,
+    from_text: fn(&str) -> Json,
     read: fn(&QueryResult, &str) -> Result<Value, DbErr>,
 }
 
@@ -86,6 +87,7 @@ impl Field {
             column,
             text: [TypeId::of::<String>(), TypeId::of::<Option<String>>()].contains(&TypeId::of::<T>()),
             parse: input::parse::<T>,
+            from_text: input::from_text::<T>,
             read: |row, name| row.try_get::<T>("", name).map(Into::into),
         }
     }
@@ -143,6 +145,11 @@ impl Field {
 
     pub(crate) fn parse(&self, json: &Json) -> Result<Value, String> {
         (self.parse)(json)
+    }
+
+    /// The JSON that text in a form stands for.
+    pub(crate) fn from_text(&self, text: &str) -> Json {
+        (self.from_text)(text)
     }
 
     /// Null, if the field may be.

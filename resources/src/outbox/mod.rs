@@ -1,6 +1,7 @@
 //! Changes that outlive the server that made them: they are written with the records, and told from there.
 
 mod image;
+mod postgres;
 mod relay;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use sea_orm::{
     sea_query::{TableName, TableRef},
 };
 
-use super::TABLE;
+use super::{TABLE, postgres};
 use crate::{Meta, meta::Link};
 
 /// A table that is watched: of a resource, or between two.
@@ -36,11 +36,7 @@ pub(super) fn tables<'a>(resources: &'a [&'static Meta]) -> BTreeMap<String, Wat
 pub(super) async fn there(transaction: &DatabaseTransaction) -> Result<Vec<String>, DbErr> {
     let backend = transaction.get_database_backend();
     let select = match backend {
-        DbBackend::Postgres => {
-            "select c.relname::text as name from pg_trigger t
-             join pg_class c on c.oid = t.tgrelid join pg_proc p on p.oid = t.tgfoid
-             where t.tgparentid = 0 and p.proname = 'catamaran_outbox' and p.pronamespace = current_schema()::regnamespace"
-        }
+        DbBackend::Postgres => postgres::THERE,
         DbBackend::Sqlite => {
             "select distinct tbl_name as name from sqlite_master where type = 'trigger' and name glob 'catamaran_*'"
         }
@@ -57,19 +53,7 @@ pub(super) async fn make(transaction: &DatabaseTransaction, resources: &[&'stati
         tracing::warn!(table, "has triggers, and nobody here tells what they write: drop them if it is of no resource");
     }
     match transaction.get_database_backend() {
-        DbBackend::Postgres => {
-            make_function(transaction).await?;
-            for (name, watched) in tables.iter().filter(|(name, _)| !there.contains(name)) {
-                let trigger = format!(
-                    "create trigger catamaran_outbox after insert or update or delete on {}
-                     for each row execute function catamaran_outbox({})",
-                    qualified(watched.table),
-                    literal(name)
-                );
-                transaction.execute_unprepared(&trigger).await?;
-            }
-            Ok(())
-        }
+        DbBackend::Postgres => postgres::make(transaction, tables.iter()).await,
         DbBackend::Sqlite => {
             transaction.execute_unprepared("create table if not exists catamaran_request (leaves_out text)").await?;
             for (name, watched) in &tables {
@@ -85,42 +69,6 @@ pub(super) async fn make(transaction: &DatabaseTransaction, resources: &[&'stati
         _ => Err(DbErr::Custom("triggers are there for SQLite and PostgreSQL".into())),
     }
 }
-
-/// What the triggers of PostgreSQL do, unless it is there.
-///
-/// It runs as whoever made it, so a program that may write a record needs no more rights; and finds the outbox whatever the
-/// program's search path is.
-async fn make_function(transaction: &DatabaseTransaction) -> Result<(), DbErr> {
-    let there = Statement::from_sql_and_values(
-        DbBackend::Postgres,
-        "select 1 from pg_proc
-         where proname = 'catamaran_outbox' and pronamespace = current_schema()::regnamespace and prosrc = $1",
-        [BODY.into()],
-    );
-    if transaction.query_one_raw(there).await?.is_none() {
-        let function = format!(
-            "create or replace function catamaran_outbox() returns trigger
-             language plpgsql security definer set search_path from current as $${BODY}$$"
-        );
-        transaction.execute_unprepared(&function).await?;
-    }
-    Ok(())
-}
-
-/// An update that changes nothing is not told.
-const BODY: &str = "
-    begin
-        if tg_op = 'UPDATE' then
-            if old *= new then
-                return null;
-            end if;
-        end if;
-        insert into catamaran_outbox (changed_table, message, leaves_out) values (
-            tg_argv[0], json_build_array(row_to_json(old), row_to_json(new)),
-            nullif(current_setting('catamaran.leaves_out', true), '')
-        );
-        return null;
-    end ";
 
 /// The triggers of a table of SQLite, which has none for several events.
 fn of_sqlite(name: &str, watched: &Watched<'_>) -> [(&'static str, String); 3] {

@@ -16,7 +16,9 @@ mod compat;
 mod criteria;
 #[cfg(feature = "backends")]
 mod deadlock;
+mod forms;
 mod hostile;
+mod limits;
 mod messages;
 mod other;
 mod outbox;
@@ -28,4 +30,6 @@ mod resume;
 mod socket;
 mod sockets;
 mod transactions;
+#[cfg(feature = "backends")]
+mod trigger_rights;
 mod triggers;

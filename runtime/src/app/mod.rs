@@ -25,7 +25,7 @@ use crate::{
     finish::Finish,
     hub::Hub,
     metrics, route,
-    server::{self, COOKIE_PATH, Drain, Gate, Limits, Proxies, Server, Sessions, Slots, health},
+    server::{self, COOKIE_PATH, CrossSite, Drain, Gate, Limits, Proxies, Server, Sessions, Slots, health},
     socket::{self, Dispatcher, Hooks},
 };
 
@@ -359,9 +359,10 @@ impl<S: Send + Sync + 'static> App<S> {
         let endpoints = Endpoints { timeout: settings.timeout };
         let ours = server::serve_cookie(Router::new(), gate.clone());
         let drain = Drain::default();
+        let cross_site = CrossSite::new(gate.clone(), settings.allow_cross_site.clone());
         // One layer of two, since each call of `layer` boxes every request once more.
         let outermost = |drain| {
-            let finish = Finish { hub: hub.clone(), proxies: proxies.clone(), drain };
+            let finish = Finish { hub: hub.clone(), proxies: proxies.clone(), cross_site: cross_site.clone(), drain };
             (finish, DefaultBodyLimit::max(settings.max_request_bytes))
         };
         let [on_connect, on_disconnect] = [on_connect, on_disconnect].map(|hook| {

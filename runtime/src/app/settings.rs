@@ -38,6 +38,7 @@ pub(super) struct Settings {
     pub(super) drain: Duration,
     pub(super) health: bool,
     pub(super) origins: Origins,
+    pub(super) allow_cross_site: Vec<String>,
     pub(super) trusted_proxies: Vec<String>,
     pub(super) packet_headers: PacketHeaders,
     /// What is wrong with the bus.
@@ -64,6 +65,7 @@ impl Default for Settings {
             drain: Duration::from_secs(10),
             health: false,
             origins: Origins::same(),
+            allow_cross_site: Vec::new(),
             trusted_proxies: Vec::new(),
             packet_headers: PacketHeaders::default(),
             bus: Ok(()),
@@ -225,7 +227,8 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
-    /// Whose pages may open sockets: those of the server's own origin by default; see [`Origins`].
+    /// Names the pages that may open sockets and send requests that change something: those of the server's own origin by
+    /// default; see [`Origins`].
     ///
     /// ```
     /// # use catamaran::{Origins, prelude::*};
@@ -234,6 +237,25 @@ impl<S: Send + Sync + 'static> App<S> {
     #[must_use]
     pub fn origins(mut self, origins: Origins) -> Self {
         self.settings.origins = origins;
+        self
+    }
+
+    /// Exempts routes from the check of cross-site requests, so that a page of any site may send to them: a login that comes
+    /// back as a form of the identity provider, a payment that does, a form for other sites' pages.
+    ///
+    /// A route is named by its path as it is declared, with the prefixes of controllers, of
+    /// [`map_router`](Self::map_router), and of a router around that of [`into_router`](Self::into_router). Such a request carries the user's cookies although another site's page made it. So its
+    /// action must check something else: a `state` or a signature that the other site sends along.
+    ///
+    /// Requests of servers, such as webhooks, say no origin and need no exemption.
+    ///
+    /// ```
+    /// # use catamaran::prelude::*;
+    /// let app = App::new(()).allow_cross_site(["/login/{provider}/callback"]);
+    /// ```
+    #[must_use]
+    pub fn allow_cross_site(mut self, paths: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.settings.allow_cross_site.extend(paths.into_iter().map(Into::into));
         self
     }
 
@@ -323,6 +345,8 @@ impl Settings {
             "`socket_path` must be a plain path, without parameters or a query"
         } else if !self.client_path.starts_with('/') || self.client_path.contains(['{', '}', '?', '#']) {
             "`client_path` must be a plain path, such as \"/catamaran.io.js\""
+        } else if self.allow_cross_site.iter().any(|path| !path.starts_with('/') || path.contains(['?', '#', '*'])) {
+            "`allow_cross_site` must name paths as their routes declare them, such as \"/login/{provider}/callback\""
         } else if self.max_in_flight == 0 || self.max_in_flight > MAX_PACKETS_UNCOUNTED / 2 {
             "`max_in_flight` must be from 1 to 512"
         } else if self.max_messages_per_second == 0 {
@@ -389,6 +413,8 @@ mod tests {
             App::new(()).origins(Origins::same().and("app.example.com")),
             App::new(()).trusted_proxies(["localhost"]),
             App::new(()).packet_headers(["x-tenant", "cookie"]),
+            App::new(()).allow_cross_site(["callback"]),
+            App::new(()).allow_cross_site(["/{*rest}"]),
         ] {
             let mistake = app.into_router().unwrap_err().to_string();
             assert!(mistake.contains("must"), "{mistake}");

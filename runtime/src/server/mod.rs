@@ -1,5 +1,6 @@
 //! The listener: connections, and how they end.
 
+mod cross_site;
 mod drain;
 mod gate;
 pub(crate) mod health;
@@ -19,6 +20,7 @@ use axum::{
     http::{HeaderValue, Request, StatusCode, header},
     response::Response,
 };
+pub(crate) use cross_site::CrossSite;
 pub(crate) use drain::{Drain, InFlight, Limits, admit, refuse};
 use futures_util::FutureExt;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};

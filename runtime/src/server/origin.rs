@@ -1,14 +1,19 @@
-//! Whose pages may open sockets.
+//! Whose pages may open sockets, and send requests that change something.
 
 use std::net::Ipv6Addr;
 
 use super::proxy::Site;
 use crate::Error;
 
-/// Whose pages may open sockets: the server's own, those of other origins that are named, or all.
+/// Names the pages that may open sockets and send requests that change something.
 ///
-/// A browser lets any page open a websocket to any server, with the cookies of its user, and says whose page it is in
-/// the `Origin` header. So a foreign page is refused, before anything is upgraded, unless it is named here.
+/// These are the server's own pages, those of other origins that are named, or all. A browser lets any page open a websocket
+/// to any server and send it a form, with the cookies of its user. It says whose page that is in the headers `Origin` and
+/// `Sec-Fetch-Site`. So a page of another origin is refused with 403 unless its origin is named here:
+///
+/// - on the Socket.IO path, before anything is upgraded;
+/// - on every other path, over both transports, for all methods but GET, HEAD and OPTIONS, before the body is read.
+///   [`App::allow_cross_site`](crate::App::allow_cross_site) exempts single routes.
 ///
 /// ```
 /// use catamaran::{Origins, prelude::*};
@@ -20,7 +25,7 @@ use crate::Error;
 /// [`App::trusted_proxies`](crate::App::trusted_proxies) the host and scheme that it says the client asked for. `null`,
 /// the origin of sandboxed and local pages, is always refused, since it says nothing of who asks.
 ///
-/// Clients that are no browsers send no `Origin`, and could send any; they are let in unless one is
+/// Clients that are no browsers send no `Origin`, and could send any. They pass; sockets of theirs are refused if an origin is
 /// [`required`](Self::required).
 #[derive(Clone, Debug)]
 pub struct Origins {
@@ -46,8 +51,8 @@ impl Origins {
 
     /// The pages of any origin.
     ///
-    /// Every page that a user visits can then act for that user wherever a cookie is enough to say who asks. It suits a
-    /// public server without cookies. Over long-polling the answers of pages that are not named carry
+    /// Every page that a user visits can then act for that user wherever a cookie is enough to say who asks: over sockets, and
+    /// by forms and scripts over HTTP. It suits a public server without cookies. Over long-polling the answers of pages that are not named carry
     /// `access-control-allow-origin: *`, which a browser accepts only where no cookies were sent along.
     pub fn any() -> Self {
         Self { any: true, ..Self::same() }
@@ -62,7 +67,9 @@ impl Origins {
         self
     }
 
-    /// Refuses clients that are no browsers, by their lack of an `Origin` header; one that sends one is not told apart.
+    /// Refuses sockets of clients that are no browsers, by their lack of an `Origin` header.
+    ///
+    /// A client that sends the header is not told apart from a browser. Requests over HTTP need none.
     #[must_use]
     pub fn required(mut self) -> Self {
         self.required = true;
@@ -91,16 +98,26 @@ impl Origins {
                 "the origin `null`, of a sandboxed or local page, is never allowed: it says nothing of who asks";
             return Err(Error::origin_refused(reason));
         }
-        if self.named.iter().any(|named| named.eq_ignore_ascii_case(origin)) || is_of_site(origin, site) {
-            return Ok(Page::Known);
+        self.knows(origin, site).ok_or_else(|| {
+            let origin: String = origin.chars().take(200).collect();
+            Error::origin_refused(format!(
+                "pages of the origin {origin:?} may not connect: `App::origins` names those that may, beside the server's own"
+            ))
+        })
+    }
+
+    /// What a page of this origin is to a server that its clients reach by `site`; none if it may do nothing.
+    pub(crate) fn knows(&self, origin: &str, site: &Site) -> Option<Page> {
+        if origin == "null" {
+            return None;
         }
-        if self.any {
-            return Ok(Page::Strange);
-        }
-        let origin: String = origin.chars().take(200).collect();
-        Err(Error::origin_refused(format!(
-            "pages of the origin {origin:?} may not connect: `App::origins` names those that may, beside the server's own"
-        )))
+        let is_known = self.named.iter().any(|named| named.eq_ignore_ascii_case(origin)) || is_of_site(origin, site);
+        if is_known { Some(Page::Known) } else { self.any.then_some(Page::Strange) }
+    }
+
+    /// Whether any page may do what the server's own may.
+    pub(crate) fn are_any(&self) -> bool {
+        self.any
     }
 
     /// Lets a client in that says no origin; `fetched` is the `sec-fetch-site` by which a browser says all the same who

@@ -1,5 +1,5 @@
-//! Requests that a page of another site makes in its user's name, over both transports: a layer that looks at their
-//! origin, and a token as Sails has it.
+//! A token against cross-site requests, as Sails has it, over both transports. The check that is on by default has its tests in
+//! `cross_site.rs`.
 
 use axum::{
     Json,
@@ -10,9 +10,8 @@ use axum::{
     response::Response,
 };
 use axum_csrf::{CsrfConfig, CsrfToken};
-use catamaran::{App, Ctx, Http, Origins, action, routes};
+use catamaran::{App, Ctx, Http, action, routes};
 use serde_json::{Value, json};
-use tower_http::csrf::CsrfLayer;
 
 use crate::support::{Ask, Body, Client, Eio, Server, get, post};
 
@@ -30,46 +29,6 @@ async fn add(note: String) -> String {
 async fn grant(_: Ctx<Http>, token: CsrfToken) -> catamaran::Result<(CsrfToken, Json<Value>)> {
     let text = token.authenticity_token()?;
     Ok((token, Json(json!({ "_csrf": text }))))
-}
-
-const NAMED: &str = "https://app.example.com";
-
-/// The statuses of a GET and of a POST, which must be the same over both transports.
-async fn statuses(server: &Server, headers: &[(&str, &str)]) -> (u16, u16) {
-    let mut client = Client::with(server, Eio::V4, headers).await;
-    let mut seen = Vec::new();
-    for ask in [get("/notes"), post("/notes", "1")] {
-        let over_http = headers.iter().fold(ask.clone(), |ask, (name, value)| ask.header(name, value));
-        let over_http = server.http(&over_http).await.status;
-        assert_eq!(client.ask(&ask).await.status, over_http, "{ask:?} {headers:?}");
-        // A packet cannot claim to be from elsewhere.
-        let claims = ask.header("origin", "http://evil.example").header("sec-fetch-site", "same-origin");
-        assert_eq!(client.ask(&claims).await.status, over_http, "{claims:?} {headers:?}");
-        seen.push(over_http);
-    }
-    (seen[0], seen[1])
-}
-
-#[tokio::test]
-async fn a_layer_that_looks_at_the_origin_guards_both_transports() {
-    let app =
-        |layer: CsrfLayer| App::new(()).mount(routes![list, add]).origins(Origins::same().and(NAMED)).layer(layer);
-    let strict = Server::start(app(CsrfLayer::new())).await;
-    let trusting = Server::start(app(CsrfLayer::new().add_trusted_origin(NAMED).unwrap())).await;
-    for server in [&strict, &trusting] {
-        let own = format!("http://{}", server.address);
-        for headers in [
-            &[] as &[_],
-            &[("origin", &*own)],
-            &[("origin", &*own), ("sec-fetch-site", "same-origin"), ("sec-fetch-mode", "websocket")],
-        ] {
-            assert_eq!(statuses(server, headers).await, (200, 200), "{headers:?}");
-        }
-    }
-    for headers in [&[("origin", NAMED)] as &[_], &[("origin", NAMED), ("sec-fetch-site", "cross-site")]] {
-        assert_eq!(statuses(&strict, headers).await, (200, 403), "{headers:?}");
-        assert_eq!(statuses(&trusting, headers).await, (200, 200), "{headers:?}");
-    }
 }
 
 /// Asks for the token that a page was given, in the places where Sails clients put it.

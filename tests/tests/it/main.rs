@@ -5,6 +5,7 @@ mod channel;
 mod channels;
 mod close;
 mod connect;
+mod cross_site;
 mod crowd;
 mod csrf;
 #[cfg(unix)]

@@ -89,6 +89,35 @@ async fn texts(socket: &mut TestSocket, count: usize) -> Vec<String> {
     received.iter().map(|event| event.trim_start_matches(r#"["said",""#).trim_end_matches(r#""]"#).to_owned()).collect()
 }
 
+/// Who may make functions in a schema on the search path of the bus would have them run by its role.
+#[tokio::test]
+async fn functions_on_the_search_path_are_not_called() {
+    let backend = Backend::start();
+    let client = backend.client().await;
+    let evil = "
+        create schema evil;
+        create table evil.ran (what text);
+        create function evil.cardinality(bytea[]) returns int language plpgsql as $$
+            begin insert into evil.ran values ('cardinality'); return 1; end $$;
+        create function evil.octet_length(bytea) returns int language plpgsql as $$
+            begin insert into evil.ran values ('octet_length'); return 1; end $$;
+        create function evil.now() returns timestamptz language plpgsql as $$
+            begin insert into evil.ran values ('now'); return clock_timestamp(); end $$;
+        create function evil.more(bigint, bigint) returns boolean language plpgsql as $$
+            begin insert into evil.ran values ('>'); return $1 operator(pg_catalog.>) $2; end $$;
+        create operator evil.> (leftarg = bigint, rightarg = bigint, function = evil.more);
+        alter role all set search_path = evil, pg_catalog";
+    client.batch_execute(evil).await.unwrap();
+    let (here, there) = (Node::of(&backend).await, Node::of(&backend).await);
+    let mut bob = there.subscribe(7).await;
+    for n in 0..3 {
+        here.publish(&Log { id: 7 }, &n.to_string()).await;
+    }
+    assert_eq!(texts(&mut bob, 3).await, ["0", "1", "2"]);
+    let ran: i64 = client.query_one("select pg_catalog.count(*) from evil.ran", &[]).await.unwrap().get(0);
+    assert_eq!(ran, 0);
+}
+
 #[tokio::test]
 async fn two_servers_exchange_events_in_order() {
     let backend = Backend::start();
