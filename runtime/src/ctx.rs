@@ -110,8 +110,8 @@ impl<T: Via, S: Send + Sync> FromRequestParts<S> for Ctx<T> {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        let hub = Hub::of_request(parts, "Ctx")?.clone();
         let socket = parts.extensions.get::<RequestSocket>().cloned();
-        let hub = parts.extensions.get::<Hub>().cloned().unwrap_or_default();
         Self::of(socket, hub).ok_or_else(|| Error::wrong_transport(T::REACH, None))
     }
 }

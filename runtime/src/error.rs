@@ -151,6 +151,16 @@ impl Error {
         )
     }
 
+    /// An extractor in a request that no application has prepared: what it would do, nobody would notice that it does not.
+    pub(crate) fn outside_app(extractor: &'static str) -> Self {
+        let message = format!(
+            "`{extractor}` works inside an `App` only: add the route with `App::merge` or `App::map_router`, add the layer \
+             with `App::layer`, and keep the extensions of a request that a layer rebuilds"
+        );
+        tracing::error!(extractor, "extractor used outside an App: {message}");
+        Self::framework(StatusCode::INTERNAL_SERVER_ERROR, "outside_app", message)
+    }
+
     /// An answer without an end, which cannot become an ack.
     pub(crate) fn endless() -> Self {
         Self::framework(

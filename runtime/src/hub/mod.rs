@@ -28,7 +28,7 @@ mod stream;
 mod streams;
 mod subscription;
 
-use std::{convert::Infallible, fmt, pin::Pin, sync::Arc};
+use std::{fmt, pin::Pin, sync::Arc};
 
 use axum::{
     extract::FromRequestParts,
@@ -65,6 +65,10 @@ use crate::{
 /// The channels of an application: what any task publishes through.
 ///
 /// Actions have it in their context. Actions and axum handlers take it as an extractor, and a task holds a clone.
+///
+/// The extractor is that of the [`App`](crate::App) that the route belongs to. In a router outside one it refuses with a 500
+/// whose code is `outside_app`, and so do [`Ctx`], [`RequestSocket`], [`AuthExpiry`] and
+/// [`ClientAddr`](crate::ClientAddr). A test of such a router adds the layer `axum::Extension(hub)`.
 ///
 /// ```
 /// use catamaran::{Hub, Untyped, UntypedEvent};
@@ -111,6 +115,11 @@ impl Hub {
         self.0.sockets().slow()
     }
 
+    /// The hub of the application that a request came through, for an extractor that does nothing without one.
+    pub(crate) fn of_request<'a>(parts: &'a Parts, extractor: &'static str) -> Result<&'a Self, Error> {
+        parts.extensions.get().ok_or_else(|| Error::outside_app(extractor))
+    }
+
     pub(crate) fn streams(&self) -> &Streams {
         &self.0
     }
@@ -131,10 +140,10 @@ impl Default for Hub {
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Hub {
-    type Rejection = Infallible;
+    type Rejection = Error;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(parts.extensions.get().cloned().unwrap_or_default())
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        Self::of_request(parts, "Hub").cloned()
     }
 }
 

@@ -38,10 +38,8 @@ pub(crate) async fn guard(State(gate): State<Gate>, request: Request, next: Next
     if let Some(preflight) = answer_to_preflight(&parts) {
         return readable_by(page, origin, preflight);
     }
-    if !gate.proxies.is_empty() {
-        // The handshake is what a socket's client address is read from.
-        parts.extensions.insert(gate.proxies);
-    }
+    // The handshake is what a socket's client address is read from.
+    parts.extensions.insert(gate.proxies);
     readable_by(page, origin, next.run(Request::from_parts(parts, body)).await)
 }
 

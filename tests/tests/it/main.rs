@@ -9,6 +9,7 @@ mod csrf;
 #[cfg(unix)]
 mod drain;
 mod expiry;
+mod extractors;
 mod gapless;
 mod guarantees;
 mod headers;
