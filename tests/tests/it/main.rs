@@ -21,6 +21,7 @@ mod hostile;
 mod leak;
 mod limits;
 mod metrics;
+mod names;
 mod origin;
 mod parity;
 mod process;
