@@ -15,8 +15,10 @@ use crate::{
 
 /// The socket that a request came over.
 ///
-/// An action gets it from its context, `ctx.socket()`, and any task by its id, [`Hub::socket`]. It is an extractor too, for axum handlers: `RequestSocket`
-/// refuses a request that came over HTTP, `Option<RequestSocket>` takes both.
+/// An action gets it from its context, `ctx.socket()`, and any task by its id, [`Hub::socket`].
+///
+/// It is an extractor too. `RequestSocket` refuses a request that came over HTTP with 426, so an action that takes it answers
+/// sockets only. `Option<RequestSocket>` takes both.
 #[derive(Clone)]
 pub struct RequestSocket {
     peer: Peer,
