@@ -239,7 +239,7 @@ impl Streams {
         let Ok(argument) = serde_json::value::to_raw_value(what) else { return false };
         let message = Message { name: String::new(), arguments: vec![argument] };
         let stream: Arc<str> = stream.into();
-        let target = Target { channel: stream.clone(), stream, history };
+        let target = Target { channel: stream.clone(), stream, history, shape: None };
         let places = vec![Place { target, position: None }];
         let entry = Entry { id: self.next_id(), message, except: Vec::new(), places, at };
         matches!(self.bus().publish(entry).await, Sent::Counted(_))

@@ -15,6 +15,7 @@ use super::{
     frame::Frame,
     history::History,
     message::Message,
+    names::Shape,
     peer::Peer,
     streams::Streams,
     subscription::Subscriptions,
@@ -114,6 +115,8 @@ pub(super) struct To {
     bytes: usize,
     age: Option<Duration>,
     since_subscribe: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shape: Option<Shape>,
 }
 
 impl Command {
@@ -188,15 +191,16 @@ impl From<&Target> for To {
             bytes,
             age,
             since_subscribe,
+            shape: target.shape,
         }
     }
 }
 
 impl From<To> for Target {
     fn from(to: To) -> Self {
-        let To { entries, bytes, age, since_subscribe, .. } = to;
+        let To { entries, bytes, age, since_subscribe, shape, .. } = to;
         let history = History { entries, bytes, age, since_subscribe };
-        Self { channel: to.channel.into(), stream: to.stream.into(), history }
+        Self { channel: to.channel.into(), stream: to.stream.into(), history, shape }
     }
 }
 

@@ -61,7 +61,7 @@ impl Gated {
     /// The channel of this name.
     pub fn new(name: &str, history: History) -> Self {
         let stream = format!("{STREAMS}{name}").into();
-        Self { target: Target { channel: name.into(), stream, history } }
+        Self { target: Target { channel: name.into(), stream, history, shape: None } }
     }
 }
 

@@ -52,6 +52,7 @@ pub use log::Outcome;
 pub use members::{Channels, Finding, Listing, MembersError, Moving};
 pub use message::Message;
 pub use names::ChannelConflict;
+pub(crate) use names::Shape;
 pub(crate) use peer::Peer;
 pub use publish::{Blast, Blasting, Publish, PublishError, Published, Publishing};
 pub(crate) use sent::{Received, Resume};

@@ -6,6 +6,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     channel::{Channel, Untyped},
     entry::Target,
@@ -72,6 +74,39 @@ impl Kind {
     }
 }
 
+/// What tells the types of two servers apart: the pattern without the names of its fields, as a number.
+///
+/// The name of a type would not do. It changes with its module, and a rolling restart has servers of both versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Shape(u32);
+
+impl Shape {
+    /// None for `Untyped`.
+    pub(super) fn of<C: Channel + ?Sized>() -> Option<Self> {
+        Kind::of::<C>().map(|_| const { Self::of_pattern(C::PATTERN) })
+    }
+
+    /// A hash (FNV-1a) of what is outside of braces, and of the braces.
+    const fn of_pattern(pattern: &str) -> Self {
+        let (bytes, mut hash) = (pattern.as_bytes(), 0x811c_9dc5_u32);
+        let (mut in_braces, mut i) = (false, 0);
+        while i < bytes.len() {
+            if bytes[i] == b'}' {
+                in_braces = false;
+            }
+            if !in_braces {
+                hash = (hash ^ bytes[i] as u32).wrapping_mul(0x0100_0193);
+            }
+            if bytes[i] == b'{' {
+                in_braces = true;
+            }
+            i += 1;
+        }
+        Self(hash)
+    }
+}
+
 /// The types of the names that are in use, and of the last ones that were.
 #[derive(Debug, Default)]
 pub(super) struct Names(Mutex<Known>);
@@ -131,8 +166,13 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::mpsc::UnboundedReceiver;
+
     use super::*;
-    use crate::{History, Hub, MembersError, PublishError, SubscribeError, UntypedEvent, test::TestSocket};
+    use crate::{
+        History, Hub, MembersError, PublishError, SubscribeError, UntypedEvent, bus::puppet::Backend, hub::Peer,
+        test::TestSocket,
+    };
 
     /// `#[channel("room:{id}")]` with an id that is any text.
     struct Room(&'static str);
@@ -144,6 +184,7 @@ mod tests {
     impl Channel for Room {
         type Event = UntypedEvent;
         const PATTERN: &'static str = "room:{0}";
+        const HISTORY: History = History::of(10);
 
         fn name(&self) -> String {
             format!("room:{}", self.0)
@@ -153,6 +194,7 @@ mod tests {
     impl Channel for Staff {
         type Event = UntypedEvent;
         const PATTERN: &'static str = "room:staff";
+        const HISTORY: History = History::of(10);
 
         fn name(&self) -> String {
             "room:staff".to_owned()
@@ -283,5 +325,71 @@ mod tests {
         assert_eq!(names.kinds.len(), names.order.len());
         assert!(names.order.len() <= IDLE_NAMES + 2, "{}", names.order.len());
         assert!(names.kinds.contains_key("room:own") && names.kinds.contains_key("room:shared"));
+    }
+
+    #[test]
+    fn shape_is_the_pattern_without_the_names_of_its_fields() {
+        let shape = Shape::of_pattern;
+        assert_eq!(shape("room:{id}:{kind}"), shape("room:{0}:{1}"));
+        for (one, other) in [("room:{id}", "room:staff"), ("room:{id}", "room:{id}:{kind}"), ("{id}", ""), ("a", "b")] {
+            assert_ne!(shape(one), shape(other), "{one} {other}");
+        }
+        assert_eq!((Shape::of::<Untyped>(), Shape::of::<Staff>()), (None, Some(shape("room:staff"))));
+    }
+
+    fn server(backend: &Backend) -> Hub {
+        let hub = Hub::default();
+        hub.streams().join(Arc::new(backend.connect(hub.streams().flow())));
+        assert!(hub.streams().end_outage(hub.streams().outage()));
+        hub
+    }
+
+    /// A client of ours, and one that knows no gaps, live in a channel.
+    async fn members(hub: &Hub, channel: &Target) -> [(Peer, UnboundedReceiver<String>); 2] {
+        let [mut ours, stock] = [Some("ada"), None].map(|client| Peer::of_test(client.unwrap_or("stock"), client));
+        for (peer, _) in [&ours, &stock] {
+            hub.streams().connect(peer);
+            hub.streams().add(peer, channel.clone(), None).await.unwrap();
+        }
+        assert!(ours.1.recv().await.unwrap().starts_with(r#"["$join""#));
+        [ours, stock]
+    }
+
+    #[tokio::test]
+    async fn event_of_another_server_and_type_is_a_gap() {
+        let backend = Backend::default();
+        let (here, there) = (server(&backend), server(&backend));
+        let room = here.streams().target(&Room("staff")).unwrap();
+        let [(_ada, mut ours), (stock, mut heard)] = members(&here, &room).await;
+        there.publish(&Staff, said("secret")).await.unwrap();
+        let gap: Vec<serde_json::Value> = serde_json::from_str(&ours.recv().await.unwrap()).unwrap();
+        assert_eq!((&gap[0], &gap[1], &gap[3]), (&"$gap".into(), &"room:staff".into(), &1.into()));
+        assert!(stock.is_gone(), "a client that knows no gaps is disconnected");
+        assert!(heard.try_recv().is_err());
+        // The channel goes on, for its own type and for `Untyped`.
+        here.publish(&Room("staff"), said("hello")).await.unwrap();
+        here.publish(&Untyped::new("room:staff"), said("untyped")).await.unwrap();
+        assert_eq!(ours.recv().await.unwrap(), r#"["$","room:staff",2,"said","hello"]"#);
+        assert_eq!(ours.recv().await.unwrap(), r#"["$","room:staff",3,"said","untyped"]"#);
+    }
+
+    #[tokio::test]
+    async fn replay_of_another_type_is_a_gap() {
+        let backend = Backend::default();
+        let (here, there) = (server(&backend), server(&backend));
+        let room = || here.streams().target(&Room("staff")).unwrap();
+        let [(ada, mut ours), _stock] = members(&here, &room()).await;
+        let start = here.streams().joined(&ada, "room:staff").unwrap().0;
+        here.streams().leave_all(&ada);
+        there.publish(&Staff, said("secret")).await.unwrap();
+        while here.streams().find("room:staff").unwrap().lock().log.top().offset < 1 {
+            tokio::task::yield_now().await;
+        }
+        let (back, mut wire) = Peer::of_test("back", Some("ada"));
+        here.streams().add(&back, room(), Some(&start)).await.unwrap();
+        let frames: Vec<_> = std::iter::from_fn(|| wire.try_recv().ok()).collect();
+        assert!(frames.iter().any(|frame| frame.starts_with(r#"["$gap""#)), "{frames:?}");
+        assert!(frames.iter().all(|frame| !frame.contains("secret")), "{frames:?}");
+        assert!(ours.try_recv().is_err());
     }
 }

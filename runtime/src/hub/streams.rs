@@ -479,7 +479,7 @@ mod tests {
     use crate::hub::{History, Hub};
 
     fn target(name: &str, history: History) -> Target {
-        Target { channel: name.into(), stream: name.into(), history }
+        Target { channel: name.into(), stream: name.into(), history, shape: None }
     }
 
     async fn publish(hub: &Hub, to: Target, message: &str) {

@@ -203,7 +203,7 @@ mod tests {
     use crate::hub::{History, Hub};
 
     fn target() -> Target {
-        Target { channel: "room:7".into(), stream: "room:7".into(), history: History::NONE }
+        Target { channel: "room:7".into(), stream: "room:7".into(), history: History::NONE, shape: None }
     }
 
     #[tokio::test]
