@@ -14,7 +14,7 @@ impl me {
                 #[allow(unused_imports)]
                 use ::catamaran::__private::NoContext as _;
                 ::catamaran::__private::reach(
-                    &[::catamaran::__private::Probe::<CurrentUser>::REACH],
+                    &[::catamaran::__private::Probe::<CurrentUser>::DECLARED],
                 )
             },
             action: "me",

@@ -46,7 +46,7 @@ pub mod chat {
                     #[allow(unused_imports)]
                     use ::catamaran::__private::NoContext as _;
                     ::catamaran::__private::reach(
-                        &[::catamaran::__private::Probe::<Ctx<Socket>>::REACH],
+                        &[::catamaran::__private::Probe::<Ctx<Socket>>::DECLARED],
                     )
                 },
                 action: "say",

@@ -1,5 +1,7 @@
 fn table() -> Table<AppState> {
     {
+        #[allow(unused_imports)]
+        use ::catamaran::__private::NoContext as _;
         const CONTROLLERS: &[&[::catamaran::Route]] = &[
             hello::ROUTES,
             api::chat::ROUTES,
@@ -8,7 +10,18 @@ fn table() -> Table<AppState> {
         #[allow(long_running_const_eval)]
         static ROUTES: [::catamaran::Route; ::catamaran::__private::total(
             CONTROLLERS,
-        )] = ::catamaran::__private::flatten(CONTROLLERS);
+        )] = ::catamaran::__private::flatten(
+            CONTROLLERS,
+            &[
+                ::core::option::Option::None,
+                ::core::option::Option::None,
+                ::catamaran::__private::Probe::<RequireAdmin>::DECLARED,
+            ],
+        );
+        const _: () = ::catamaran::__private::guards(
+            admin::ROUTES,
+            ::catamaran::__private::Probe::<RequireAdmin>::DECLARED,
+        );
         #[allow(long_running_const_eval)]
         const CLASH: ::core::option::Option<::catamaran::__private::Clash> = ::catamaran::__private::clash(
             &ROUTES,

@@ -153,7 +153,7 @@ fn route(action: &Action) -> TokenStream {
     }
 }
 
-/// The reach that the context declares; what is a context, the compiler knows better than a name.
+/// The reach that the context declares, or a socket; which argument is one, the compiler knows better than a name.
 fn reach(action: &Action) -> TokenStream {
     let types: Vec<&Type> = maybe_contexts(action).map(|argument| &argument.ty).collect();
     if types.is_empty() {
@@ -162,19 +162,19 @@ fn reach(action: &Action) -> TokenStream {
     quote! {{
         #[allow(unused_imports)]
         use ::catamaran::__private::NoContext as _;
-        ::catamaran::__private::reach(&[#(::catamaran::__private::Probe::<#types>::REACH),*])
+        ::catamaran::__private::reach(&[#(::catamaran::__private::Probe::<#types>::DECLARED),*])
     }}
 }
 
-/// A check of its own where several arguments may be contexts, placed at the second.
+/// A check of its own where several arguments may be contexts or sockets, placed at the second.
 fn one_context(action: &Action) -> Option<TokenStream> {
     let types: Vec<&Type> = maybe_contexts(action).map(|argument| &argument.ty).collect();
     let checks = types.iter().enumerate().skip(1).map(|(at, ty)| {
         let earlier = &types[..at];
         quote_spanned! {first_span(ty)=>
-            ::catamaran::__private::alone(
-                &[#(::catamaran::__private::Probe::<#earlier>::REACH),*],
-                ::catamaran::__private::Probe::<#ty>::REACH,
+            ::catamaran::__private::agree(
+                &[#(::catamaran::__private::Probe::<#earlier>::DECLARED),*],
+                ::catamaran::__private::Probe::<#ty>::DECLARED,
             )
         }
     });
@@ -330,11 +330,26 @@ pub(crate) fn routes(input: &RoutesInput) -> TokenStream {
         }
         None => quote_spanned!(last_span(controller)=> &#controller::CONTROLLER),
     });
+    // A policy that is a context or a socket narrows the routes that it guards.
+    let policies = input.controllers.iter().map(|Mounted { policy, .. }| match policy {
+        Some(policy) => quote_spanned!(first_span(policy)=> ::catamaran::__private::Probe::<#policy>::DECLARED),
+        None => quote!(::core::option::Option::None),
+    });
+    let agreements = input.controllers.iter().filter_map(|Mounted { controller, policy }| {
+        let policy = policy.as_ref()?;
+        Some(quote_spanned! {first_span(policy)=>
+            const _: () =
+                ::catamaran::__private::guards(#controller::ROUTES, ::catamaran::__private::Probe::<#policy>::DECLARED);
+        })
+    });
     quote! {{
+        #[allow(unused_imports)]
+        use ::catamaran::__private::NoContext as _;
         const CONTROLLERS: &[&[::catamaran::Route]] = &[#(#routes),*];
         #[allow(long_running_const_eval)]
         static ROUTES: [::catamaran::Route; ::catamaran::__private::total(CONTROLLERS)] =
-            ::catamaran::__private::flatten(CONTROLLERS);
+            ::catamaran::__private::flatten(CONTROLLERS, &[#(#policies),*]);
+        #(#agreements)*
         #[allow(long_running_const_eval)]
         const CLASH: ::core::option::Option<::catamaran::__private::Clash> = ::catamaran::__private::clash(&ROUTES);
         #(#checks)*

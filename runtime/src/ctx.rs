@@ -26,7 +26,29 @@ mod sealed {
     impl Sealed for super::Socket {}
 }
 
-/// Where a request may come from: [`Any`], [`Http`] or [`Socket`].
+/// Where a request may come from: [`Any`], [`Http`] or [`Socket`], the parameter of [`Ctx`].
+///
+/// It is the bound of a function that takes the context of any action; nobody else can implement it.
+///
+/// ```
+/// use catamaran::{Untyped, UntypedEvent, Via, prelude::*};
+///
+/// /// Called by actions of all transports.
+/// async fn log<T: Via>(ctx: &Ctx<T>, text: &str) -> catamaran::Result {
+///     ctx.publish(&Untyped::new("log"), UntypedEvent::new("line", text)?).await?;
+///     Ok(())
+/// }
+///
+/// #[action(get "/export")]
+/// async fn export(ctx: Ctx<Http>) -> catamaran::Result {
+///     log(&ctx, "exported").await
+/// }
+///
+/// #[action(get "/watch")]
+/// async fn watch(ctx: Ctx<Socket>) -> catamaran::Result {
+///     log(&ctx, "watched").await
+/// }
+/// ```
 pub trait Via: sealed::Sealed + Sized + 'static {
     #[doc(hidden)]
     const REACH: Reach;
@@ -67,6 +89,9 @@ impl Via for Socket {
 /// | `Ctx`, or no context | HTTP and sockets | `Option<&RequestSocket>` |
 /// | `Ctx<Socket>` | sockets only | `&RequestSocket` |
 /// | `Ctx<Http>` | HTTP only | does not exist |
+///
+/// [`RequestSocket`] as an argument makes an action answer sockets only too, beside a `Ctx` or without one;
+/// `Option<RequestSocket>` does not.
 ///
 /// An action that is asked over the wrong transport does not run: over HTTP the answer is 426, over a socket 400.
 pub struct Ctx<T: Via = Any> {
@@ -111,8 +136,8 @@ impl<T: Via, S: Send + Sync> FromRequestParts<S> for Ctx<T> {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        let hub = Hub::of_request(parts, "Ctx")?.clone();
         let socket = parts.extensions.get::<RequestSocket>().cloned();
-        let hub = parts.extensions.get::<Hub>().cloned().unwrap_or_default();
         Self::of(socket, hub).ok_or_else(|| Error::wrong_transport(T::REACH, None))
     }
 }
@@ -165,42 +190,66 @@ impl HasSocket for Ctx<Socket> {
     }
 }
 
-/// Asks the compiler whether an argument's type is a context, and for which reach.
+/// What an argument says of the transports of its action.
+#[derive(Clone, Copy, Debug)]
+pub enum Declared {
+    /// A context, of which an action has one.
+    Context(Reach),
+    /// `RequestSocket`, which is there over a socket only.
+    Socket,
+}
+
+/// Asks the compiler whether an argument's type is a context or a socket.
 #[derive(Debug)]
 pub struct Probe<T>(PhantomData<T>);
 
 impl<T: Via> Probe<Ctx<T>> {
     /// The reach that this context declares.
-    pub const REACH: Option<Reach> = Some(T::REACH);
+    pub const DECLARED: Option<Declared> = Some(Declared::Context(T::REACH));
 }
 
-/// The answer of every [`Probe`] of a type that is no context.
+impl Probe<RequestSocket> {
+    /// A socket.
+    pub const DECLARED: Option<Declared> = Some(Declared::Socket);
+}
+
+/// The answer of every [`Probe`] of any other type.
 pub trait NoContext {
-    /// No context, so no reach of its own.
-    const REACH: Option<Reach> = None;
+    /// Neither a context nor a socket, so no reach of its own.
+    const DECLARED: Option<Declared> = None;
 }
 
 impl<T> NoContext for Probe<T> {}
 
-/// The reach of an action from what its arguments declare: both transports unless a context says otherwise.
-pub const fn reach(declared: &[Option<Reach>]) -> Reach {
+/// The reach of an action from what its arguments declare: both transports unless a context or a socket says otherwise.
+pub const fn reach(declared: &[Option<Declared>]) -> Reach {
     let mut reach = Reach::Both;
     let mut i = 0;
     while i < declared.len() {
-        if let Some(one) = declared[i] {
-            reach = one;
+        match declared[i] {
+            Some(Declared::Context(Reach::Both)) | None => {}
+            Some(Declared::Context(one)) => reach = one,
+            Some(Declared::Socket) => reach = Reach::Socket,
         }
         i += 1;
     }
     reach
 }
 
-/// Fails at the caller when an argument is a context although an earlier one is, too.
+/// Fails at the caller when an argument contradicts an earlier one.
 #[track_caller]
-pub const fn alone(earlier: &[Option<Reach>], this: Option<Reach>) {
+pub const fn agree(earlier: &[Option<Declared>], this: Option<Declared>) {
     let mut i = 0;
     while i < earlier.len() {
-        assert!(earlier[i].is_none() || this.is_none(), "an action takes one context");
+        match (earlier[i], this) {
+            (Some(Declared::Context(_)), Some(Declared::Context(_))) => panic!("an action takes one context"),
+            (Some(Declared::Context(Reach::Http)), Some(Declared::Socket))
+            | (Some(Declared::Socket), Some(Declared::Context(Reach::Http))) => panic!(
+                "`Ctx<Http>` answers HTTP only, where there is no `RequestSocket`: \
+                 write `ctx: Ctx<Socket>` for an action over sockets, or `ctx: Ctx, socket: Option<RequestSocket>` for both"
+            ),
+            _ => {}
+        }
         i += 1;
     }
 }

@@ -3,7 +3,8 @@
 use std::{
     any::Any,
     error::Error as StdError,
-    fmt, iter,
+    fmt, io, iter,
+    net::SocketAddr,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -15,11 +16,13 @@ use axum::{
 };
 use serde::Serialize;
 
-use crate::{Reach, Route, SendError, SubscribeError, Unreached, logged};
+use crate::{ChannelConflict, MembersError, PublishError, Reach, Route, SendError, SubscribeError, Unreached, logged};
 
 /// The header that says of a 503 that its request was not begun, so that it may be repeated whatever it does.
 const NOT_RUN: HeaderName = HeaderName::from_static("x-catamaran-not-run");
 const DRAINING: &str = "draining";
+/// What a client reads of an error that `?` converted.
+const INTERNAL: &str = "Internal Server Error";
 
 /// What an action answers: a value, or an [`Error`] that becomes a response.
 ///
@@ -177,6 +180,16 @@ impl Error {
         )
     }
 
+    /// An extractor in a request that no application has prepared: what it would do, nobody would notice that it does not.
+    pub(crate) fn outside_app(extractor: &'static str) -> Self {
+        let message = format!(
+            "`{extractor}` works inside an `App` only: add the route with `App::merge` or `App::map_router`, add the layer \
+             with `App::layer`, and keep the extensions of a request that a layer rebuilds"
+        );
+        tracing::error!(extractor, "extractor used outside an App: {message}");
+        Self::framework(StatusCode::INTERNAL_SERVER_ERROR, "outside_app", message)
+    }
+
     /// An answer without an end, which cannot become an ack.
     pub(crate) fn endless() -> Self {
         Self::framework(
@@ -248,13 +261,28 @@ impl Error {
 impl<E: StdError + Send + Sync + 'static> From<E> for Error {
     fn from(source: E) -> Self {
         let any = &source as &dyn Any;
-        if let Some(SubscribeError::TooMany(_)) = any.downcast_ref() {
+        let subscribe = any.downcast_ref::<SubscribeError>();
+        let publish = any.downcast_ref::<PublishError>();
+        let members = any.downcast_ref::<MembersError>();
+        if matches!(subscribe, Some(SubscribeError::TooMany(_))) || matches!(members, Some(MembersError::TooMany(_))) {
             return Self::framework(StatusCode::CONFLICT, "too_many_subscriptions", source.to_string());
         }
-        if any.is::<Unreached>() || matches!(any.downcast_ref(), Some(SendError::Unreached(_))) {
+        if any.is::<Unreached>()
+            || matches!(members, Some(MembersError::Unreached(_)))
+            || matches!(any.downcast_ref(), Some(SendError::Unreached(_)))
+        {
             return Self::framework(StatusCode::SERVICE_UNAVAILABLE, "servers_unreached", source.to_string());
         }
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error").with_source(source)
+        if any.is::<ChannelConflict>()
+            || matches!(subscribe, Some(SubscribeError::Conflict(_)))
+            || matches!(publish, Some(PublishError::Conflict(_)))
+            || matches!(members, Some(MembersError::Conflict(_)))
+        {
+            let message = "two types of channel share this channel's name: the log of the server names them";
+            let conflict = Self::framework(StatusCode::INTERNAL_SERVER_ERROR, "channel_conflict", message);
+            return conflict.with_source(source);
+        }
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL).with_source(source)
     }
 }
 
@@ -264,10 +292,16 @@ impl fmt::Display for Error {
     }
 }
 
+/// With its causes. An error that `?` converted is its cause, without the status and the message that a client gets: as the result
+/// of `main` it says what happened.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")?;
-        self.causes().try_for_each(|cause| write!(f, "\n  caused by: {cause}"))
+        let mut causes = self.causes().peekable();
+        match causes.next_if(|_| self.message == INTERNAL && self.code.is_none()) {
+            Some(cause) => write!(f, "{cause}")?,
+            None => write!(f, "{self}")?,
+        }
+        causes.try_for_each(|cause| write!(f, "\n  caused by: {cause}"))
     }
 }
 
@@ -321,13 +355,46 @@ impl IntoResponse for Error {
 pub enum ServeError {
     /// The address is in use, not this machine's, or not allowed.
     #[error("cannot listen: {0}")]
-    Bind(#[from] std::io::Error),
+    Bind(io::Error),
     /// Two mounted tables answer the same requests, or a route lies where the application serves something else.
     #[error("{0}")]
     Routes(String),
     /// A setting makes no sense.
     #[error("{0}")]
     Setting(String),
+}
+
+impl ServeError {
+    /// None of these addresses can be bound.
+    pub(crate) fn bind(addresses: &[SocketAddr], error: &io::Error) -> Self {
+        let remedy = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                ": the address is in use, so stop the program that listens there, or choose another port"
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                ": this is no address of this machine, so choose one that is, or 0.0.0.0 for all of them"
+            }
+            io::ErrorKind::PermissionDenied => {
+                ": this user may not listen there, so choose a port above 1023, or give the program the right to"
+            }
+            _ => "",
+        };
+        let addresses = addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ");
+        Self::Bind(io::Error::new(error.kind(), format!("{addresses}: {error}{remedy}")))
+    }
+
+    /// What was given is no address, or a name that nobody knows.
+    pub(crate) fn unresolved(error: &io::Error) -> Self {
+        let message = format!("the address cannot be resolved: {error}: write host:port, such as \"127.0.0.1:1337\"");
+        Self::Bind(io::Error::new(error.kind(), message))
+    }
+}
+
+/// For an application that binds its own listener.
+impl From<io::Error> for ServeError {
+    fn from(error: io::Error) -> Self {
+        Self::Bind(error)
+    }
 }
 
 impl fmt::Debug for ServeError {

@@ -34,11 +34,12 @@ pub use bus::Postgres;
 #[cfg(feature = "redis")]
 pub use bus::Redis;
 pub use controller::{Controller, Table};
-pub use ctx::{Any, Ctx, Http, Socket};
+pub use ctx::{Any, Ctx, Http, Socket, Via};
 pub use error::{Error, Result, ServeError};
 pub use hub::{
-    AuthExpiry, Blast, Blasting, Channel, Emitting, EncodeError, Event, Everywhere, History, Hub, Listing, Outcome,
-    Publish, Published, Publishing, SendError, SubscribeError, Subscribing, TagError, Unreached, Untyped, UntypedEvent,
+    AuthExpiry, Blast, Blasting, Channel, ChannelConflict, Channels, Emitting, EncodeError, Event, Everywhere, Finding,
+    History, Hub, Listing, MembersError, Moving, Outcome, Publish, PublishError, Published, Publishing, SendError,
+    SubscribeError, Subscribing, TagError, Unreached, Untyped, UntypedEvent,
 };
 pub use params::Params;
 #[cfg(feature = "rate-limit")]

@@ -7,7 +7,7 @@ pub use crate::action::{
     call10, call11, call12, call13, call14, call15, call16, lift, rejected,
 };
 pub use crate::controller::Guarded;
-pub use crate::ctx::{NoContext, Probe, alone, reach};
+pub use crate::ctx::{Declared, NoContext, Probe, agree, reach};
 pub use crate::hub::{EncodeError, Message, escape, message};
-pub use crate::route::{Clash, check, clash, flatten, join, joined, settle, text, total};
+pub use crate::route::{Clash, check, clash, flatten, guards, join, joined, settle, text, total};
 pub use crate::{__join as join, __under as under};

@@ -6,6 +6,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 use crate::{
     Any, Ctx, Http, Hub, RequestSocket, Socket,
     hub::{Message, Peer},
+    server::Proxies,
 };
 
 /// A socket that no network carries: it subscribes like any other, and keeps what it receives.
@@ -44,7 +45,9 @@ impl TestSocket {
     /// A socket on this hub that was opened by this request, for actions that read the handshake.
     pub fn with_handshake(hub: &Hub, handshake: Request<()>) -> Self {
         let (sender, inbox) = mpsc::unbounded_channel();
-        let (handshake, ()): (Parts, ()) = handshake.into_parts();
+        let (mut handshake, ()): (Parts, ()) = handshake.into_parts();
+        // As that of a served application has them; `ClientAddr` is read from it.
+        handshake.extensions.insert(Proxies::default());
         let peer = Peer::of_inbox(socketioxide::socket::Sid::new().to_string(), sender, handshake);
         hub.streams().connect(&peer);
         let handshake = peer.handshake().expect("it is connected");

@@ -2,7 +2,7 @@
 
 mod settings;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::SocketAddr, sync::Arc};
 
 use axum::{
     Router,
@@ -14,7 +14,7 @@ use axum::{
 };
 use settings::{MAX_PACKETS, MAX_PACKETS_UNCOUNTED, Settings};
 use socketioxide::SocketIo;
-use tokio::net::{TcpListener, ToSocketAddrs};
+use tokio::net::{TcpListener, ToSocketAddrs, lookup_host};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -66,6 +66,11 @@ enum Change {
     Layer(Box<dyn Fn(Router) -> Router + Send>),
     Map(Box<dyn FnOnce(Router) -> Router + Send>),
 }
+
+/// What somebody is told who took the namespace of the requests.
+const NAMESPACE_TAKEN: &str = "`App::socketio` replaced the namespace `/`, so no request of a socket would be answered: give your \
+                               handler a namespace of its own, such as `io.ns(\"/metrics\", ..)`; `App::on_connect` hears of \
+                               sockets that connect to `/`";
 
 type Setup = Box<dyn FnOnce(&SocketIo) + Send>;
 
@@ -283,7 +288,10 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
-    /// Hands out the Socket.IO server, for an application's own namespaces. The namespace `/` is catamaran's.
+    /// Hands out the Socket.IO server, for an application's own namespaces.
+    ///
+    /// The namespace `/` is catamaran's: a setup that replaces it is an error at start. It must not be replaced later either,
+    /// through a clone of the `SocketIo`; nothing notices that.
     ///
     /// ```
     /// # use catamaran::prelude::*;
@@ -302,9 +310,12 @@ impl<S: Send + Sync + 'static> App<S> {
     ///
     /// # Errors
     ///
-    /// If the address cannot be bound, or for one of the mistakes that [`into_router`](Self::into_router) finds.
+    /// If the address cannot be bound, which the error says with the address and the remedy; or for one of the mistakes that
+    /// [`into_router`](Self::into_router) finds.
     pub async fn serve(self, address: impl ToSocketAddrs) -> Result<(), ServeError> {
-        let listener = TcpListener::bind(address).await.map_err(ServeError::Bind)?;
+        let addresses: Vec<SocketAddr> =
+            lookup_host(address).await.map_err(|error| ServeError::unresolved(&error))?.collect();
+        let listener = TcpListener::bind(&*addresses).await.map_err(|error| ServeError::bind(&addresses, &error))?;
         self.serve_on(listener).await
     }
 
@@ -335,7 +346,8 @@ impl<S: Send + Sync + 'static> App<S> {
     ///
     /// # Errors
     ///
-    /// If two tables clash, a route lies under a configured path, or a setting makes no sense.
+    /// If two tables clash, a route lies under a configured path, a setting makes no sense, or [`socketio`](Self::socketio)
+    /// replaced the namespace `/`.
     pub fn into_router(self) -> Result<Router, ServeError> {
         self.build(MAX_PACKETS_UNCOUNTED).map(|built| built.router)
     }
@@ -401,9 +413,12 @@ impl<S: Send + Sync + 'static> App<S> {
             hooks: Hooks::new(on_connect, on_disconnect),
         };
         let dispatcher = Arc::new(dispatcher);
-        socket::attach(&io, dispatcher.clone());
+        let attached = socket::attach(&io, dispatcher.clone());
         for setup in socketios {
             setup(&io);
+        }
+        if !attached.is_attached() {
+            return Err(ServeError::Setting(NAMESPACE_TAKEN.to_owned()));
         }
         let router = client::serve_at(router, &settings.client_path);
         let router = if settings.health { health::add_to(router, drain.clone(), hub) } else { router };
@@ -469,5 +484,67 @@ mod tests {
         assert!(App::new(()).mount(table(&ROUTES)).into_router().is_ok());
         let text = mistake(App::new(()).mount(table(&ROUTES)).socket_path("/live"));
         assert!(text.contains("app::feed") && text.contains("/live"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn taken_port_is_said_as_the_result_of_main() {
+        let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = taken.local_addr().unwrap();
+        let refused = || async { App::new(()).serve(address).await };
+        // What `fn main() -> Result<(), ServeError>` prints after `Error: `, and what `-> catamaran::Result` does.
+        let by_serve_error = format!("{:?}", refused().await.unwrap_err());
+        let by_error = format!("{:?}", crate::Error::from(refused().await.unwrap_err()));
+        assert_eq!(by_error, by_serve_error);
+        for words in ["cannot listen", &address.to_string(), "in use", "another port"] {
+            assert!(by_error.contains(words), "{by_error}");
+        }
+        assert!(!by_error.contains("500") && by_error.lines().count() == 1, "{by_error}");
+        let ServeError::Bind(error) = refused().await.unwrap_err() else { panic!("it cannot be bound") };
+        assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    }
+
+    #[tokio::test]
+    async fn address_that_cannot_be_bound_is_named() {
+        for (address, words) in [
+            ("192.0.2.1:1337", ["192.0.2.1:1337", "no address of this machine"]),
+            ("localhost", ["cannot listen", "host:port"]),
+        ] {
+            let error = format!("{:?}", App::new(()).serve(address).await.unwrap_err());
+            assert!(words.iter().all(|words| error.contains(words)), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn namespace_of_the_requests_cannot_be_replaced() {
+        type Setup = fn(&SocketIo);
+        let taking: [Setup; 3] = [
+            |io| {
+                io.ns("/", async || {});
+            },
+            |io| {
+                io.ns(String::from("/"), async || {});
+            },
+            |io| {
+                io.ns("/chat", async || {});
+                io.ns("/", async || {});
+                io.ns("/", async || {});
+            },
+        ];
+        for setup in taking {
+            let text = mistake(App::new(()).socketio(|_| {}).socketio(setup));
+            assert!(text.contains("namespace `/`") && text.contains("io.ns("), "{text}");
+        }
+        // These leave it where it is.
+        let sparing: [Setup; 3] = [
+            |io| {
+                io.ns("/chat", async || {});
+                io.delete_ns("/chat");
+            },
+            |io| io.dyn_ns("/{*rest}", async || {}).unwrap(),
+            |io| io.dyn_ns("/", async || {}).unwrap(),
+        ];
+        for setup in sparing {
+            assert!(App::new(()).socketio(setup).into_router().is_ok());
+        }
     }
 }

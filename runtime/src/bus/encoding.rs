@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::hub::{Alias, Entry, Excluded, History, Id, Message, Node, Place, Position, Target};
+use crate::hub::{Alias, Entry, Excluded, History, Id, Message, Node, Place, Position, Shape, Target};
 
 #[derive(Serialize, Deserialize)]
 struct Encoded<'a> {
@@ -38,6 +38,8 @@ struct To<'a> {
     bytes: usize,
     /// Milliseconds.
     age: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shape: Option<Shape>,
 }
 
 /// The entry of a node of the same version, or of one that is replaced meanwhile: what it does not know it skips.
@@ -86,6 +88,7 @@ impl<'a> To<'a> {
             entries,
             bytes,
             age: age.map(millis),
+            shape: target.shape,
         }
     }
 
@@ -94,7 +97,7 @@ impl<'a> To<'a> {
         let history = History { entries: self.entries, bytes: self.bytes, age, since_subscribe: false };
         let channel: Arc<str> = self.channel.into();
         let stream = if self.stream == *channel { channel.clone() } else { self.stream.into() };
-        Target { channel, stream, history }
+        Target { channel, stream, history, shape: self.shape }
     }
 }
 
@@ -105,14 +108,28 @@ fn millis(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Channel, UntypedEvent};
+
+    struct Staff;
+
+    impl Channel for Staff {
+        type Event = UntypedEvent;
+        const PATTERN: &'static str = "room:staff";
+
+        fn name(&self) -> String {
+            Self::PATTERN.to_owned()
+        }
+    }
 
     fn position(offset: u64) -> Position {
         Position { epoch: "k3x9ab2c".into(), offset }
     }
 
     fn entry() -> Entry {
-        let target =
-            |channel: &str, stream: &str, history| Target { channel: channel.into(), stream: stream.into(), history };
+        let target = |channel: &str, stream: &str, history| {
+            let shape = Target::of(&Staff).shape.filter(|_| channel != stream);
+            Target { channel: channel.into(), stream: stream.into(), history, shape }
+        };
         let place = |target| Place { target, position: None };
         Entry {
             id: Id { node: Node(u64::MAX), number: 7 },
@@ -138,7 +155,7 @@ mod tests {
         for (read, (written, offset)) in read.places.iter().zip(entry.places.iter().zip([1, 5])) {
             assert_eq!(read.position, Some(position(offset)));
             assert_eq!((&read.target.channel, &read.target.stream), (&written.target.channel, &written.target.stream));
-            assert_eq!(read.target.history, written.target.history);
+            assert_eq!((read.target.history, read.target.shape), (written.target.history, written.target.shape));
         }
     }
 

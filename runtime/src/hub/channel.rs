@@ -14,6 +14,8 @@ use super::{
 /// What sockets subscribe to: a type with a name, and the one type of event that is published there.
 ///
 /// `#[channel("room:{id}", event = RoomEvent)]` implements it for a struct.
+///
+/// A name belongs to the first type that uses it; see [`ChannelConflict`](crate::ChannelConflict).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a channel, so no socket can subscribe to it",
     label = "expected a type declared with `#[channel(..)]`",
@@ -64,7 +66,8 @@ pub struct Untyped {
 }
 
 impl Untyped {
-    /// The channel of this name, which may also be one that a typed channel gives.
+    /// The channel of this name, which may also be one that a typed channel gives, unless that has a
+    /// [`STREAM`](Channel::STREAM): then it is another channel.
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into() }
     }

@@ -2,7 +2,7 @@
 
 use axum::response::{IntoResponse, Response};
 
-use super::{Hub, channel::Channel, cluster::Everywhere, command::Command, entry::Target};
+use super::{Hub, Moving, channel::Channel, cluster::Everywhere, command::Command};
 use crate::{Error, RequestSocket};
 
 /// Why a socket could not be tagged.
@@ -63,9 +63,11 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// As there.
-    pub fn close_members<C: Channel + ?Sized>(&self, channel: &C, reason: &str) -> Everywhere<'_> {
-        self.everywhere(Command::CloseMembers { of: (&Target::of(channel)).into(), reason: reason.to_owned() })
+    /// As there, and if the name of the channel belongs to another type.
+    pub fn close_members<C: Channel + ?Sized>(&self, channel: &C, reason: &str) -> Moving<'_> {
+        let of = self.streams().target(channel);
+        let reason = reason.to_owned();
+        Box::pin(async move { Ok(self.everywhere(Command::CloseMembers { of: (&of?).into(), reason }).await?) })
     }
 }
 

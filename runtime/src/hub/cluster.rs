@@ -165,16 +165,33 @@ impl Cluster {
 impl Streams {
     /// Carries a command out on all servers.
     pub(super) async fn everywhere(&self, command: Command) -> Result<Answer, Unreached> {
+        let (answer, unreached) = self.on_all(command).await;
+        unreached.map_or(Ok(answer), Err)
+    }
+
+    /// Carries a command about one socket out on the server that has it. Whether others could be reached matters only if the
+    /// socket was not found.
+    pub(super) async fn of_socket(&self, command: Command) -> Result<Answer, Unreached> {
+        if command.socket().is_some_and(|socket| self.sockets().get(socket).is_some()) {
+            return Ok(self.carry_out(command, SystemTime::now()).await);
+        }
+        let (answer, unreached) = self.on_all(command).await;
+        unreached.filter(|_| answer == Answer::default()).map_or(Ok(answer), Err)
+    }
+
+    /// What the servers answered that could be reached, and which could not.
+    async fn on_all(&self, command: Command) -> (Answer, Option<Unreached>) {
         let given = SystemTime::now();
-        let Some(cluster) = self.cluster() else { return Ok(self.carry_out(command, given).await) };
+        let Some(cluster) = self.cluster() else { return (self.carry_out(command, given).await, None) };
         let mut answer = self.carry_out(command.clone(), given).await;
         let missing = self.ask(cluster, command, given, &mut answer).await;
-        match missing {
-            Ok(missing) if missing.is_empty() => Ok(answer),
+        let unreached = match missing {
+            Ok(missing) if missing.is_empty() => None,
             Ok(missing) | Err(missing) => {
-                Err(Unreached { sockets: answer.count, servers: missing.iter().map(Node::to_string).collect() })
+                Some(Unreached { sockets: answer.count, servers: missing.iter().map(Node::to_string).collect() })
             }
-        }
+        };
+        (answer, unreached)
     }
 
     /// Asks the other servers, and gives those that did not answer; as an error if there may be more.
@@ -222,7 +239,7 @@ impl Streams {
         let Ok(argument) = serde_json::value::to_raw_value(what) else { return false };
         let message = Message { name: String::new(), arguments: vec![argument] };
         let stream: Arc<str> = stream.into();
-        let target = Target { channel: stream.clone(), stream, history };
+        let target = Target { channel: stream.clone(), stream, history, shape: None };
         let places = vec![Place { target, position: None }];
         let entry = Entry { id: self.next_id(), message, except: Vec::new(), places, at };
         matches!(self.bus().publish(entry).await, Sent::Counted(_))

@@ -10,12 +10,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{
+    SubscribeError,
     entry::{Alias, Excluded, Target},
     frame::Frame,
     history::History,
     message::Message,
+    names::Shape,
     peer::Peer,
     streams::Streams,
+    subscription::Subscriptions,
 };
 
 /// How far the clocks of two servers may be apart. A closing that comes late spares the sockets that were opened later.
@@ -55,6 +58,20 @@ pub(super) enum Command {
     LeaveAll {
         of: To,
     },
+    /// Subscribes one socket to a channel.
+    Subscribe {
+        socket: String,
+        to: To,
+    },
+    /// Takes one socket out of a channel.
+    Unsubscribe {
+        socket: String,
+        from: String,
+    },
+    /// Lists the channels of one socket.
+    Channels {
+        socket: String,
+    },
     /// Tells all who are subscribed to anything that they may have missed something.
     Turn,
     /// Closes those that have a tag.
@@ -69,12 +86,17 @@ pub(super) enum Command {
     },
 }
 
-/// How many sockets a command concerned, and for a list their ids.
+/// How many sockets a command concerned, and for a list their ids, or the channels of the one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Answer {
     pub(super) count: usize,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) sockets: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) channels: Vec<String>,
+    /// The socket is there, and has too many subscriptions.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) full: bool,
 }
 
 /// An event on its way to other servers.
@@ -93,6 +115,8 @@ pub(super) struct To {
     bytes: usize,
     age: Option<Duration>,
     since_subscribe: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shape: Option<Shape>,
 }
 
 impl Command {
@@ -103,7 +127,18 @@ impl Command {
 
     /// Whether it may have to attach a stream.
     pub(super) fn asks_the_bus(&self) -> bool {
-        matches!(self, Self::Add { .. })
+        matches!(self, Self::Add { .. } | Self::Subscribe { .. })
+    }
+
+    /// The one socket that it concerns.
+    pub(super) fn socket(&self) -> Option<&str> {
+        match self {
+            Self::Emit { socket, .. }
+            | Self::Subscribe { socket, .. }
+            | Self::Unsubscribe { socket, .. }
+            | Self::Channels { socket } => Some(socket),
+            _ => None,
+        }
     }
 
     /// Whether servers that are away carry it out when they come back.
@@ -116,12 +151,14 @@ impl AddAssign for Answer {
     fn add_assign(&mut self, other: Self) {
         self.count += other.count;
         self.sockets.extend(other.sockets);
+        self.channels.extend(other.channels);
+        self.full |= other.full;
     }
 }
 
 impl From<usize> for Answer {
     fn from(count: usize) -> Self {
-        Self { count, sockets: Vec::new() }
+        Self { count, ..Self::default() }
     }
 }
 
@@ -154,20 +191,21 @@ impl From<&Target> for To {
             bytes,
             age,
             since_subscribe,
+            shape: target.shape,
         }
     }
 }
 
 impl From<To> for Target {
     fn from(to: To) -> Self {
-        let To { entries, bytes, age, since_subscribe, .. } = to;
+        let To { entries, bytes, age, since_subscribe, shape, .. } = to;
         let history = History { entries, bytes, age, since_subscribe };
-        Self { channel: to.channel.into(), stream: to.stream.into(), history }
+        Self { channel: to.channel.into(), stream: to.stream.into(), history, shape }
     }
 }
 
 impl Streams {
-    /// Carries a command out on the sockets of this server. Only one that adds members may have to wait.
+    /// Carries a command out on the sockets of this server. Only one that subscribes may have to wait.
     pub(super) async fn carry_out(&self, command: Command, given: SystemTime) -> Answer {
         match command {
             Command::Blast { event, except } => {
@@ -187,7 +225,7 @@ impl Streams {
             Command::Count { of } => self.members(&of.into()).len().into(),
             Command::List { of } => {
                 let sockets: Vec<_> = self.members(&of.into()).iter().map(|peer| peer.id().to_owned()).collect();
-                Answer { count: sockets.len(), sockets }
+                Answer { count: sockets.len(), sockets, ..Answer::default() }
             }
             Command::Add { of, to } => {
                 let (members, to) = (self.members(&of.into()), Target::from(to));
@@ -208,6 +246,23 @@ impl Streams {
                     channels.iter().for_each(|channel| self.remove(peer, channel, "removed"));
                 }
                 members.len().into()
+            }
+            Command::Subscribe { socket, to } => {
+                let Some(peer) = self.sockets().get(&socket) else { return Answer::default() };
+                match Subscriptions::at_once().add(self, &peer, to.into(), None).await {
+                    Ok(_) => 1.into(),
+                    Err(SubscribeError::TooMany(_)) => Answer { full: true, ..Answer::default() },
+                    Err(SubscribeError::Gone | SubscribeError::Conflict(_)) => Answer::default(),
+                }
+            }
+            Command::Unsubscribe { socket, from } => {
+                let Some(peer) = self.sockets().get(&socket) else { return Answer::default() };
+                self.remove(&peer, &from, "removed");
+                1.into()
+            }
+            Command::Channels { socket } => {
+                let Some(peer) = self.sockets().get(&socket) else { return Answer::default() };
+                Answer { count: 1, channels: peer.channels(), ..Answer::default() }
             }
             Command::Turn => {
                 for stream in self.all().into_iter().filter(|stream| !stream.is_for_commands()) {

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::SystemTime};
 
 use sha2::{Digest, Sha256};
 
-use super::{channel::Channel, cluster::RESERVED, history::History, message::Message, peer::Peer};
+use super::{channel::Channel, cluster::RESERVED, history::History, message::Message, names::Shape, peer::Peer};
 
 /// The name of a hub among those that a bus joins, made anew by each process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,6 +29,8 @@ pub(crate) struct Target {
     pub(crate) channel: Arc<str>,
     pub(crate) stream: Arc<str>,
     pub(crate) history: History,
+    /// That of the channel's type; none if that may be any.
+    pub(crate) shape: Option<Shape>,
 }
 
 impl Target {
@@ -39,7 +41,12 @@ impl Target {
             None if name.starts_with(RESERVED) => format!("stream:{name}").into(),
             None => name.clone(),
         };
-        Self { channel: name, stream, history: C::HISTORY }
+        Self { channel: name, stream, history: C::HISTORY, shape: Shape::of::<C>() }
+    }
+
+    /// Whether it is of another type of channel than a subscription of this shape.
+    pub(super) fn is_foreign_to(&self, shape: Option<Shape>) -> bool {
+        self.shape.zip(shape).is_some_and(|(this, other)| this != other)
     }
 }
 

@@ -5,7 +5,6 @@ mod tests;
 
 use std::{
     collections::BTreeMap,
-    convert::Infallible,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, SystemTime},
 };
@@ -17,7 +16,7 @@ use tokio::{
 };
 
 use super::{held::Renewal, peer::Peer, stream::Stream};
-use crate::RequestSocket;
+use crate::{Error, Hub, RequestSocket};
 
 /// How long what is published is kept for a subscription that ended, so that renewing it misses nothing.
 const RENEWAL: Duration = Duration::from_secs(10);
@@ -64,9 +63,10 @@ impl AuthExpiry {
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for AuthExpiry {
-    type Rejection = Infallible;
+    type Rejection = Error;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        Hub::of_request(parts, "AuthExpiry")?;
         Ok(Self(parts.extensions.get().cloned()))
     }
 }

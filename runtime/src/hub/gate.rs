@@ -9,6 +9,7 @@ use super::{
     entry::{Alias, Entry, Excluded, Id, Node, Target},
     history::History,
     message::Message,
+    names::Kind,
     publish::Published,
 };
 use crate::{RequestSocket, bus::Sent};
@@ -60,7 +61,7 @@ impl Gated {
     /// The channel of this name.
     pub fn new(name: &str, history: History) -> Self {
         let stream = format!("{STREAMS}{name}").into();
-        Self { target: Target { channel: name.into(), stream, history } }
+        Self { target: Target { channel: name.into(), stream, history, shape: None } }
     }
 }
 
@@ -93,7 +94,9 @@ impl RequestSocket {
     /// As [`subscribe`](Self::subscribe).
     #[doc(hidden)]
     pub async fn subscribe_behind(&self, channel: &Gated, gate: Arc<dyn Gate>) -> Result<Outcome, SubscribeError> {
-        self.subscriptions().add(self.hub().streams(), self.peer(), channel.target.clone(), Some(gate)).await
+        let streams = self.hub().streams();
+        streams.claim(&channel.target, Kind::RESOURCE)?;
+        self.subscriptions().add(streams, self.peer(), channel.target.clone(), Some(gate)).await
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
     gate::{Gate, Passing},
     live::Live,
     log::Outcome,
+    names::Shape,
     peer::Peer,
     stream::{State, Stream},
 };
@@ -27,6 +28,7 @@ pub(crate) struct Held {
     top: u64,
     outcome: Outcome,
     since_subscribe: bool,
+    shape: Option<Shape>,
 }
 
 /// A channel, and the id of a socket.
@@ -51,14 +53,14 @@ impl Stream {
         resume: Option<&Position>,
         behind: bool,
     ) -> Held {
-        let since_subscribe = to.history.since_subscribe;
+        let (since_subscribe, shape) = (to.history.since_subscribe, to.shape);
         let key = (to.channel, peer.id().to_owned());
         let (Hold { start, outcome, .. }, top) = {
             let mut state = self.lock();
             (state.hold(&key, peer, resume, since_subscribe, behind), state.log.top().offset)
         };
         peer.held();
-        Held { stream: self.clone(), key, peer: peer.clone(), gate, start, top, outcome, since_subscribe }
+        Held { stream: self.clone(), key, peer: peer.clone(), gate, start, top, outcome, since_subscribe, shape }
     }
 
     /// Takes a socket out of a channel whose authorization has ended, and tells it. For a client that can renew it, what is
@@ -245,7 +247,9 @@ impl State {
         let peer = &held.peer;
         let channel = held.channel();
         let (mut start, mut outcome) = (held.start.offset, held.outcome);
-        if let Some(missed) = self.log.after(&held.start) {
+        let foreign = |copy: &Copy| copy.channel() == channel && copy.target().is_foreign_to(held.shape);
+        let has_foreign = self.log.after(&held.start).is_some_and(|mut missed| missed.any(foreign));
+        if let Some(missed) = self.log.after(&held.start).filter(|_| !has_foreign) {
             let missed = missed.filter(|copy| copy.channel() == channel);
             if let Some(gate) = &held.gate {
                 let seen = missed.filter_map(|copy| Some((copy, gate.pass(&held.passing(copy))?)));
@@ -274,6 +278,7 @@ impl State {
             since_subscribe: held.since_subscribe,
             gate: held.gate.clone(),
             told: self.log.top().offset,
+            shape: held.shape,
             expiry,
         };
         self.live.entry(channel.clone()).or_default().insert(peer.id().to_owned(), live);

@@ -8,8 +8,10 @@ use super::{
     frame::Frame,
     gate::{Gate, Passing},
     log::Outcome,
+    names::Shape,
     peer::Peer,
 };
+use crate::metrics;
 
 /// A live subscription.
 #[derive(Debug)]
@@ -21,6 +23,8 @@ pub(super) struct Live {
     pub(super) gate: Option<Arc<dyn Gate>>,
     /// Behind a gate, the offset that the client was told of last.
     pub(super) told: u64,
+    /// That of the type by which it subscribed.
+    pub(super) shape: Option<Shape>,
     /// When it ends.
     pub(super) expiry: Option<Expiry>,
 }
@@ -34,6 +38,9 @@ impl Live {
         if copy.leaves_out(&self.peer) {
             return;
         }
+        if copy.target().is_foreign_to(self.shape) {
+            return self.miss(copy);
+        }
         let Some(gate) = &self.gate else { return self.peer.send_copy(copy, &copy.entry.message) };
         if let Some(message) = gate.pass(&Passing::of(&copy.entry, false)) {
             self.told = copy.offset();
@@ -41,6 +48,20 @@ impl Live {
         } else if copy.offset() >= self.told + UNTOLD {
             self.told = copy.offset();
             self.peer.send(&Frame::Advance { channel: copy.channel(), offset: self.told });
+        }
+    }
+
+    /// Another server published this by another type of channel: what it is, these subscribers may not be meant to read.
+    fn miss(&mut self, copy: &Copy) {
+        let channel = &**copy.channel();
+        tracing::error!(channel, "event withheld: two types of channel share this name, on two servers");
+        self.outcome = Outcome::Gap;
+        match self.peer.client().and(copy.position()) {
+            Some(top) => {
+                metrics::gap();
+                self.peer.send(&Frame::Gap { channel, top, reason: "missed" });
+            }
+            None => self.peer.end(),
         }
     }
 

@@ -196,7 +196,7 @@ mod tests {
     }
 
     fn copy(offset: u64, time: SystemTime) -> Copy {
-        let target = Target { channel: "room:7".into(), stream: "room:7".into(), history: History::NONE };
+        let target = Target { channel: "room:7".into(), stream: "room:7".into(), history: History::NONE, shape: None };
         let places = vec![Place { target, position: Some(at(offset)) }];
         let message = Message { name: "said".into(), arguments: Vec::new() };
         let id = Id { node: Node(0), number: offset };

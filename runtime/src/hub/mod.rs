@@ -19,6 +19,7 @@ mod live;
 mod log;
 mod members;
 mod message;
+mod names;
 mod peer;
 mod publish;
 mod readers;
@@ -28,7 +29,7 @@ mod stream;
 mod streams;
 mod subscription;
 
-use std::{convert::Infallible, fmt, pin::Pin, sync::Arc};
+use std::{fmt, pin::Pin, sync::Arc};
 
 use axum::{
     extract::FromRequestParts,
@@ -48,10 +49,12 @@ pub(crate) use flow::Flow;
 use frame::Frame;
 pub use history::History;
 pub use log::Outcome;
-pub use members::Listing;
+pub use members::{Channels, Finding, Listing, MembersError, Moving};
 pub use message::Message;
+pub use names::ChannelConflict;
+pub(crate) use names::Shape;
 pub(crate) use peer::Peer;
-pub use publish::{Blast, Blasting, Publish, Published, Publishing};
+pub use publish::{Blast, Blasting, Publish, PublishError, Published, Publishing};
 pub(crate) use sent::{Received, Resume};
 use streams::Streams;
 pub(crate) use streams::epoch;
@@ -66,6 +69,10 @@ use crate::{
 ///
 /// Actions have it in their context. Actions and axum handlers take it as an extractor, and a task holds a clone.
 ///
+/// The extractor is that of the [`App`](crate::App) that the route belongs to. In a router outside one it refuses with a 500
+/// whose code is `outside_app`, and so do [`Ctx`], [`RequestSocket`], [`AuthExpiry`] and
+/// [`ClientAddr`](crate::ClientAddr). A test of such a router adds the layer `axum::Extension(hub)`.
+///
 /// ```
 /// use catamaran::{Hub, Untyped, UntypedEvent};
 ///
@@ -78,7 +85,10 @@ use crate::{
 pub struct Hub(Arc<Streams>);
 
 impl Hub {
-    /// The socket with this id, to subscribe it or to send to it; none if it is not connected to this server.
+    /// Finds the socket with this id **on this server**; `None` if it is not connected here.
+    ///
+    /// [`subscribe`](Self::subscribe), [`unsubscribe`](Self::unsubscribe), [`channels`](Self::channels) and
+    /// [`emit_to`](Self::emit_to) find it on whichever server it is.
     pub fn socket(&self, id: &str) -> Option<RequestSocket> {
         let peer = self.0.sockets().get(id)?;
         Some(RequestSocket::outside_request(peer.handshake()?, peer, self.clone()))
@@ -98,17 +108,19 @@ impl Hub {
                 peer.send(&Frame::Event(&message));
                 return Ok(true);
             }
-            match self.everywhere(Command::Emit { socket, event: (&message).into() }).await {
-                Err(Unreached { sockets: 1.., .. }) => Ok(true),
-                sent => Ok(sent? > 0),
-            }
+            Ok(self.streams().of_socket(Command::Emit { socket, event: (&message).into() }).await?.count > 0)
         })
     }
 
-    /// How many sockets of this server have been cut off so far because they read too slowly; see
+    /// How many sockets **of this server** have been cut off so far because they read too slowly; see
     /// [`App::max_backlog_bytes`](crate::App::max_backlog_bytes).
     pub fn slow_sockets(&self) -> u64 {
         self.0.sockets().slow()
+    }
+
+    /// The hub of the application that a request came through, for an extractor that does nothing without one.
+    pub(crate) fn of_request<'a>(parts: &'a Parts, extractor: &'static str) -> Result<&'a Self, Error> {
+        parts.extensions.get().ok_or_else(|| Error::outside_app(extractor))
     }
 
     pub(crate) fn streams(&self) -> &Streams {
@@ -131,10 +143,10 @@ impl Default for Hub {
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Hub {
-    type Rejection = Infallible;
+    type Rejection = Error;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(parts.extensions.get().cloned().unwrap_or_default())
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        Self::of_request(parts, "Hub").cloned()
     }
 }
 
@@ -155,6 +167,9 @@ pub enum SubscribeError {
     /// also by `?` in an action, it is a 409 that says so.
     #[error("a socket has at most {0} subscriptions")]
     TooMany(usize),
+    /// The name of the channel belongs to another type.
+    #[error(transparent)]
+    Conflict(#[from] ChannelConflict),
 }
 
 impl IntoResponse for SubscribeError {
@@ -180,16 +195,43 @@ impl RequestSocket {
     ///
     /// # Errors
     ///
-    /// If the socket is gone, or has too many subscriptions.
+    /// If the socket is gone, has too many subscriptions, or the name of the channel belongs to another type.
     pub fn subscribe<C: Channel + ?Sized>(&self, channel: &C) -> Subscribing<'_> {
-        let target = Target::of(channel);
-        Box::pin(self.subscriptions().add(self.hub().streams(), self.peer(), target, None))
+        let target = self.hub().streams().target(channel);
+        Box::pin(async move { self.subscriptions().add(self.hub().streams(), self.peer(), target?, None).await })
     }
 
-    /// Ends this socket's subscription to a channel, if there is one.
+    /// Ends this socket's subscription to a channel, if there is one. A channel whose name belongs to another type is none
+    /// of the socket's, which the log says.
     #[allow(clippy::unused_async)]
     pub async fn unsubscribe<C: Channel + ?Sized>(&self, channel: &C) {
-        self.subscriptions().remove(self.hub().streams(), self.peer(), &channel.name());
+        match self.hub().streams().target(channel) {
+            Ok(target) => self.subscriptions().remove(self.hub().streams(), self.peer(), &target.channel),
+            Err(conflict) => tracing::error!(%conflict, "unsubscribe ignored: channel of another type"),
+        }
+    }
+
+    /// Lists the names of the channels that this socket is subscribed to, in alphabetical order; also those that its own
+    /// request has just subscribed it to. What it follows of `catamaran-resources` is not among them.
+    ///
+    /// [`Hub::channels`] does so by the id of a socket, on all servers.
+    ///
+    /// ```
+    /// # use catamaran::{Hub, Untyped, test::TestSocket};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> catamaran::Result {
+    /// let ada = TestSocket::new(&Hub::default());
+    /// ada.socket().subscribe(&Untyped::new("lobby")).await?;
+    /// assert_eq!(ada.socket().channels(), ["lobby"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn channels(&self) -> Vec<String> {
+        let mut channels = self.peer().channels();
+        channels.extend(self.subscriptions().pending());
+        channels.sort_unstable();
+        channels.dedup();
+        channels
     }
 
     /// Sends an event to this socket alone.
@@ -208,7 +250,7 @@ impl<T: Via> Ctx<T> {
     ///
     /// # Errors
     ///
-    /// If the socket is gone, or has too many subscriptions.
+    /// As there.
     pub fn subscribe<C: Channel + ?Sized>(&self, channel: &C) -> Subscribing<'_>
     where
         Self: HasSocket,

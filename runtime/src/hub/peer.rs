@@ -22,6 +22,7 @@ use super::{
     backlog::Backlog,
     entry::{Alias, Copy, Entry},
     frame::{Frame, Replayed},
+    gate,
     message::Message,
     sent::{Resume, Sent},
     stream::Stream,
@@ -137,6 +138,15 @@ impl Peer {
     /// The channels that the socket is live in. A stream's lock may be taken under this one, not the other way round.
     pub(crate) fn joined(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Stream>>> {
         self.0.joined.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The names of the application's channels that the socket is live in, in their order; resources have others.
+    pub(super) fn channels(&self) -> Vec<String> {
+        let joined = self.joined();
+        let own = joined.iter().filter(|(_, stream)| !gate::is_behind(&stream.name));
+        let mut channels: Vec<_> = own.map(|(channel, _)| channel.as_ref().to_owned()).collect();
+        channels.sort_unstable();
+        channels
     }
 
     /// How many channels it is subscribed to, or will be.

@@ -5,6 +5,8 @@ mod tests;
 
 use std::{marker::PhantomData, pin::Pin};
 
+use axum::response::{IntoResponse, Response};
+
 use super::{
     Hub,
     channel::Channel,
@@ -13,8 +15,9 @@ use super::{
     entry::{Excluded, Target},
     event::{EncodeError, Event},
     message::Message,
+    names::ChannelConflict,
 };
-use crate::{Ctx, RequestSocket, ctx::Via};
+use crate::{Ctx, Error, RequestSocket, ctx::Via};
 
 /// What became of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +31,24 @@ pub enum Published {
     Unknown,
 }
 
+/// Why an event was published nowhere. As a response it is what its cause is.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// It cannot be written as JSON.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// The name of one of its channels belongs to another type.
+    #[error(transparent)]
+    Conflict(#[from] ChannelConflict),
+}
+
+impl IntoResponse for PublishError {
+    fn into_response(self) -> Response {
+        Error::from(self).into_response()
+    }
+}
+
 /// An event that is about to be published: `hub.publish(&room, event).and(&user).except(&socket).await?`.
 ///
 /// However many channels it goes to, a socket receives it once.
@@ -36,20 +57,21 @@ pub enum Published {
 pub struct Publish<'a, E> {
     hub: &'a Hub,
     message: Result<Message, EncodeError>,
-    to: Vec<Target>,
+    to: Result<Vec<Target>, ChannelConflict>,
     except: Vec<Excluded>,
     event: PhantomData<fn(E)>,
 }
 
 /// An event on its way.
-pub type Publishing<'a> = Pin<Box<dyn Future<Output = Result<Published, EncodeError>> + Send + 'a>>;
+pub type Publishing<'a> = Pin<Box<dyn Future<Output = Result<Published, PublishError>> + Send + 'a>>;
 
 impl<E: Event> Publish<'_, E> {
     /// Publishes to this channel too; to several by one call for each.
     pub fn and<C: Channel<Event = E> + ?Sized>(mut self, channel: &C) -> Self {
-        let target = Target::of(channel);
-        if self.to.iter().all(|to| to.channel != target.channel) {
-            self.to.push(target);
+        match (&mut self.to, self.hub.streams().target(channel)) {
+            (Ok(to), Ok(target)) if to.iter().all(|to| to.channel != target.channel) => to.push(target),
+            (Ok(_), Err(conflict)) => self.to = Err(conflict),
+            _ => {}
         }
         self
     }
@@ -63,12 +85,12 @@ impl<E: Event> Publish<'_, E> {
 }
 
 impl<'a, E> IntoFuture for Publish<'a, E> {
-    type Output = Result<Published, EncodeError>;
+    type Output = Result<Published, PublishError>;
     type IntoFuture = Publishing<'a>;
 
     fn into_future(self) -> Publishing<'a> {
         let Self { hub, message, to, except, .. } = self;
-        Box::pin(async move { Ok(hub.streams().publish(to, message?, except).await) })
+        Box::pin(async move { Ok(hub.streams().publish(to?, message?, except).await) })
     }
 }
 
@@ -118,10 +140,10 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// If the event cannot be written as JSON.
+    /// If the event cannot be written as JSON, or the name of a channel belongs to another type.
     #[expect(clippy::needless_pass_by_value, reason = "an event is made to be published")]
     pub fn publish<C: Channel + ?Sized>(&self, channel: &C, event: C::Event) -> Publish<'_, C::Event> {
-        let (to, except) = (vec![Target::of(channel)], Vec::new());
+        let (to, except) = (self.streams().target(channel).map(|target| vec![target]), Vec::new());
         Publish { hub: self, message: event.message(), to, except, event: PhantomData }
     }
 
@@ -140,7 +162,7 @@ impl<T: Via> Ctx<T> {
     ///
     /// # Errors
     ///
-    /// If the event cannot be written as JSON.
+    /// As there.
     pub fn publish<C: Channel + ?Sized>(&self, channel: &C, event: C::Event) -> Publish<'_, C::Event> {
         self.hub().publish(channel, event)
     }

@@ -207,6 +207,13 @@ impl Stream {
         state.live.get(channel).into_iter().flat_map(HashMap::values).map(|live| live.peer.clone()).collect()
     }
 
+    /// Whether anybody is subscribed to a channel, or about to be.
+    pub(super) fn has(&self, channel: &str) -> bool {
+        let state = self.lock();
+        let mut pending = state.holds.keys().chain(state.renewals.keys());
+        state.live.contains_key(channel) || pending.any(|(held, _)| **held == *channel)
+    }
+
     /// Those whose requests have subscribed to a channel, and are not answered yet.
     pub(super) fn holders(&self, channel: &str) -> Vec<Peer> {
         let state = self.lock();

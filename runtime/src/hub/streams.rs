@@ -15,6 +15,7 @@ use socketioxide::socket::Sid;
 use tokio::time::timeout;
 
 use super::{
+    channel::Channel,
     cluster::Cluster,
     command::Command,
     entry::{Entry, Excluded, Id, Node, Place, Position, Target},
@@ -25,6 +26,7 @@ use super::{
     held::Held,
     log::Outcome,
     message::Message,
+    names::{ChannelConflict, Kind, Names},
     peer::Peer,
     publish::Published,
     sockets::Sockets,
@@ -69,6 +71,7 @@ pub(crate) struct Streams {
     /// The ends of subscriptions.
     alarms: Arc<Alarms>,
     known: Mutex<Known>,
+    names: Names,
     sockets: Sockets,
 }
 
@@ -97,6 +100,7 @@ impl Streams {
             max_subscriptions: AtomicUsize::new(MAX_SUBSCRIPTIONS),
             alarms: Arc::default(),
             known: Mutex::default(),
+            names: Names::default(),
             sockets: Sockets::default(),
         })
     }
@@ -115,6 +119,27 @@ impl Streams {
         self.begin_outage();
         assert!(self.bus.set(bus).is_ok(), "`App::bus` must come before anything is published or subscribed to");
         assert!(self.cluster.set(Cluster::new(self)).is_ok(), "it comes with the bus");
+    }
+
+    /// Where a channel is: the one way to it for whatever an application does with it.
+    pub(crate) fn target<C: Channel + ?Sized>(&self, channel: &C) -> Result<Target, ChannelConflict> {
+        let target = Target::of(channel);
+        if let Some(kind) = Kind::of::<C>() {
+            self.claim(&target, kind)?;
+        }
+        Ok(target)
+    }
+
+    /// Refuses a name that belongs to another type.
+    pub(super) fn claim(&self, target: &Target, kind: Kind) -> Result<(), ChannelConflict> {
+        self.names.claim(target, kind, |stream, channel| {
+            self.find(stream).is_some_and(|found| *stream == *channel || found.has(channel))
+        })
+    }
+
+    #[cfg(test)]
+    pub(super) fn names(&self) -> &Names {
+        &self.names
     }
 
     /// Sends an event to the subscribers of its channels, those of other nodes too.
@@ -454,7 +479,7 @@ mod tests {
     use crate::hub::{History, Hub};
 
     fn target(name: &str, history: History) -> Target {
-        Target { channel: name.into(), stream: name.into(), history }
+        Target { channel: name.into(), stream: name.into(), history, shape: None }
     }
 
     async fn publish(hub: &Hub, to: Target, message: &str) {

@@ -110,6 +110,13 @@ impl Subscriptions {
         }
     }
 
+    /// The names of the application's channels that the request has subscribed to and that are not live yet.
+    pub(super) fn pending(&self) -> Vec<String> {
+        let state = self.lock();
+        let own = state.held.iter().filter(|held| held.gate().is_none());
+        own.map(|held| held.channel().as_ref().to_owned()).collect()
+    }
+
     /// The request is answered. What it subscribed to counts only if it succeeded, and is still authorized.
     pub(crate) fn settle(&self, peer: &Peer, succeeded: bool) -> Settled {
         let mut state = {
@@ -196,7 +203,7 @@ mod tests {
     use crate::hub::{History, Hub};
 
     fn target() -> Target {
-        Target { channel: "room:7".into(), stream: "room:7".into(), history: History::NONE }
+        Target { channel: "room:7".into(), stream: "room:7".into(), history: History::NONE, shape: None }
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ mod table;
 use std::fmt;
 
 pub use clash::{Clash, check, clash, settle};
-pub use table::{flatten, join, joined, text, total};
+pub use table::{flatten, guards, join, joined, text, total};
 
 /// The HTTP method of a route; over a socket it is the name of the event, in lower case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,14 +43,14 @@ impl fmt::Display for Method {
     }
 }
 
-/// Which transports an action answers; the type of its context decides.
+/// Which transports an action answers; the type of its context decides, or a [`RequestSocket`](crate::RequestSocket).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reach {
     /// HTTP and sockets: `Ctx`, or no context at all.
     Both,
     /// HTTP only: `Ctx<Http>`.
     Http,
-    /// Sockets only: `Ctx<Socket>`.
+    /// Sockets only: `Ctx<Socket>`, or `RequestSocket` as an argument.
     Socket,
 }
 

@@ -1,6 +1,7 @@
 //! Joining paths and route tables while compiling.
 
 use super::{Method, Reach, Route};
+use crate::ctx::Declared;
 
 /// The length of [`join`]'s answer.
 pub const fn joined(prefix: &str, path: &str) -> usize {
@@ -60,20 +61,50 @@ pub const fn total(controllers: &[&[Route]]) -> usize {
     total
 }
 
-/// The routes of all controllers, one after the other.
-pub const fn flatten<const N: usize>(controllers: &[&[Route]]) -> [Route; N] {
+/// The routes of all controllers, one after the other, with what their policies leave of the transports.
+pub const fn flatten<const N: usize>(controllers: &[&[Route]], policies: &[Option<Declared>]) -> [Route; N] {
     let mut routes = [Route::NONE; N];
     let (mut n, mut i) = (0, 0);
     while i < controllers.len() {
         let mut j = 0;
         while j < controllers[i].len() {
-            routes[n] = controllers[i][j];
+            let route = controllers[i][j];
+            routes[n] = Route { reach: narrowed(route.reach, policies[i]), ..route };
             n += 1;
             j += 1;
         }
         i += 1;
     }
     routes
+}
+
+/// What a policy leaves of the transports of a route.
+const fn narrowed(reach: Reach, policy: Option<Declared>) -> Reach {
+    match policy {
+        Some(Declared::Socket | Declared::Context(Reach::Socket)) => Reach::Socket,
+        Some(Declared::Context(Reach::Http)) => Reach::Http,
+        Some(Declared::Context(Reach::Both)) | None => reach,
+    }
+}
+
+/// Fails at a policy that lets nobody in: it takes one transport, and a route of its controller the other.
+#[track_caller]
+pub const fn guards(routes: &[Route], policy: Option<Declared>) {
+    let mut i = 0;
+    while i < routes.len() {
+        match (routes[i].reach, narrowed(routes[i].reach, policy)) {
+            (Reach::Http, Reach::Socket) => panic!(
+                "this policy needs a socket, and an action of the controller answers HTTP only: \
+                 make its context `Ctx` or `Ctx<Socket>`, or take a policy without `RequestSocket` and `Ctx<Socket>`"
+            ),
+            (Reach::Socket, Reach::Http) => panic!(
+                "this policy is `Ctx<Http>`, and an action of the controller answers sockets only: \
+                 make its context `Ctx` or `Ctx<Http>`, or take a policy without `Ctx<Http>`"
+            ),
+            _ => {}
+        }
+        i += 1;
+    }
 }
 
 impl Route {

@@ -47,10 +47,8 @@ pub(crate) async fn guard(State(gate): State<Gate>, request: Request, next: Next
         refusal.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, VERSION);
         return readable_by(page, origin, refusal);
     }
-    if !gate.proxies.is_empty() {
-        // The handshake is what a socket's client address is read from.
-        parts.extensions.insert(gate.proxies);
-    }
+    // The handshake is what a socket's client address is read from.
+    parts.extensions.insert(gate.proxies);
     readable_by(page, origin, next.run(Request::from_parts(parts, body)).await)
 }
 

@@ -12,7 +12,7 @@ use axum::{
 };
 use ipnet::IpNet;
 
-use crate::Error;
+use crate::{Error, Hub};
 
 /// The address of the client that sent a request, the same over both transports.
 ///
@@ -44,6 +44,10 @@ impl<S: Send + Sync> FromRequestParts<S> for ClientAddr {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        // A request has its proxies if the application trusts any, a handshake always.
+        if parts.extensions.get::<Proxies>().is_none() {
+            Hub::of_request(parts, "ClientAddr")?;
+        }
         let peer = peer(parts).await.ok_or_else(Error::no_client_address)?;
         let proxies = parts.extensions.get::<Proxies>();
         Ok(Self(proxies.map_or(peer, |proxies| proxies.client(peer, &parts.headers))))

@@ -1,6 +1,11 @@
 //! From a CONNECT packet to a socket that is let in or refused, and from its end to whoever wants to hear of it.
 
-use std::{fmt::Display, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    fmt::Display,
+    pin::Pin,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -71,7 +76,28 @@ impl Hooks {
 
 /// Where sockets are let in.
 #[derive(Clone)]
-pub(crate) struct Entrance(pub(crate) Arc<Dispatcher>);
+pub(crate) struct Entrance {
+    dispatcher: Arc<Dispatcher>,
+    /// Dropped with it, when another handler takes the place of this one.
+    _attached: Arc<()>,
+}
+
+/// Whether an entrance is still that of its namespace.
+pub(crate) struct Attached(Weak<()>);
+
+impl Entrance {
+    pub(crate) fn new(dispatcher: Arc<Dispatcher>) -> (Self, Attached) {
+        let attached = Arc::new(());
+        let weak = Arc::downgrade(&attached);
+        (Self { dispatcher, _attached: attached }, Attached(weak))
+    }
+}
+
+impl Attached {
+    pub(crate) fn is_attached(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+}
 
 /// Tells this handler from the closures that socketioxide implements the trait for.
 pub(crate) enum ViaEntrance {}
@@ -86,7 +112,7 @@ impl ConnectHandler<LocalAdapter, ViaEntrance> for Entrance {
     ) -> Pin<Box<dyn Future<Output = Result<(), Box<dyn Display + Send>>> + Send + 'a>> {
         let payload = payload.as_ref().and_then(Value::as_str).map(|text| ConnectPayload::parse(text));
         Box::pin(async move {
-            let admitted = admit(&self.0, &socket, payload.unwrap_or_default()).await;
+            let admitted = admit(&self.dispatcher, &socket, payload.unwrap_or_default()).await;
             match &admitted {
                 Ok(()) => {
                     metrics::socket_accepted();
@@ -98,7 +124,11 @@ impl ConnectHandler<LocalAdapter, ViaEntrance> for Entrance {
                 }
             }
             if admitted.is_err() {
-                cut_unless_entered(&socket, Peer::of_socket(&socket, None, 0, Resume::new(), 0), self.0.heartbeat);
+                cut_unless_entered(
+                    &socket,
+                    Peer::of_socket(&socket, None, 0, Resume::new(), 0),
+                    self.dispatcher.heartbeat,
+                );
             }
             admitted.map_err(|refusal| -> Box<dyn Display + Send> { Box::new(refusal.refusal()) })
         })

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use axum::http::Method;
 use connect::Entrance;
-pub(crate) use connect::Hooks;
+pub(crate) use connect::{Attached, Hooks};
 use connection::Connection;
 pub(crate) use connection::Dispatcher;
 pub(crate) use expiry::Lifetimes;
@@ -47,9 +47,11 @@ const VERBS: [(&str, Method); 7] = [
     ("options", Method::OPTIONS),
 ];
 
-/// Lets sockets into the namespace `/`, and answers their requests.
-pub(crate) fn attach(io: &SocketIo, dispatcher: Arc<Dispatcher>) {
-    io.ns("/", Entrance(dispatcher));
+/// Lets sockets into the namespace `/`, and answers their requests, as long as nobody else takes the namespace.
+pub(crate) fn attach(io: &SocketIo, dispatcher: Arc<Dispatcher>) -> Attached {
+    let (entrance, attached) = Entrance::new(dispatcher);
+    io.ns("/", entrance);
+    attached
 }
 
 /// The sockets of a server that is about to close; afterwards socketioxide tells nobody that they are gone.

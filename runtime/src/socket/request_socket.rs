@@ -1,6 +1,6 @@
 //! The socket that a request came over, as an action sees it.
 
-use std::{convert::Infallible, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use axum::{
     extract::{FromRequestParts, OptionalFromRequestParts},
@@ -15,8 +15,10 @@ use crate::{
 
 /// The socket that a request came over.
 ///
-/// An action gets it from its context, `ctx.socket()`, and any task by its id, [`Hub::socket`]. It is an extractor too, for axum handlers: `RequestSocket`
-/// refuses a request that came over HTTP, `Option<RequestSocket>` takes both.
+/// An action gets it from its context, `ctx.socket()`, and any task by its id, [`Hub::socket`].
+///
+/// It is an extractor too. `RequestSocket` refuses a request that came over HTTP with 426, so an action that takes it answers
+/// sockets only. `Option<RequestSocket>` takes both.
 #[derive(Clone)]
 pub struct RequestSocket {
     peer: Peer,
@@ -79,14 +81,16 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestSocket {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        Hub::of_request(parts, "RequestSocket")?;
         parts.extensions.get().cloned().ok_or_else(|| Error::wrong_transport(Reach::Socket, None))
     }
 }
 
 impl<S: Send + Sync> OptionalFromRequestParts<S> for RequestSocket {
-    type Rejection = Infallible;
+    type Rejection = Error;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Infallible> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Error> {
+        Hub::of_request(parts, "Option<RequestSocket>")?;
         Ok(parts.extensions.get().cloned())
     }
 }

@@ -6,7 +6,7 @@
 use std::{env, error::Error, time::Duration};
 
 use axum::{Json, extract::State};
-use catamaran::{Backend, Hub, Postgres, Published, Redis, Unreached, prelude::*};
+use catamaran::{Backend, Hub, MembersError, Postgres, Published, Redis, Unreached, prelude::*};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
@@ -66,6 +66,16 @@ impl From<Result<usize, Unreached>> for Done {
         match done {
             Ok(sockets) => Self { sockets, unreached: None },
             Err(Unreached { sockets, servers, .. }) => Self { sockets, unreached: Some(servers) },
+        }
+    }
+}
+
+impl From<Result<usize, MembersError>> for Done {
+    fn from(done: Result<usize, MembersError>) -> Self {
+        match done {
+            Ok(sockets) => Ok(sockets).into(),
+            Err(MembersError::Unreached(unreached)) => Err(unreached).into(),
+            Err(other) => panic!("one type for each name, and few subscriptions: {other}"),
         }
     }
 }

@@ -43,10 +43,10 @@ async fn until_the_session_ends(
 struct Token;
 
 impl<S: Send + Sync> FromRequestParts<S> for Token {
-    type Rejection = std::convert::Infallible;
+    type Rejection = catamaran::Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
-        let Ok(expiry) = AuthExpiry::from_request_parts(parts, state).await;
+        let expiry = AuthExpiry::from_request_parts(parts, state).await?;
         expiry.at(SystemTime::now() + MOMENT);
         Ok(Self)
     }

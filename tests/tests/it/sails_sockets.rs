@@ -50,13 +50,28 @@ async fn join_and_leave_of_an_id_and_of_an_array_of_ids() {
     let (hub, mut sockets) = sockets();
     let ids = [0, 1].map(|n: usize| sockets[n].socket().id().to_owned());
     for id in &ids {
-        hub.socket(id).expect("connected").subscribe(&room("a")).await.expect("a socket");
+        assert!(hub.subscribe(id, &room("a")).await.expect("one server"));
     }
     tell(&hub, "a").await;
-    hub.socket(&ids[0]).expect("connected").unsubscribe(&room("a")).await;
+    assert!(hub.unsubscribe(&ids[0], &room("a")).await.expect("one server"));
     tell(&hub, "a").await;
-    assert!(hub.socket("nobody").is_none());
+    assert!(!hub.subscribe("nobody", &room("a")).await.expect("one server"));
+    assert!(!hub.unsubscribe("nobody", &room("a")).await.expect("one server"));
     assert_eq!(heard(&mut sockets), [vec!["a"], vec!["a", "a"], vec![]]);
+}
+
+#[tokio::test]
+async fn rooms_of_a_socket_are_listed() {
+    let (hub, sockets) = sockets();
+    for name in ["b", "a", "c"] {
+        sockets[0].socket().subscribe(&room(name)).await.expect("a socket");
+    }
+    sockets[0].socket().unsubscribe(&room("c")).await;
+    let id = sockets[0].socket().id();
+    assert_eq!(sockets[0].socket().channels(), ["a", "b"]);
+    assert_eq!(hub.channels(id).await.expect("one server").expect("connected"), ["a", "b"]);
+    assert_eq!(hub.channels(sockets[1].socket().id()).await.expect("one server"), Some(vec![]));
+    assert_eq!(hub.channels("nobody").await.expect("one server"), None);
 }
 
 #[tokio::test]

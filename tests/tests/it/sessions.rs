@@ -1,5 +1,8 @@
 //! Sessions of two crates that know nothing of sockets: one list of cases, over both transports, for either.
 
+#[path = "begin_session.rs"]
+mod begin_session;
+
 use std::collections::BTreeMap;
 
 use axum::{
@@ -8,7 +11,7 @@ use axum::{
     middleware::{Next, from_fn},
 };
 use axum_session::{Key, SessionConfig, SessionLayer, SessionNullPool, SessionStore};
-use catamaran::{RequestSocket, prelude::*};
+use catamaran::{Origins, RequestSocket, prelude::*};
 use tower_sessions::{
     Expiry, MemoryStore, SessionManagerLayer,
     cookie::{
@@ -30,7 +33,7 @@ fn unauthorized() -> catamaran::Error {
 mod with_tower_sessions {
     use tower_sessions::Session;
 
-    use super::*;
+    use super::{begin_session::begin_session, *};
 
     #[controller("/")]
     pub(crate) mod site {
@@ -66,7 +69,7 @@ mod with_tower_sessions {
     pub(crate) fn app(short: bool) -> App<()> {
         let expiry = if short { Expiry::AtDateTime(OffsetDateTime::now_utc() + MOMENT) } else { Expiry::OnSessionEnd };
         let layer = SessionManagerLayer::new(MemoryStore::default()).with_secure(false).with_expiry(expiry);
-        App::new(()).mount(routes![site]).layer(layer)
+        App::new(()).mount(routes![site]).layer(from_fn(begin_session)).layer(layer)
     }
 
     pub(crate) async fn only_users(session: Session) -> catamaran::Result {
@@ -402,4 +405,45 @@ async fn a_request_that_wants_no_session_has_none() {
         assert_eq!(socket.ask(&without(write("lost"))).await.status, 200);
         assert_eq!(said(&socket.ask(&get("/note")).await), text("kept"));
     }
+}
+
+/// What the clients do in a page of another origin: they load `/__getcookie`, and connect with the cookie that it sets.
+#[tokio::test]
+async fn getcookie_begins_the_session_of_the_socket() {
+    const PAGE: &str = "https://app.example.com";
+    for sessions in BOTH {
+        let server = Server::start(sessions.app(false).await.origins(Origins::same().and(PAGE))).await;
+        let script = || get("/__getcookie").header("sec-fetch-site", "cross-site");
+        let ours = || script().header("referer", &format!("{PAGE}/page"));
+        let mut browser = Browser::default();
+        assert_eq!(browser.ask(&server, ours()).await.status, 200);
+        assert_ne!(browser.cookie(), "", "{sessions:?}");
+        let headers = [("cookie", &*browser.cookie()), ("origin", PAGE)];
+        let mut socket = Client::with(&server, Eio::V3, &headers).await;
+        assert_eq!(socket.ask(&write("by socket")).await.status, 200);
+        // The socket's session is that of the page's cookie, which stays what it is.
+        let cookie = browser.cookie();
+        assert_eq!(browser.ask(&server, ours()).await.status, 200);
+        assert_eq!(browser.cookie(), cookie);
+        assert_eq!(said(&browser.ask(&server, get("/note")).await), text("by socket"), "{sessions:?}");
+
+        let refused = server.http(&script().header("referer", "https://evil.example/page")).await;
+        assert_eq!(refused.status, 403);
+    }
+    // A cookie of a session that is over is replaced, and a refusal sets none.
+    let server = Server::start(with_tower_sessions::app(false).origins(Origins::same().and(PAGE))).await;
+    let stale = get("/__getcookie").header("cookie", "id=AAAAAAAAAAAAAAAAAAAAAA");
+    let answer = server.http(&stale).await;
+    assert!(answer.set_cookies.iter().any(|set| set.starts_with("id=") && !set.contains("Max-Age=0")), "{answer:?}");
+    let refused = server.http(&get("/__getcookie").header("origin", "https://evil.example")).await;
+    assert_eq!((refused.status, refused.set_cookies.len()), (403, 0));
+}
+
+#[test]
+fn layer_of_the_documentation_is_the_tested_one() {
+    let tested = include_str!("begin_session.rs");
+    let (_, tested) = tested.split_once("/// Begins").expect("the layer");
+    let documented = include_str!("../../../docs/security.md");
+    assert!(documented.contains(tested.replace("pub(crate) ", "").trim()));
+    assert!(documented.contains(".layer(from_fn(begin_session))\n        .layer(sessions)"));
 }

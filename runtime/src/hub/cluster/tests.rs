@@ -8,7 +8,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::CLOSINGS;
 use crate::{
-    Hub, SendError, Unreached, Untyped, UntypedEvent,
+    Hub, MembersError, SendError, Unreached, Untyped, UntypedEvent,
     bus::puppet::Backend,
     hub::{Channel, History, cluster::COMMANDS, command::Command, entry::Target, peer::Peer},
     test::TestSocket,
@@ -70,6 +70,13 @@ async fn tagged(hub: &Hub, client: &str) -> (Peer, UnboundedReceiver<String>) {
     (peer, wire)
 }
 
+fn unreached<T: std::fmt::Debug>(result: Result<T, MembersError>) -> Unreached {
+    match result {
+        Err(MembersError::Unreached(unreached)) => unreached,
+        other => panic!("expected servers that were not reached, got {other:?}"),
+    }
+}
+
 async fn until(mut so: impl FnMut() -> bool) {
     let waiting = async {
         while !so() {
@@ -105,6 +112,40 @@ async fn members_are_counted_listed_and_moved_on_all_servers() {
 }
 
 #[tokio::test]
+async fn socket_of_another_server_is_subscribed_by_its_id() {
+    let (here, there) = two(&Backend::default()).await;
+    there.streams().set_max_subscriptions(2);
+    let mut bob = TestSocket::new(&there);
+    let id = bob.socket().id().to_owned();
+    for hub in [&here, &there] {
+        assert!(hub.subscribe(&id, &room("a")).await.unwrap());
+        assert!(hub.subscribe(&id, &room("b")).await.unwrap());
+        assert_eq!(hub.channels(&id).await.unwrap().unwrap(), ["a", "b"]);
+        assert!(matches!(hub.subscribe(&id, &room("c")).await, Err(MembersError::TooMany(_))));
+        assert!(!hub.subscribe("nobody", &room("a")).await.unwrap());
+        assert!(!hub.unsubscribe("nobody", &room("a")).await.unwrap());
+        assert_eq!(hub.channels("nobody").await.unwrap(), None);
+        hub.publish(&room("a"), said("to bob")).await.unwrap();
+        assert!(hub.unsubscribe(&id, &room("a")).await.unwrap());
+        hub.publish(&room("a"), said("to nobody")).await.unwrap();
+        assert_eq!(bob.received(), [r#"["said","to bob"]"#]);
+        assert_eq!(bob.socket().channels(), ["b"]);
+    }
+    assert!(here.socket(&id).is_none(), "this one is local");
+}
+
+#[tokio::test(start_paused = true)]
+async fn missing_server_matters_only_if_the_socket_is_not_found() {
+    let backend = Backend::default();
+    let (here, there) = two(&backend).await;
+    let (ada, bob) = (TestSocket::new(&here), TestSocket::new(&there));
+    backend.down(1);
+    assert!(here.subscribe(ada.socket().id(), &room("a")).await.unwrap());
+    assert_eq!(unreached(here.subscribe(bob.socket().id(), &room("a")).await).servers, [name(&there)]);
+    assert_eq!(here.channels(bob.socket().id()).await.unwrap_err().servers, [name(&there)]);
+}
+
+#[tokio::test]
 async fn an_event_reaches_one_socket_or_all_wherever_they_are() {
     let (here, there) = two(&Backend::default()).await;
     let (mut ada, mut bob) = (TestSocket::new(&here), TestSocket::new(&there));
@@ -125,13 +166,13 @@ async fn a_server_that_does_not_answer_is_named() {
         socket.socket().subscribe(&room("a")).await.unwrap();
     }
     backend.down(1);
-    let Unreached { sockets, servers } = here.count(&room("a")).await.unwrap_err();
+    let Unreached { sockets, servers } = unreached(here.count(&room("a")).await);
     assert_eq!((sockets, servers), (1, vec![name(&there)]));
     assert!(matches!(here.blast(&said("to some")).await, Err(SendError::Unreached(Unreached { sockets: 1, .. }))));
     assert!(here.emit_to(ada.socket().id(), &said("to ada")).await.unwrap());
     assert!(here.emit_to(bob.socket().id(), &said("to bob")).await.is_err());
     // The one that is cut off itself knows who was there.
-    assert_eq!(there.count(&room("a")).await.unwrap_err().servers, [name(&here)]);
+    assert_eq!(unreached(there.count(&room("a")).await).servers, [name(&here)]);
     assert_eq!(ada.received(), [r#"["said","to some"]"#, r#"["said","to ada"]"#]);
     assert_eq!(bob.received().len(), 0);
 }

@@ -33,7 +33,7 @@ impl Ada {
         if let Some(time) = ends_after {
             subscriptions.expire_at(Instant::now() + time);
         }
-        let target = Target { channel: "room".into(), stream: "room".into(), history: History::NONE };
+        let target = Target { channel: "room".into(), stream: "room".into(), history: History::NONE, shape: None };
         let outcome = subscriptions.add(self.hub.streams(), &self.peer, target, None).await;
         subscriptions.settle(&self.peer, true).live(&self.peer);
         outcome.ok()
@@ -161,7 +161,7 @@ async fn the_last_authorization_of_several_requests_counts() {
 #[tokio::test(start_paused = true)]
 async fn two_requests_that_are_answered_after_each_other_end_with_the_later() {
     let ada = Ada::new(Some("ada"));
-    let target = || Target { channel: "room".into(), stream: "room".into(), history: History::NONE };
+    let target = || Target { channel: "room".into(), stream: "room".into(), history: History::NONE, shape: None };
     let (short, long) = (Subscriptions::default(), Subscriptions::default());
     short.expire_at(Instant::now() + MINUTE);
     long.expire_at(Instant::now() + 2 * MINUTE);
@@ -180,7 +180,7 @@ async fn two_requests_that_are_answered_after_each_other_end_with_the_later() {
 #[tokio::test(start_paused = true)]
 async fn the_first_of_several_times_in_one_request_counts_and_a_past_one_leaves_nothing() {
     let ada = Ada::new(Some("ada"));
-    let target = Target { channel: "room".into(), stream: "room".into(), history: History::NONE };
+    let target = Target { channel: "room".into(), stream: "room".into(), history: History::NONE, shape: None };
     let subscriptions = Subscriptions::default();
     for time in [2 * MINUTE, MINUTE, 3 * MINUTE] {
         subscriptions.expire_at(Instant::now() + time);

@@ -26,7 +26,7 @@ const CHANNELS: usize = 5;
 fn target(channel: usize) -> Target {
     let name: Arc<str> = format!("c{channel}").into();
     let stream = if channel < 3 { name.clone() } else { "stream:shared".into() };
-    Target { channel: name, stream, history: History::of(10_000) }
+    Target { channel: name, stream, history: History::of(10_000), shape: None }
 }
 
 /// Publishes a number to these channels.
