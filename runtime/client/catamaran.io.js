@@ -48,7 +48,17 @@ const PARSE_ERROR = 'sails:parseError';
 const DELIVERY = { entry: '$', replay: '$replay', gap: '$gap', join: '$join', left: '$left', drain: '$drain' };
 const RESUME_QUERY = 'catamaran=1';
 
-const platform = typeof module === 'object' && module.exports ? 'node' : 'browser';
+const global = /** @type {any} */ (globalThis);
+
+/** A global variable of the page or its loader. An element of that id, which anybody's HTML may have, is inherited. @param {string} name */
+const ownGlobal = (name) => (Object.prototype.hasOwnProperty.call(global, name) ? global[name] : undefined);
+
+const page = typeof document === 'object' ? document : undefined;
+
+/** What the document itself has of that name: `document.head` may be an `<img name=head>`. @param {string} name @returns {any} */
+const ofPage = (name) => Reflect.get(Document.prototype, name, page);
+
+const platform = typeof module === 'object' && module.exports && (module !== global.module || ownGlobal('module')) ? 'node' : 'browser';
 const SDK = {
   version: '1.2.1',
   platform,
@@ -972,8 +982,6 @@ class InjectedConnection extends Connection {
 
 // Where to connect to, and the cookie that another origin needs.
 
-const page = typeof document === 'object' ? document : undefined;
-
 /** @param {Socket} socket @returns {Address} */
 function resolveAddress(socket) {
   const option = socket._option.bind(socket);
@@ -988,12 +996,12 @@ function resolveAddress(socket) {
 /** The script sets a cookie for its origin. @param {Address} address @param {boolean | string} route */
 async function fetchCookie({ origin }, route) {
   if (!page || !route || origin === page.location.origin) return;
-  const script = page.createElement('script');
+  const script = ofPage('createElement').call(page, 'script');
   global._sailsIoJSConnect = () => {};
   script.src = origin + (route === true ? '/__getcookie' : route);
   await new Promise((resolve) => {
     script.onload = script.onerror = resolve;
-    page.head.append(script);
+    ofPage('head').append(script);
   });
   script.remove();
 }
@@ -1004,8 +1012,9 @@ const active = new Set();
 if (page) {
   const wake = () => active.forEach((socket) => socket._wake());
   for (const event of ['pageshow', 'online', 'offline']) addEventListener(event, wake);
-  page.addEventListener('resume', wake);
-  page.addEventListener('visibilitychange', () => page.hidden || wake());
+  const listen = ofPage('addEventListener').bind(page);
+  listen('resume', wake);
+  listen('visibilitychange', () => ofPage('hidden') || wake());
   // A browser keeps no page that has an open socket.
   addEventListener('pagehide', () => active.forEach((socket) => socket._leave('reconnecting', 'transport close')));
 }
@@ -1045,7 +1054,7 @@ function augment(io, settings) {
 
 /** @param {any} script */
 function scriptSettings(script) {
-  const { _environment } = global.SAILS_LOCALS || {};
+  const { _environment } = ownGlobal('SAILS_LOCALS') || {};
   const quiet = /#production|\.min\.js/.test(script.src) || /^(production|staging)$/.test(_environment);
   /** @type {Dictionary} */
   const settings = { environment: quiet ? 'production' : 'development' };
@@ -1070,9 +1079,9 @@ function catamaran(io) {
   return augment(io || {}, io ? { io } : {});
 }
 
-const global = /** @type {any} */ (globalThis);
 // catamaran.io.mjs finds it there.
 global[Symbol.for('catamaran.io.js')] = Object.assign(catamaran, { connect, JWR, RequestError });
+const script = page && ofPage('currentScript');
 if (platform === 'node') module.exports = catamaran;
-else if (page?.currentScript) global.io = augment(global.io || {}, scriptSettings(page.currentScript));
+else if (script) global.io = augment(ownGlobal('io') || {}, scriptSettings(script));
 })();

@@ -31,6 +31,20 @@ class Listeners {
   }
 }
 
+/** A document, with its properties on its prototype, where the client looks for them. */
+class Document extends Listeners {
+  constructor(fields) {
+    super();
+    this.fields = fields;
+  }
+}
+for (const name of ['hidden', 'head', 'currentScript', 'createElement']) {
+  Object.defineProperty(Document.prototype, name, {
+    get() { return this.fields[name]; },
+    set(value) { this.fields[name] = value; },
+  });
+}
+
 class FakeWebSocket {
   constructor(world, url, options) {
     Object.assign(this, { world, url, options, readyState: 0, bufferedAmount: 0, binaryType: 'blob', sent: [], closed: false });
@@ -129,9 +143,8 @@ class World {
   furnish(sandbox, attributes) {
     this.window = new Listeners();
     this.scripts = [];
-    this.document = Object.assign(new Listeners(), {
+    this.document = new Document({
       hidden: false,
-      location: { origin: 'https://page.example', protocol: 'https:' },
       head: { append: (element) => this.scripts.push(element) },
       createElement: () => ({ remove: () => { this.scripts.pop(); } }),
       currentScript: attributes && {
@@ -139,7 +152,9 @@ class World {
         getAttribute: (name) => (name in attributes ? attributes[name] : null),
       },
     });
+    this.document.location = { origin: 'https://page.example', protocol: 'https:' };
     Object.assign(sandbox, {
+      Document,
       document: this.document,
       addEventListener: this.window.addEventListener.bind(this.window),
     });
