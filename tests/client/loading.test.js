@@ -50,3 +50,11 @@ test('a page that imports it gets no globals and no connection', async () => {
   await world.advance(0);
   assert.match(world.socket.url, /^wss:\/\/page\.example\/.*platform=browser/);
 });
+
+test('the plain modules need no build', () => {
+  assert.equal(run(`
+    import { connect, RequestError } from './node_modules/catamaran.io.js/src/module.js';
+    const socket = connect('http://server.example', { WebSocket: class { close() {} } });
+    console.log(socket.state, RequestError.name);
+    socket.disconnect();`, 'module'), 'connecting RequestError');
+});

@@ -4,7 +4,7 @@ const { once } = require('node:events');
 const { createServer } = require('node:net');
 const { test } = require('node:test');
 const WebSocket = require('ws');
-const { connect } = require('../../runtime/client/catamaran.io.js');
+const { connect } = require('./client.js').catamaran;
 const { within } = require('./within.js');
 
 /** A TCP server at `url`. */

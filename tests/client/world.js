@@ -1,10 +1,11 @@
 // The client in a world of its own: a clock that moves when told, WebSockets that a test plays the server of, and a page.
-const { readFileSync } = require('node:fs');
-const { join } = require('node:path');
 const vm = require('node:vm');
+const { text } = require('./client.js');
 
-const FILE = join(__dirname, '../../runtime/client/catamaran.io.js');
-const SCRIPT = new vm.Script(readFileSync(FILE, 'utf8'), { filename: FILE });
+const SCRIPT = new vm.Script(text('catamaran.io.js'), { filename: 'catamaran.io.js' });
+/** What imports it finds in `found`. */
+const MODULE = new vm.Script(text('catamaran.io.mjs').replace(/export\s*\{([^}]*)\}/, (_, names) =>
+  `globalThis.found = {${names.split(',').map((name) => name.trim().split(' as ').reverse().join(': ')).filter(Boolean)}}`));
 const HANDSHAKE = { sid: 'engine', upgrades: [], pingInterval: 25000, pingTimeout: 20000, maxPayload: 1000000 };
 
 /** Lets everything happen that needs no clock. */
@@ -133,9 +134,7 @@ class World {
     if (page) this.furnish(sandbox, script);
     if (!script && !module) sandbox.module = { exports: {} };
     this.global = vm.createContext(sandbox);
-    SCRIPT.runInContext(this.global);
-    // Where catamaran.io.mjs looks.
-    sandbox.found = vm.runInContext("globalThis[Symbol.for('catamaran.io.js')]", this.global);
+    (module ? MODULE : SCRIPT).runInContext(this.global);
     this.catamaran = sandbox.module && sandbox.module.exports;
   }
 
