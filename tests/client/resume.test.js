@@ -284,6 +284,35 @@ test('a request is repeated once for each URL and data, with its own headers and
   assert.deepEqual(sent, [[1, { authorization: 'token 4', own: 'x' }], [2, { authorization: 'token 5', own: 'x' }]]);
 });
 
+test('params changed after the answer are repeated as sent', async () => {
+  const world = new World();
+  const socket = await connected(world);
+  const heard = record(socket, ...HEARD);
+  const params = { id: 1, more: { of: ['it'] } };
+  const options = { url: '/rooms', params, headers: { a: '1' } };
+  for (const id of [1, 2]) {
+    params.id = id;
+    socket.request(options);
+    world.socket.answer(answer({ [`room:${id}`]: ['epoch-aa', 1, 'fresh'] }));
+  }
+  for (const name of Object.keys(params)) delete params[name];
+  options.headers.a = '2';
+  options.url = '/elsewhere';
+  await reconnect(world);
+  const sent = world.socket.requests.map(([, , { url, data, headers, resume }]) => [url, data, headers, Object.keys(resume)]);
+  const more = { of: ['it'] };
+  assert.deepEqual(sent, [
+    ['/rooms', { id: 1, more }, { a: '1' }, ['room:1']],
+    ['/rooms', { id: 2, more }, { a: '1' }, ['room:2']],
+  ]);
+  const [[first], [second]] = world.socket.requests;
+  for (const [ack, id] of [[first, 1], [second, 2]]) {
+    world.socket.receive(`43${ack}${JSON.stringify([answer({ [`room:${id}`]: ['epoch-aa', 1, 'recovered'] })])}`);
+  }
+  await world.advance(5000);
+  assert.deepEqual(heard.map(([event, { recovered }]) => [event, recovered]), [['resubscribed', true], ['resubscribed', true]]);
+});
+
 test('eight repeats are in flight at most', async () => {
   const world = new World();
   const socket = await connected(world);

@@ -1,3 +1,4 @@
+import { encode } from './encode.js';
 import { page } from './page.js';
 import { ENGINE, PACKET, PROBE_NAMESPACE, decode, parsePacket, refusal } from './protocol.js';
 import { RequestError } from './request-error.js';
@@ -54,13 +55,19 @@ export class Connection {
   emit(...args) {
     const ack = typeof args[args.length - 1] === 'function' ? args.pop() : undefined;
     if (!this.connected) return;
-    this.send(PACKET.event, ack ? this.acksAsked : '', args);
+    this.send(PACKET.event, ack ? this.acksAsked : '', encode(args, 'arguments'));
     if (ack) this.acks.set(this.acksAsked++, ack);
   }
 
-  /** @param {string} type @param {number | string} id @param {any[]} args */
-  send(type, id, args) {
-    const frame = ENGINE.message + type + id + JSON.stringify(args);
+  /** Sends a packet of what has been encoded once. @param {any[]} packet @param {Handler} ack */
+  request(packet, ack) {
+    this.send(PACKET.event, this.acksAsked, JSON.stringify(packet));
+    this.acks.set(this.acksAsked++, ack);
+  }
+
+  /** @param {string} type @param {number | string} id @param {string | undefined} json */
+  send(type, id, json) {
+    const frame = ENGINE.message + type + id + json;
     if (new TextEncoder().encode(frame).length > this.maxPayload) {
       throw new RequestError('too_large', `The server takes at most ${this.maxPayload} bytes.`);
     }
@@ -124,7 +131,7 @@ export class Connection {
     } else if (!this.id || !Array.isArray(content)) {
       throw new Error('unexpected packet');
     } else if (type === PACKET.event || type === PACKET.binaryEvent) {
-      if (id) content.push((/** @type {any[]} */ ...args) => this.ended || this.send(PACKET.ack, id, args));
+      if (id) content.push((/** @type {any[]} */ ...args) => this.ended || this.send(PACKET.ack, id, encode(args, 'arguments')));
       this.owner._received(content);
     } else {
       const ack = this.acks.get(Number(id));

@@ -38,6 +38,9 @@ export class InjectedConnection extends Connection {
   /** @param {any[]} args */
   emit(...args) { this.raw.emit(...args); }
 
+  /** @param {any[]} packet @param {Handler} ack */
+  request(packet, ack) { this.raw.emit(...packet, ack); }
+
   probe() {}
 
   close() {

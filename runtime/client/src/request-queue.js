@@ -1,3 +1,4 @@
+import { encode } from './encode.js';
 import { RequestError } from './request-error.js';
 import { notRun, requestPacket } from './protocol.js';
 
@@ -25,6 +26,7 @@ export class RequestQueue {
    * @param {number} [limit]
    */
   submit(request, limit = this.socket._option('queueLimit')) {
+    if (request.done) return;
     const { signal, timeout = request.callback ? 0 : this.socket._option('requestTimeout') } = request.options;
     this.waiting = this.waiting.filter(({ done }) => !done);
     if (this.waiting.length >= limit) {
@@ -84,7 +86,9 @@ export class RequestQueue {
   prepare(request) {
     if (request.headers || request.preparing) return !request.preparing;
     /** @type {(common: any) => void} */
-    const merge = (common) => { request.headers = { ...common, ...request.options.headers }; };
+    const merge = (common) => {
+      request.headers = JSON.parse(/** @type {string} */ (encode({ ...common, ...request.options.headers }, 'headers')));
+    };
     try {
       const common = this.socket._value('headers');
       request.preparing = typeof common?.then === 'function';
@@ -103,7 +107,7 @@ export class RequestQueue {
   send(connection, request) {
     try {
       const packet = requestPacket(request, this.socket._subscriptions.positionsFor(request));
-      connection.emit(...packet, (/** @type {any} */ ack) => this.answered(connection, request, ack));
+      connection.request(packet, (/** @type {any} */ ack) => this.answered(connection, request, ack));
       request.sent = true;
       connection.requests.add(request);
     } catch (error) {

@@ -1,5 +1,6 @@
-import { JWR } from './jwr.js';
 import { run } from './emitter.js';
+import { encode } from './encode.js';
+import { JWR } from './jwr.js';
 
 /** @typedef {import('../catamaran.io.js').RequestOptions} RequestOptions */
 /** @typedef {import('./emitter.js').Handler} Handler */
@@ -9,11 +10,9 @@ import { run } from './emitter.js';
 export class PendingRequest {
   /** @param {RequestOptions} options @param {Handler} [callback] */
   constructor(options, callback) {
-    this.options = options;
     this.callback = callback;
     this.url = options.url;
     this.method = (options.method || 'get').toLowerCase();
-    this.data = options.params || options.data || {};
     this.repeats = 0;
     this.sent = this.done = this.preparing = this.recovered = false;
     /** @type {Dictionary | undefined} the socket's and its own, once they are known */
@@ -25,7 +24,20 @@ export class PendingRequest {
     this.promise = callback ? undefined : new Promise((resolve, reject) => Object.assign(this, { resolve, reject }));
     // A page may drop the promise.
     this.promise?.catch(() => {});
+    // A copy: the page may change its objects later, but what was sent is what is repeated after a reconnect.
+    this.options = { ...options, headers: { ...options.headers } };
+    /** The data as JSON, by which the request is known. @type {string | undefined} */
+    this.json = undefined;
+    try {
+      this.json = encode(options.params || options.data || {}, options.params ? 'params' : 'data');
+      this.options.data = this.json && JSON.parse(this.json);
+      delete this.options.params;
+    } catch (error) {
+      this.fail(error);
+    }
   }
+
+  get data() { return this.options.data; }
 
   /** @param {Dictionary} ack */
   succeed(ack) {

@@ -1,6 +1,7 @@
 import { fetchCookie, resolveAddress } from './address.js';
 import { Connection } from './connection.js';
 import { Emitter } from './emitter.js';
+import { encode } from './encode.js';
 import { InjectedConnection } from './injected-connection.js';
 import { DEFAULTS, OPTIONS } from './options.js';
 import { LOCAL_EVENT, PARSE_ERROR } from './protocol.js';
@@ -158,7 +159,8 @@ export class Socket extends Emitter {
     this._deadline = setTimeout(() => connection.end('timeout'), this._option('timeout'));
     try {
       await fetchCookie(address, this._option('useCORSRouteToGetCookie'));
-      const payload = { ...await this._value('auth'), ...this._subscriptions.connectPayload() };
+      const auth = encode({ ...await this._value('auth') }, 'auth');
+      const payload = { ...JSON.parse(/** @type {string} */ (auth)), ...this._subscriptions.connectPayload() };
       if (connection === this._next) connection.open(payload);
     } catch (error) {
       connection.end('transport error', error);

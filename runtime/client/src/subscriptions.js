@@ -46,8 +46,8 @@ export class Subscriptions {
   }
 
   /** The key of a request that subscribes again after a reconnect. @param {PendingRequest} request */
-  key({ method, options, url, data }) {
-    return method === 'get' && options.resume !== false ? JSON.stringify([url, data]) : '';
+  key({ method, options, url, json }) {
+    return method === 'get' && options.resume !== false ? `${json} ${url}` : '';
   }
 
   /** @param {PendingRequest} request */
