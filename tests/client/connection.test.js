@@ -271,6 +271,59 @@ test('a machine that slept reconnects when it wakes, without waiting for a timer
   assert.equal(world.sockets.length, 2);
 });
 
+/** The ways in which something goes out, each a call that returns what comes back. */
+const SENDING = {
+  'get': (socket) => socket.get('/a'),
+  'post with headers to come': (socket) => {
+    socket.headers = async () => ({ a: '1' });
+    return socket.post('/a');
+  },
+  'replay of what waits': (socket) => {
+    const asked = socket.get('/a');
+    socket.replay();
+    return asked;
+  },
+};
+
+for (const [way, send] of Object.entries(SENDING)) {
+  test(`${way} after a sleep waits for a new connection`, async () => {
+    const world = new World();
+    const socket = await world.connected();
+    const heard = record(socket, 'disconnect', 'connect');
+    const inFlight = socket.get('/before');
+    const [old] = world.sockets;
+    // No timer fires in sleep, and the first to run is the page's.
+    world.now += 45000;
+    const asked = send(socket);
+    await settle();
+    assert.deepEqual([heard, old.closed], [[['disconnect', 'ping timeout']], true]);
+    await assert.rejects(inFlight, { code: 'disconnected', sent: true });
+    await world.advance(0);
+    world.socket.accept();
+    await settle();
+    assert.deepEqual(old.requests.map(([, , { url }]) => url), ['/before']);
+    world.socket.answer({ body: 'back', statusCode: 200 }, '/a');
+    assert.equal((await asked).body, 'back');
+  });
+}
+
+test('a request within the heartbeat goes out at once', async () => {
+  const world = new World();
+  const socket = await world.connected();
+  world.now += 44999;
+  socket.get('/a');
+  assert.equal(world.socket.requests.length, 1);
+});
+
+test('an event after a sleep is not sent on the dead connection', async () => {
+  const world = new World();
+  const socket = await world.connected();
+  const { sent } = world.socket;
+  world.now += 45000;
+  socket._raw.emit('typing');
+  assert.deepEqual([sent.filter((frame) => frame.startsWith('42')), socket.state], [[], 'reconnecting']);
+});
+
 test('a clock that is set back does not deafen it', async () => {
   const world = new World();
   const socket = await world.connected();

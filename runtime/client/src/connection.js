@@ -54,7 +54,7 @@ export class Connection {
   /** @param {any[]} args the event, its arguments, and maybe a handler of the ack */
   emit(...args) {
     const ack = typeof args[args.length - 1] === 'function' ? args.pop() : undefined;
-    if (!this.connected) return;
+    if (!this.connected || !this.alive()) return;
     this.send(PACKET.event, ack ? this.acksAsked : '', encode(args, 'arguments'));
     if (ack) this.acks.set(this.acksAsked++, ack);
   }
@@ -140,13 +140,21 @@ export class Connection {
     }
   }
 
-  /** Ends a connection that was silent for longer than the heartbeat, by the clock: timers are late in hidden pages, and stand still in sleep. */
+  /**
+   * Whether the server was heard within the heartbeat. If not, the connection ends. The clock decides, because timers are late in
+   * hidden pages and stand still in sleep.
+   */
+  alive() {
+    // The clock may have been set back.
+    this.heard = Math.min(this.heard, Date.now());
+    if (Date.now() < this.heard + this.patience) return true;
+    this.end('ping timeout');
+    return false;
+  }
+
   watch() {
     clearTimeout(this.watchTimer);
-    this.heard = Math.min(this.heard, Date.now());
-    const left = this.heard + this.patience - Date.now();
-    if (left <= 0) this.end('ping timeout');
-    else this.watchTimer = setTimeout(() => this.watch(), left);
+    if (this.alive()) this.watchTimer = setTimeout(() => this.watch(), this.heard + this.patience - Date.now());
   }
 
   /** Asks whether the server is there, and ends the connection if nothing comes back. */

@@ -41,6 +41,12 @@ export class InjectedConnection extends Connection {
   /** @param {any[]} packet @param {Handler} ack */
   request(packet, ack) { this.raw.emit(...packet, ack); }
 
+  alive() {
+    // A client without this check has none of its own either.
+    if (this.raw.io?.engine?._hasPingExpired?.()) this.end('ping timeout');
+    return !this.ended;
+  }
+
   probe() {}
 
   close() {

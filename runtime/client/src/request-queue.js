@@ -64,7 +64,9 @@ export class RequestQueue {
   pump() {
     while (this.waiting[0] && this.socket.isConnected() && !this.socket._draining) {
       const [request] = this.waiting;
-      const connection = /** @type {Connection} */ (this.socket._connection);
+      const connection = this.socket._connection;
+      // After a sleep the connection may be dead. Then the request waits for the next.
+      if (!connection?.alive()) return;
       if (connection.socket?.bufferedAmount > BUFFER_LIMIT) {
         clearTimeout(this.timer);
         this.timer = setTimeout(() => this.pump(), BUFFER_POLL);
