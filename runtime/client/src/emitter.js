@@ -1,13 +1,13 @@
 /** @typedef {{ (...args: any[]): any, handler?: Handler }} Handler `handler`: the one that `once` wraps */
 
 /**
- * Calls a handler. An error that it throws stops nothing, and is reported as uncaught.
+ * Calls a handler, and returns what it returns. An error that it throws stops nothing, and is reported as uncaught.
  * @param {Handler} handler
  * @param {any[]} args
  */
 export function run(handler, ...args) {
   try {
-    handler(...args);
+    return handler(...args);
   } catch (error) {
     queueMicrotask(() => { throw error; });
   }
@@ -31,7 +31,7 @@ export class Emitter {
     /** @type {Handler} */
     const once = (...args) => {
       this.off(event, once);
-      handler(...args);
+      return handler(...args);
     };
     return this.on(event, Object.assign(once, { handler }));
   }
@@ -52,8 +52,8 @@ export class Emitter {
   /** @param {string} event */
   _handlers(event) { return this._listeners.get(event) || []; }
 
-  /** @param {string} event @param {any[]} args */
+  /** Calls the handlers, and returns what they return. @param {string} event @param {any[]} args */
   _emit(event, ...args) {
-    for (const handler of this._handlers(event)) run(handler, ...args);
+    return this._handlers(event).map((handler) => run(handler, ...args));
   }
 }

@@ -18,6 +18,8 @@ export class RequestQueue {
     this.socket = socket;
     /** @type {PendingRequest[]} */
     this.waiting = [];
+    /** Those made since the socket connected last. @type {Set<PendingRequest>} */
+    this.recent = new Set();
   }
 
   /**
@@ -39,6 +41,8 @@ export class RequestQueue {
       request.cleanups.push(() => signal.removeEventListener('abort', abort));
     }
     this.waiting.push(request);
+    this.recent.add(request);
+    request.cleanups.push(() => this.recent.delete(request));
     this.pump();
     if (request.done) return;
     this.failAfter(timeout, request, 'timeout', 'The request timed out.');

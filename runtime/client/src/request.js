@@ -37,6 +37,11 @@ export class PendingRequest {
     }
   }
 
+  /** Resolves when it has ended, in whatever way. */
+  ended() {
+    return new Promise((resolve) => this.cleanups.push(() => resolve(undefined)));
+  }
+
   get data() { return this.options.data; }
 
   /** @param {Dictionary} ack */

@@ -134,11 +134,11 @@ export class Socket extends Emitter {
     this._options[name] = value;
   }
 
-  /** @param {State} state */
+  /** Returns what the handlers return. @param {State} state @returns {unknown[]} */
   _setState(state) {
     const previous = this._state;
     this._state = state;
-    if (state !== previous) this._emit('state', { state, previous });
+    return state === previous ? [] : this._emit('state', { state, previous });
   }
 
   /** @param {State} state */
@@ -177,16 +177,17 @@ export class Socket extends Emitter {
     const again = this._connectedAt > 0;
     clearTimeout(this._deadline);
     this._connectedAt = Date.now();
-    this._setState('connected');
+    if (again) this._requests.recent.clear();
+    const returned = this._setState('connected');
     if (connection !== this._connection) return;
     // As in Sails: on later connections the handlers of `connect` go first, which may log in again.
     if (!again && !this._eager) this._requests.pump();
     const waiting = this._requests.waiting;
     this._requests.waiting = [];
-    if (again) this._emit('reconnect', this._attempts);
-    this._emit('connect');
+    if (again) returned.push(...this._emit('reconnect', this._attempts));
+    returned.push(...this._emit('connect'));
     this._requests.waiting.push(...waiting);
-    if (again && connection === this._connection) this._subscriptions.restore();
+    if (again && connection === this._connection) this._subscriptions.restore(returned);
     this._requests.pump();
   }
 

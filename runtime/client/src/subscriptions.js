@@ -5,8 +5,13 @@ import { PendingRequest } from './request.js';
 /** @typedef {import('./socket.js').Socket} Socket */
 /** @typedef {Record<string, any>} Dictionary */
 
-const REPEATS_AT_ONCE = 8;
+/** Half of what a server runs of a socket by default (`App::max_in_flight`), so the page has room for requests of its own. */
+const REPEATS_AT_ONCE = 32;
 const REPEAT_TIMEOUT = 30000;
+/** At random up to this, because many clients may reconnect at once. */
+const REPEAT_DELAY = 100;
+/** How long repeats wait for what the handlers of `connect` have begun. */
+const HANDLERS_WITHIN = 10000;
 /** How long after a reconnect the server may take to join the socket to channels by itself. */
 const SERVER_JOINS_WITHIN = 2000;
 
@@ -158,31 +163,58 @@ export class Subscriptions {
     this.connected = new AbortController();
   }
 
-  /** After a reconnect. */
-  async restore() {
-    this.repeat(this.made.values());
+  /**
+   * After a reconnect: sends requests again once the handlers of the page have done what they began, such as a login.
+   * @param {unknown[]} returned what they returned
+   */
+  async restore(returned) {
+    const { signal } = this.connected;
+    // Those that the handlers make are no repeats.
+    const before = [...this.made.values()];
+    await Promise.race([this.handled(returned), this.later(HANDLERS_WITHIN)]);
+    if (signal.aborted) return;
+    this.repeat(before);
     await this.later(SERVER_JOINS_WITHIN);
     this.reportUnrestored(this.positions.keys());
+  }
+
+  /**
+   * Resolves when the promises of handlers have settled, and the requests that the page made since, also in their callbacks.
+   * @param {unknown[]} returned
+   */
+  async handled(returned) {
+    let pending = returned.filter((each) => typeof (/** @type {any} */ (each)?.then) === 'function').map(settled);
+    for (;;) {
+      pending.push(...[...this.socket._requests.recent].map((request) => request.ended()));
+      if (pending.length === 0) return;
+      await Promise.all(pending.splice(0));
+      // The page goes on in its callbacks and promises first.
+      await this.later(0);
+    }
   }
 
   /** Sends requests again, so authorization runs again. @param {Iterable<Dictionary>} subscriptions */
   repeat(subscriptions) {
     const waiting = [...subscriptions];
     const work = async () => {
+      await this.later(Math.random() * REPEAT_DELAY);
       for (let next; (next = waiting.shift());) await this.ask(next);
     };
-    for (let i = 0; i < REPEATS_AT_ONCE; i++) work();
+    for (let i = Math.min(REPEATS_AT_ONCE, waiting.length); i > 0; i--) work();
   }
 
-  /** @param {Dictionary} subscription */
+  /** Sends one request again, until it is answered for good. @param {Dictionary} subscription */
   async ask(subscription) {
     const { socket } = this;
-    const { key, options, channels } = subscription;
+    const { key, options } = subscription;
     const { signal } = this.connected;
-    for (let backoff = 100, wait = 0, tried; ; backoff = Math.min(Math.max(backoff * 2, 1000), 30000)) {
-      await this.later(wait + Math.random() * backoff);
+    let backoff = REPEAT_DELAY;
+    for (let tried = false; ;) {
       const { asked } = subscription;
-      if (asked?.done === false) continue;
+      if (asked?.done === false) {
+        await asked.ended();
+        if (signal.aborted) return;
+      }
       // The page may have done it; another request may see less.
       if (tried ? !this.made.has(key) : this.made.get(key) !== subscription) return;
       tried = true;
@@ -190,17 +222,25 @@ export class Subscriptions {
       socket._requests.submit(request, Infinity);
       const jwr = await /** @type {Promise<JWR>} */ (request.promise).catch(() => undefined);
       if (signal.aborted) return;
-      wait = jwr?.headers['retry-after'] * 1000 || 0;
-      if (!jwr || jwr.statusCode === 429 || jwr.statusCode >= 500) continue;
-      if (jwr.statusCode < 400) {
-        socket._emit('resubscribed', { url: options.url, recovered: request.recovered, body: jwr.body, jwr });
-      } else {
-        this.made.delete(key);
-        for (const channel of channels) if (!this.askingFor(channel)[0]) this.positions.delete(channel);
-        socket._emit('lost', { url: options.url, channels: [...channels], reason: `status ${jwr.statusCode}`, jwr });
+      if (jwr && jwr.statusCode !== 429 && jwr.statusCode < 500) {
+        this.answered(subscription, request, jwr);
+        return;
       }
+      const wait = Number(jwr?.headers['retry-after']) * 1000 || 0;
+      backoff = Math.min(Math.max(backoff * 2, 1000), 30000);
+      await this.later(wait + Math.random() * backoff);
+    }
+  }
+
+  /** @param {Dictionary} subscription @param {PendingRequest} request @param {JWR} jwr */
+  answered({ key, options: { url }, channels }, request, jwr) {
+    if (jwr.statusCode < 400) {
+      this.socket._emit('resubscribed', { url, recovered: request.recovered, body: jwr.body, jwr });
       return;
     }
+    this.made.delete(key);
+    for (const channel of channels) if (!this.askingFor(channel)[0]) this.positions.delete(channel);
+    this.socket._emit('lost', { url, channels: [...channels], reason: `status ${jwr.statusCode}`, jwr });
   }
 
   /** @param {Iterable<string>} channels */
@@ -221,3 +261,6 @@ export class Subscriptions {
     });
   }
 }
+
+/** Resolves when a handler's promise settles. Its rejection stays unhandled, for the page to see. @param {any} promise */
+const settled = (promise) => new Promise((resolve) => { Promise.resolve(promise).finally(() => resolve(undefined)); });
