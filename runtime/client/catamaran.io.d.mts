@@ -1,5 +1,6 @@
 import catamaran from './catamaran.io.js';
 
+export default catamaran;
 export declare const connect: typeof catamaran.connect;
 export declare const JWR: typeof catamaran.JWR;
 export type JWR<Body = any> = catamaran.JWR<Body>;

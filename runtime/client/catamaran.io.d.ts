@@ -1,4 +1,7 @@
-/** Puts `io.sails` and `io.socket` on a socket.io-client, or on a new object; `io.socket` connects a tick later. */
+/**
+ * Puts `io.sails` and `io.socket` on a socket.io-client, or on a new object. `io.socket` connects once the scripts of the page have
+ * run; where there is no page, a tick later.
+ */
 declare function catamaran<Io extends object = {}>(io?: Io): Io & catamaran.Io;
 
 declare namespace catamaran {
@@ -176,7 +179,7 @@ declare namespace catamaran {
     isConnected(): boolean;
     /** Whether the first connection is being made: `io.socket.isConnecting()`. */
     isConnecting(): boolean;
-    /** Whether this is `io.socket` in its first tick: `io.socket.mightBeAboutToAutoConnect()`. */
+    /** Whether this is `io.socket` before the scripts of the page have run: `io.socket.mightBeAboutToAutoConnect()`. */
     mightBeAboutToAutoConnect(): boolean;
     /** Where it stands: `io.socket.state`. Its changes are the event `state`. */
     readonly state: State;
@@ -221,7 +224,7 @@ declare namespace catamaran {
 
   /** `io.sails`: what holds for all sockets, taken when they connect. */
   interface Sails extends Options {
-    /** `false` within the first tick: `io.socket` does not connect, and goes away. */
+    /** `false` before the scripts of the page have run: `io.socket` does not connect, and goes away. */
     autoConnect: boolean;
     environment: 'development' | 'production' | string;
     /** `false`: options may change while connected. */

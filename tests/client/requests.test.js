@@ -448,6 +448,22 @@ test('events reach their handlers', async () => {
   assert.equal(heard.length, 4);
 });
 
+test('names of events without handlers are not kept', async () => {
+  const world = new World();
+  const socket = await world.connected();
+  const before = socket._listeners.size;
+  const handler = () => {};
+  for (let i = 0; i < 100; i++) {
+    socket.once(`once:${i}`, handler);
+    world.socket.emit(`once:${i}`);
+    socket.on(`one:${i}`, handler).off(`one:${i}`, handler);
+    socket.on(`all:${i}`, handler).on(`all:${i}`, handler).off(`all:${i}`);
+    socket.once(`never:${i}`, handler).off(`never:${i}`, handler);
+    socket.off(`none:${i}`).off(`none:${i}`, handler);
+  }
+  assert.equal(socket._listeners.size, before);
+});
+
 test('a handler that throws stops nothing, and its error is seen', async () => {
   const world = new World();
   const socket = await world.connected();

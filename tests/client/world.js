@@ -39,7 +39,7 @@ class Document extends Listeners {
     this.fields = fields;
   }
 }
-for (const name of ['hidden', 'head', 'currentScript', 'createElement']) {
+for (const name of ['hidden', 'head', 'readyState', 'currentScript', 'createElement']) {
   Object.defineProperty(Document.prototype, name, {
     get() { return this.fields[name]; },
     set(value) { this.fields[name] = value; },
@@ -105,10 +105,10 @@ class FakeWebSocket {
 
 class World {
   /**
-   * @param {{ script?: Record<string, string>, page?: boolean, module?: boolean, globals?: object }} options
+   * @param {{ script?: Record<string, string>, page?: boolean, module?: boolean, globals?: object, document?: object }} options
    *   a `script` tag makes a page; `module`: imported, so neither a script tag nor CommonJS
    */
-  constructor({ script, page = !!script, module = false, globals = {} } = {}) {
+  constructor({ script, page = !!script, module = false, globals = {}, document } = {}) {
     this.now = 1000000;
     this.timers = [];
     this.sockets = [];
@@ -129,9 +129,11 @@ class World {
       Math: math,
       WebSocket: function WebSocket(url, options) { return new FakeWebSocket(world, url, options); },
       AbortController, TextEncoder, URL, crypto,
+      // Workers have it, and hear nothing of pages.
+      addEventListener() {},
       ...globals,
     };
-    if (page) this.furnish(sandbox, script);
+    if (page) this.furnish(sandbox, script, document);
     if (!script && !module) sandbox.module = { exports: {} };
     this.global = vm.createContext(sandbox);
     (module ? MODULE : SCRIPT).runInContext(this.global);
@@ -139,20 +141,22 @@ class World {
   }
 
   /** A page, whose script tag has these attributes. */
-  furnish(sandbox, attributes) {
+  furnish(sandbox, attributes, fields) {
     this.window = new Listeners();
     this.scripts = [];
     this.document = new Document({
       hidden: false,
+      readyState: 'complete',
       head: { append: (element) => this.scripts.push(element) },
       createElement: () => ({ remove: () => { this.scripts.pop(); } }),
       currentScript: attributes && {
         src: attributes.src || 'https://page.example/catamaran.io.js',
         getAttribute: (name) => (name in attributes ? attributes[name] : null),
       },
+      ...fields,
     });
-    this.document.location = { origin: 'https://page.example', protocol: 'https:' };
     Object.assign(sandbox, {
+      location: { origin: 'https://page.example' },
       Document,
       document: this.document,
       addEventListener: this.window.addEventListener.bind(this.window),

@@ -9,5 +9,5 @@ import { augment } from './sails.js';
  */
 const augmented = (io) => augment(io || {}, io ? { io } : {});
 
-/** What `require('catamaran.io.js')` returns. */
-export const catamaran = Object.assign(augmented, { connect, JWR, RequestError });
+/** What `require('catamaran.io.js')` returns, and the default export. A bundler leaves it out where only `connect` is used. */
+export const catamaran = /* @__PURE__ */ Object.assign(augmented, { connect, JWR, RequestError });

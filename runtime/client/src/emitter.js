@@ -40,7 +40,9 @@ export class Emitter {
   off(event, handler) {
     const handlers = this._handlers(event);
     const index = handlers.findIndex((each) => each === handler || each.handler === handler);
-    this._listeners.set(event, handlers.filter((_, i) => handler && i !== index));
+    const rest = handlers.filter((_, i) => handler && i !== index);
+    if (rest.length > 0) this._listeners.set(event, rest);
+    else this._listeners.delete(event);
     return this;
   }
 

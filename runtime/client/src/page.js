@@ -26,8 +26,27 @@ export const ownGlobal = (name) => (Object.prototype.hasOwnProperty.call(global,
  */
 export const listenToPage = (event, listener) => ofPage('addEventListener').call(page, event, listener);
 
-/** The origin of the page or worker. It is unforgeable, so no element shadows it. @type {string | undefined} */
-export const ownOrigin = page?.location.origin;
+/** The origin of the page or worker. `location` is unforgeable, so no element shadows it. @type {string | undefined} */
+export const ownOrigin = global.location?.origin;
+
+/** Whether this runs in a page or a worker. */
+export const inBrowser = !!page || typeof global.importScripts === 'function';
+
+/**
+ * Calls the action once the scripts of the page have run.
+ * @param {() => void} action
+ */
+export function afterScripts(action) {
+  let done = false;
+  const later = () => {
+    if (!done) setTimeout(action, 0);
+    done = true;
+  };
+  if (!page || ofPage('readyState') === 'complete') return later();
+  listenToPage('DOMContentLoaded', later);
+  // A script that is loaded late may come after that event.
+  listenToPage('readystatechange', () => ofPage('readyState') === 'complete' && later());
+}
 
 /**
  * Loads a script and removes it again. Resolves when it has run or failed.

@@ -1,5 +1,7 @@
 // The words of the wire, of Engine.IO 4, Socket.IO 5, Sails and catamaran (docs/wire.md). They stand in this file only.
 
+import { inBrowser } from './page.js';
+
 /** @typedef {import('./request.js').PendingRequest} PendingRequest */
 /** @typedef {Record<string, any>} Dictionary */
 
@@ -20,7 +22,7 @@ export const RESUME_QUERY = 'catamaran=1';
 /** The events that only the client raises. A server's event of such a name is ignored. */
 export const LOCAL_EVENT = /^(connect|disconnect|connect_error|error|reconnect(ing|_failed)?)$/;
 
-const platform = typeof document === 'object' ? 'browser' : 'node';
+const platform = inBrowser ? 'browser' : 'node';
 
 /** What the client says of itself, as sails.io.js does. */
 export const SDK = {

@@ -1,5 +1,5 @@
 import { connect } from './connect.js';
-import { ownGlobal } from './page.js';
+import { afterScripts, ownGlobal } from './page.js';
 import { SDK } from './protocol.js';
 import { Socket } from './socket.js';
 
@@ -24,11 +24,14 @@ export function augment(io, settings) {
     connect: (/** @type {any} */ url, /** @type {any} */ options) => connect(url, options, sails),
   };
   const socket = io.socket = new Socket(sails, {}, true);
-  setTimeout(() => {
+  // As any script of the page may still set `io.sails`, and say that it shall not connect.
+  afterScripts(() => {
+    // The page has done it by itself.
+    if (!socket._mightBeAboutToAutoConnect) return;
     socket._mightBeAboutToAutoConnect = false;
     if (sails.autoConnect === false || sails.autoconnect === false) delete io.socket;
-    else if (socket.state === 'disconnected') socket.reconnect();
-  }, 0);
+    else socket.reconnect();
+  });
   return io;
 }
 

@@ -17,8 +17,11 @@ import { active } from './wake.js';
 /** @typedef {import('./emitter.js').Handler} Handler */
 /** @typedef {Record<string, any>} Dictionary */
 
-/** A connection that lasted so long lets the waits between attempts begin anew. */
-const STABLE_AFTER = 10000;
+/**
+ * After a connection that lasted so long, the waits between attempts begin anew. It is shorter than the idle limits of proxies, so a
+ * connection that one of these ends is made again soon. A server that ends each connection at once is asked less and less often.
+ */
+const STABLE_AFTER = 2000;
 /** How long a server that stops may take to answer what is in flight. */
 const DRAIN_TIMEOUT = 10000;
 
@@ -93,6 +96,7 @@ export class Socket extends Emitter {
     if (this.isConnecting()) throw new Error('Cannot connect- socket is already connecting');
     if (this.isConnected()) throw new Error('Cannot connect- socket is already connected');
     this._attempts = 0;
+    this._mightBeAboutToAutoConnect = false;
     this._connect('connecting');
   }
 
