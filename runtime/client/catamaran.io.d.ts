@@ -1,4 +1,7 @@
-/** Puts `io.sails` and `io.socket` on a socket.io-client, or on a new object; `io.socket` connects a tick later. */
+/**
+ * Puts `io.sails` and `io.socket` on a socket.io-client, or on a new object. `io.socket` connects once the scripts of the page have
+ * run; where there is no page, a tick later.
+ */
 declare function catamaran<Io extends object = {}>(io?: Io): Io & catamaran.Io;
 
 declare namespace catamaran {
@@ -48,6 +51,23 @@ declare namespace catamaran {
 
   type Headers = { [name: string]: string | number | boolean | null | undefined };
 
+  /**
+   * The objects that JSON loses, so that a request with one fails before it is sent: files, bytes, forms, collections, functions.
+   * Upload files by `fetch`.
+   */
+  type Unsendable =
+    | ((...args: any[]) => any) | symbol | bigint
+    | ArrayBuffer | ArrayBufferView | Map<any, any> | Set<any> | WeakMap<any, any> | WeakSet<any> | Promise<any> | RegExp | Error
+    // `Blob` and `File`; `FormData` and `URLSearchParams`. Not every program has their declarations.
+    | { arrayBuffer(): Promise<ArrayBuffer> } | { append(name: string, value: any): void; getAll(name: string): any[] };
+
+  /** `T` without what JSON loses, at any depth: `Sendable<{ file: File }>` is `{ file: never }`. */
+  type Sendable<T> =
+    unknown extends T ? T
+    : T extends string | number | boolean | null | undefined | { toJSON(...args: any[]): any } ? T
+    : T extends Unsendable ? never
+    : T extends object ? { [Key in keyof T]: Sendable<T[Key]> } : T;
+
   type RequestErrorCode = 'disconnected' | 'timeout' | 'overflow' | 'expired' | 'too_large' | 'malformed';
 
   /** A callback's arguments are the body and the answer; if none can come, an error and an answer of status 0. */
@@ -64,13 +84,14 @@ declare namespace catamaran {
     resume?: boolean;
   }
 
-  interface RequestOptions extends MoreOptions {
+  interface RequestOptions<Data extends object = object> extends MoreOptions {
     url: string;
     /** `get` if absent. */
     method?: string;
-    data?: object;
+    /** Copied as JSON when the request is made. What JSON loses (`Unsendable`) fails it with a `TypeError`. */
+    data?: Sendable<Data>;
     /** Another name of `data`. */
-    params?: object;
+    params?: Sendable<Data>;
   }
 
   /** How a socket connects, and behaves. All but `headers` are fixed while it is connected. Times are milliseconds. */
@@ -123,7 +144,8 @@ declare namespace catamaran {
   interface Socket<Events extends EventMap = UntypedEvents> extends Options {
     /**
      * Sends a GET request. With a callback it returns nothing; without, a promise. The promise resolves for every
-     * status. It rejects, with a `RequestError` or the signal's reason, if no answer can come.
+     * status. It rejects if no answer can come: with a `RequestError`, the signal's reason, or a `TypeError` for data that
+     * JSON cannot carry (`Unsendable`).
      *
      *     io.socket.get('/rooms/7', { since: 3 }, (body, jwr) => console.log(jwr.statusCode, body));
      *     const { body } = await io.socket.get('/rooms/7', { since: 3 }, { timeout: 5000 });
@@ -141,8 +163,8 @@ declare namespace catamaran {
      * Sends a request of any method: `await io.socket.request({ method: 'head', url: '/rooms/7', timeout: 5000 })`.
      * Until there is a connection it waits in a queue.
      */
-    request<Body = any>(options: RequestOptions, callback: Callback<Body>): void;
-    request<Body = any>(options: RequestOptions): Promise<JWR<Body>>;
+    request<Body = any, Data extends object = object>(options: RequestOptions<Data>, callback: Callback<Body>): void;
+    request<Body = any, Data extends object = object>(options: RequestOptions<Data>): Promise<JWR<Body>>;
 
     /** Calls the handler at each event: `io.socket.on('said', (line) => show(line))`. It survives reconnects. */
     on<Event extends keyof (LocalEvents & Events) & string>(event: Event, handler: (...args: Arguments<Events, Event>) => void): this;
@@ -157,7 +179,7 @@ declare namespace catamaran {
     isConnected(): boolean;
     /** Whether the first connection is being made: `io.socket.isConnecting()`. */
     isConnecting(): boolean;
-    /** Whether this is `io.socket` in its first tick: `io.socket.mightBeAboutToAutoConnect()`. */
+    /** Whether this is `io.socket` before the scripts of the page have run: `io.socket.mightBeAboutToAutoConnect()`. */
     mightBeAboutToAutoConnect(): boolean;
     /** Where it stands: `io.socket.state`. Its changes are the event `state`. */
     readonly state: State;
@@ -174,8 +196,8 @@ declare namespace catamaran {
 
   interface Verb {
     <Body = any>(url: string, callback: Callback<Body>): void;
-    <Body = any>(url: string, data: object | undefined, callback: Callback<Body>): void;
-    <Body = any>(url: string, data?: object, more?: MoreOptions): Promise<JWR<Body>>;
+    <Body = any, Data extends object = object>(url: string, data: Sendable<Data> | undefined, callback: Callback<Body>): void;
+    <Body = any, Data extends object = object>(url: string, data?: Sendable<Data>, more?: MoreOptions): Promise<JWR<Body>>;
   }
 
   /** What the server answered. */
@@ -202,7 +224,7 @@ declare namespace catamaran {
 
   /** `io.sails`: what holds for all sockets, taken when they connect. */
   interface Sails extends Options {
-    /** `false` within the first tick: `io.socket` does not connect, and goes away. */
+    /** `false` before the scripts of the page have run: `io.socket` does not connect, and goes away. */
     autoConnect: boolean;
     environment: 'development' | 'production' | string;
     /** `false`: options may change while connected. */

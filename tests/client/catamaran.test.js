@@ -2,7 +2,7 @@
 const assert = require('node:assert/strict');
 const { after, before, test } = require('node:test');
 const WebSocket = require('ws');
-const { connect } = require('../../runtime/client/catamaran.io.js');
+const { connect } = require('./client.js').catamaran;
 const { start } = require('./server.js');
 const { within } = require('./within.js');
 

@@ -4,7 +4,7 @@ const { once } = require('node:events');
 const { connect: dial, createServer } = require('node:net');
 const { after, before, test } = require('node:test');
 const WebSocket = require('ws');
-const { connect } = require('../../runtime/client/catamaran.io.js');
+const { connect } = require('./client.js').catamaran;
 const { start } = require('./server.js');
 const { within } = require('./within.js');
 

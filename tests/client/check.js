@@ -1,19 +1,22 @@
-// What no test of behaviour sees: the file must be ES2020, small as it is served, and complete as it is published.
+// What no test of behaviour sees: the files must be as they would be built now, ES2020, small, and complete as they are published.
 const { readFileSync, existsSync } = require('node:fs');
 const { join } = require('node:path');
-const { gzipSync } = require('node:zlib');
 const acorn = require('acorn');
+const { CLIENT, CORE, CORE_LIMIT, LIMIT, gzipped, stale } = require('./build.js');
 
-const LIMIT = 12 * 1024;
-const CLIENT = join(__dirname, '../../runtime/client');
+const old = stale();
+if (old.length > 0) throw new Error(`not as built from runtime/client/src: ${old.join(', ')}; run \`npm --prefix tests/client run build\``);
+
 const source = readFileSync(join(CLIENT, 'catamaran.io.js'), 'utf8');
-
 acorn.parse(source, { ecmaVersion: 2020, sourceType: 'script' });
 acorn.parse(source, { ecmaVersion: 2020, sourceType: 'module' });
+acorn.parse(readFileSync(join(CLIENT, 'catamaran.io.mjs'), 'utf8'), { ecmaVersion: 2020, sourceType: 'module' });
 
-const size = gzipSync(source).length;
-console.log(`catamaran.io.js: ${source.length} bytes, ${size} gzipped, of ${LIMIT}`);
-if (size > LIMIT) throw new Error('catamaran.io.js is too large');
+for (const [name, limit] of [[CORE, CORE_LIMIT], ['catamaran.io.mjs', LIMIT], ['catamaran.io.js', LIMIT]]) {
+  const size = gzipped(name);
+  console.log(`${name}: ${size} bytes gzipped, of ${limit}`);
+  if (size > limit) throw new Error(`${name} is too large`);
+}
 
 const { files, main, types } = require(join(CLIENT, 'package.json'));
 for (const file of [...files, main, types]) {

@@ -188,17 +188,36 @@ test('retries wait 300 ms at most, then twice as long, up to 5 s', async () => {
   assert.equal(quick.sockets.length, 2, 'the whole range is drawn from');
 });
 
-test('a connection that does not last 10 s does not shorten the wait', async () => {
+test('a connection shorter than 2 s does not shorten the wait', async () => {
   const world = new World();
   const socket = await world.connected();
   assert.deepEqual(await delays(world, 1), [300]);
   world.socket.accept();
-  await world.advance(9000);
+  await world.advance(1900);
   assert.deepEqual(await delays(world, 1), [600]);
   world.socket.accept();
-  await world.advance(10000);
+  await world.advance(2000);
   assert.deepEqual(await delays(world, 1), [300]);
   socket.disconnect();
+});
+
+test('a proxy with an idle limit of 5 s costs 6 % of the time', async () => {
+  const world = new World();
+  const socket = await world.connected();
+  const began = world.now;
+  let away = 0;
+  while (world.now - began < 300000) {
+    await world.advance(5000);
+    const sockets = world.sockets.length;
+    const lost = world.now;
+    world.socket.drop();
+    while (world.sockets.length === sockets) await world.advance(10);
+    world.socket.accept();
+    away += world.now - lost;
+  }
+  // Each wait is the longest there can be; on average it is half as long.
+  assert.ok(away / (world.now - began) < 0.06, `${away} ms of ${world.now - began}`);
+  assert.equal(socket.isConnected(), true);
 });
 
 test('a page that asks to reconnect starts the waits anew', async () => {
@@ -269,6 +288,59 @@ test('a machine that slept reconnects when it wakes, without waiting for a timer
   assert.deepEqual(heard, [['disconnect', 'ping timeout']]);
   await world.advance(0);
   assert.equal(world.sockets.length, 2);
+});
+
+/** The ways in which something goes out, each a call that returns what comes back. */
+const SENDING = {
+  'get': (socket) => socket.get('/a'),
+  'post with headers to come': (socket) => {
+    socket.headers = async () => ({ a: '1' });
+    return socket.post('/a');
+  },
+  'replay of what waits': (socket) => {
+    const asked = socket.get('/a');
+    socket.replay();
+    return asked;
+  },
+};
+
+for (const [way, send] of Object.entries(SENDING)) {
+  test(`${way} after a sleep waits for a new connection`, async () => {
+    const world = new World();
+    const socket = await world.connected();
+    const heard = record(socket, 'disconnect', 'connect');
+    const inFlight = socket.get('/before');
+    const [old] = world.sockets;
+    // No timer fires in sleep, and the first to run is the page's.
+    world.now += 45000;
+    const asked = send(socket);
+    await settle();
+    assert.deepEqual([heard, old.closed], [[['disconnect', 'ping timeout']], true]);
+    await assert.rejects(inFlight, { code: 'disconnected', sent: true });
+    await world.advance(0);
+    world.socket.accept();
+    await settle();
+    assert.deepEqual(old.requests.map(([, , { url }]) => url), ['/before']);
+    world.socket.answer({ body: 'back', statusCode: 200 }, '/a');
+    assert.equal((await asked).body, 'back');
+  });
+}
+
+test('a request within the heartbeat goes out at once', async () => {
+  const world = new World();
+  const socket = await world.connected();
+  world.now += 44999;
+  socket.get('/a');
+  assert.equal(world.socket.requests.length, 1);
+});
+
+test('an event after a sleep is not sent on the dead connection', async () => {
+  const world = new World();
+  const socket = await world.connected();
+  const { sent } = world.socket;
+  world.now += 45000;
+  socket._raw.emit('typing');
+  assert.deepEqual([sent.filter((frame) => frame.startsWith('42')), socket.state], [[], 'reconnecting']);
 });
 
 test('a clock that is set back does not deafen it', async () => {
@@ -497,6 +569,30 @@ test('handlers may turn everything round', async () => {
   await settle();
   world.socket.accept();
   assert.deepEqual([socket.state, connects], ['disconnected', []]);
+});
+
+test('a worker connects to its own origin, without a page', async () => {
+  for (const module of [false, true]) {
+    const world = new World({ module, globals: { location: { origin: 'https://page.example' }, importScripts() {} } });
+    (module ? world.global.found : world.catamaran).connect();
+    await settle();
+    assert.match(world.socket.url, /^wss:\/\/page\.example\/socket\.io\/\?.*platform=browser/);
+    (module ? world.global.found : world.catamaran).connect('https://other.example');
+    await settle();
+    assert.match(world.socket.url, /^wss:\/\/other\.example\//);
+  }
+});
+
+test('a worker whose network is back connects at once', async () => {
+  const listeners = new Map();
+  const globals = { location: { origin: 'https://page.example' }, importScripts() {}, addEventListener: (name, listener) => listeners.set(name, listener) };
+  const world = new World({ globals });
+  world.catamaran.connect();
+  await settle();
+  world.socket.accept().drop();
+  listeners.get('online')();
+  await settle();
+  assert.equal(world.sockets.length, 2);
 });
 
 test('sockets of a page are independent', async () => {

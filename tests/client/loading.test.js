@@ -27,6 +27,17 @@ test('it is imported as a module', () => {
     socket.disconnect();`, 'module'), 'connecting JWR RequestError');
 });
 
+test('its default export is what is required', () => {
+  assert.equal(run(`
+    import io, { connect, JWR, RequestError } from 'catamaran.io.js';
+    import { createRequire } from 'node:module';
+    const required = createRequire(import.meta.url)('catamaran.io.js');
+    const own = io();
+    own.sails.autoConnect = false;
+    console.log(io.connect === connect, io.JWR === JWR, io.RequestError === RequestError, typeof own.socket.get,
+      String(Object.keys(io)) === String(Object.keys(required)));`, 'module'), 'true true true function true');
+});
+
 test('it is required, with or without a socket.io-client', () => {
   assert.equal(run(`
     const catamaran = require('catamaran.io.js');
@@ -49,4 +60,12 @@ test('a page that imports it gets no globals and no connection', async () => {
   connect();
   await world.advance(0);
   assert.match(world.socket.url, /^wss:\/\/page\.example\/.*platform=browser/);
+});
+
+test('the plain modules need no build', () => {
+  assert.equal(run(`
+    import { connect, RequestError } from './node_modules/catamaran.io.js/src/module.js';
+    const socket = connect('http://server.example', { WebSocket: class { close() {} } });
+    console.log(socket.state, RequestError.name);
+    socket.disconnect();`, 'module'), 'connecting RequestError');
 });

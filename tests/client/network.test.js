@@ -4,7 +4,7 @@ const { once } = require('node:events');
 const { createServer } = require('node:net');
 const { test } = require('node:test');
 const WebSocket = require('ws');
-const { connect } = require('../../runtime/client/catamaran.io.js');
+const { connect } = require('./client.js').catamaran;
 const { within } = require('./within.js');
 
 /** A TCP server at `url`. */
@@ -92,6 +92,27 @@ test('a connection that goes dead is noticed by its silence', async (t) => {
   await assert.rejects(within(asked, 'its end'), { code: 'disconnected' });
   await event(socket, 'connect');
 });
+
+for (const [way, options] of Object.entries({ websocket: {}, 'socket.io-client 4': { io: require('socket.io-client') } })) {
+  test(`a request right after waking is answered, by ${way}`, async (t) => {
+    const connections = [];
+    const socket = open(t, await wsServer(t, (ws) => {
+      const heard = [];
+      connections.push(heard);
+      greet(ws, { pingInterval: 300, pingTimeout: 200 });
+      ws.on('message', (data) => {
+        heard.push(String(data));
+        // The first is dead to the client.
+        if (connections.length > 1 && String(data).startsWith('42')) ws.send(`43${/\d+/.exec(String(data).slice(2))[0]}[{"body":"awake","headers":{},"statusCode":200}]`);
+      });
+    }), options);
+    await event(socket, 'connect');
+    // The thread stands still, as in sleep.
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1100);
+    assert.equal((await within(socket.post('/a'), 'an answer')).body, 'awake');
+    assert.deepEqual(connections[0].filter((frame) => frame.startsWith('42')), []);
+  });
+}
 
 test('a connection that is reset fails what is in flight and comes back', async (t) => {
   let first = true;

@@ -82,6 +82,36 @@ test('`io.socket` goes away if it shall not connect by itself', async () => {
   }
 });
 
+test('settings of all scripts of the page count', async () => {
+  for (const [state, event] of [['loading', 'DOMContentLoaded'], ['interactive', 'readystatechange']]) {
+    const world = new World({ script: {}, document: { readyState: state } });
+    const { io } = world.global;
+    await world.advance(1000);
+    world.document.readyState = 'interactive';
+    world.document.fire('readystatechange');
+    await world.advance(0);
+    assert.deepEqual([io.socket.mightBeAboutToAutoConnect(), world.sockets.length], [true, 0]);
+    Object.assign(io.sails, { url: 'https://page.example:8443', useCORSRouteToGetCookie: false });
+    world.document.readyState = 'complete';
+    world.document.fire(event);
+    world.document.fire('readystatechange');
+    await world.advance(0);
+    assert.equal(world.sockets.length, 1);
+    assert.match(world.socket.url, /^wss:\/\/page\.example:8443\//);
+  }
+});
+
+test('a page that connects before its scripts have run has its way', async () => {
+  const world = new World({ script: {}, document: { readyState: 'loading' } });
+  const { io } = world.global;
+  io.socket.reconnect();
+  await settle();
+  io.socket.disconnect();
+  world.document.fire('DOMContentLoaded');
+  await world.advance(0);
+  assert.deepEqual([io.socket.state, world.sockets.length], ['disconnected', 1]);
+});
+
 test('settings within the first tick still count', async () => {
   const world = new World({ script: {} });
   const { io } = world.global;

@@ -2,7 +2,7 @@
 const assert = require('node:assert/strict');
 const { io: socketio } = require('socket.io-client');
 const WebSocket = require('ws');
-const { connect } = require('../../runtime/client/catamaran.io.js');
+const { connect } = require('./client.js').catamaran;
 const { Page } = require('./storm.js');
 
 const sailsIo = require('sails.io.js')(require('socket.io-client-2'));

@@ -96,6 +96,98 @@ test('the options of a request stay as they were', async () => {
   assert.deepEqual(world.socket.requests[0][2], { method: 'get', headers: { a: '1' }, data: { b: 2 }, url: '/x' });
 });
 
+test('options changed after the call are not sent', async () => {
+  const world = new World();
+  const socket = await world.connect();
+  const options = { url: '/x', params: { a: [1], b: { c: 2 } }, headers: { d: '3' } };
+  const sent = { method: 'get', url: '/x', data: { a: [1], b: { c: 2 } }, headers: { d: '3' } };
+  socket.request(options);
+  options.params.a.push(9);
+  options.params.b.c = 9;
+  options.headers.d = '9';
+  Object.assign(options, { url: '/9', params: {}, method: 'post', headers: {} });
+  world.socket.accept();
+  assert.deepEqual(world.socket.requests.map(([, , envelope]) => envelope), [sent]);
+});
+
+/** Values that JSON would turn into something else in silence, by what the error calls them. */
+const UNSENDABLE = {
+  File: () => new File(['hello'], 'a.txt'),
+  Blob: () => new Blob(['hello']),
+  FormData: () => new FormData(),
+  URLSearchParams: () => new URLSearchParams('a=1'),
+  Headers: () => new Headers({ a: '1' }),
+  ReadableStream: () => new ReadableStream(),
+  ArrayBuffer: () => new ArrayBuffer(3),
+  SharedArrayBuffer: () => new SharedArrayBuffer(3),
+  DataView: () => new DataView(new ArrayBuffer(3)),
+  ...Object.fromEntries([Int8Array, Uint8Array, Uint8ClampedArray, Int16Array, Uint16Array, Int32Array, Uint32Array, Float32Array,
+    Float64Array, BigInt64Array, BigUint64Array].map((type) => [type.name, () => new type(2)])),
+  // A Buffer has a `toJSON`, but arrives as no bytes.
+  'Uint8Array (Buffer)': () => Buffer.from('hello'),
+  Map: () => new Map([[1, 2]]),
+  Set: () => new Set([1]),
+  WeakMap: () => new WeakMap(),
+  WeakSet: () => new WeakSet(),
+  Promise: () => Promise.resolve(1),
+  RegExp: () => /x/,
+  Error: () => new Error('lost'),
+  function: () => () => {},
+  'function (class)': () => class {},
+  symbol: () => Symbol('x'),
+  bigint: () => 10n,
+};
+const PLACES = {
+  'NAME': (value) => value,
+  'NAME.a': (value) => ({ a: value }),
+  'NAME.a.b[1].c': (value) => ({ a: { b: [0, { c: value }] } }),
+  'NAME[0]': (value) => [value],
+};
+
+test('values that JSON loses fail the request unsent', async () => {
+  const world = new World();
+  const socket = await world.connected();
+  for (const [type, make] of Object.entries(UNSENDABLE)) {
+    for (const [place, put] of Object.entries(PLACES)) {
+      const value = put(make());
+      if (typeof value !== 'object') continue;
+      for (const name of ['data', 'params']) {
+        const refused = {
+          name: 'TypeError', code: 'not_serializable', sent: false,
+          message: new RegExp(`^\`${place.replace('NAME', name).replace(/[.[]/g, '\\$&')}\` is a ${type.split(' ')[0]}, `),
+        };
+        await assert.rejects(socket.request({ url: '/x', method: 'post', [name]: value }), refused);
+        const [error, { statusCode }] = await new Promise((resolve) => {
+          socket.request({ url: '/x', [name]: value }, (...args) => resolve(args));
+        });
+        assert.deepEqual([error.code, statusCode], ['not_serializable', 0]);
+      }
+    }
+    const socketOf = await world.connected({ headers: () => ({ a: make() }) });
+    await assert.rejects(socketOf.get('/x'), { name: 'TypeError', message: /^`headers\.a` is a / });
+    assert.throws(() => socket._raw.emit('event', { a: make() }), { name: 'TypeError' });
+  }
+  assert.deepEqual(world.sockets.flatMap(({ requests }) => requests), []);
+  assert.equal(socket.isConnected(), true);
+  const refused = await world.connect({ auth: { file: new Blob(['x']) }, reconnection: false });
+  assert.equal(refused.state, 'disconnected');
+});
+
+test('values with a JSON form are sent as that', async () => {
+  const world = new World();
+  const socket = await world.connected();
+  class Point { constructor() { Object.assign(this, { x: 1 }); } }
+  const data = {
+    date: new Date(0), url: new URL('https://a.example'), own: { toJSON: () => ({ y: 2 }) }, map: Object.assign(new Map(), { toJSON: () => 'map' }),
+    point: new Point(), bare: Object.assign(Object.create(null), { z: 3 }), nothing: undefined, nan: NaN, boxed: Object('text'), hole: [, 1],
+  };
+  socket.post('/x', data);
+  assert.deepEqual(plain(world.socket.requests[0][2].data), JSON.parse(JSON.stringify(data)));
+  const circular = {};
+  circular.self = { circular };
+  await assert.rejects(socket.post('/x', circular), { name: 'TypeError', code: 'not_serializable', sent: false });
+});
+
 test('common headers are added where a request has not that key', async () => {
   const world = new World();
   const socket = await world.connected({ headers: { A: 'common', B: 'common', C: 'common' } });
@@ -354,6 +446,22 @@ test('events reach their handlers', async () => {
   socket.on('said', never).removeAllListeners();
   world.socket.emit('said');
   assert.equal(heard.length, 4);
+});
+
+test('names of events without handlers are not kept', async () => {
+  const world = new World();
+  const socket = await world.connected();
+  const before = socket._listeners.size;
+  const handler = () => {};
+  for (let i = 0; i < 100; i++) {
+    socket.once(`once:${i}`, handler);
+    world.socket.emit(`once:${i}`);
+    socket.on(`one:${i}`, handler).off(`one:${i}`, handler);
+    socket.on(`all:${i}`, handler).on(`all:${i}`, handler).off(`all:${i}`);
+    socket.once(`never:${i}`, handler).off(`never:${i}`, handler);
+    socket.off(`none:${i}`).off(`none:${i}`, handler);
+  }
+  assert.equal(socket._listeners.size, before);
 });
 
 test('a handler that throws stops nothing, and its error is seen', async () => {

@@ -284,21 +284,138 @@ test('a request is repeated once for each URL and data, with its own headers and
   assert.deepEqual(sent, [[1, { authorization: 'token 4', own: 'x' }], [2, { authorization: 'token 5', own: 'x' }]]);
 });
 
-test('eight repeats are in flight at most', async () => {
+test('params changed after the answer are repeated as sent', async () => {
   const world = new World();
   const socket = await connected(world);
-  for (let i = 0; i < 20; i++) {
+  const heard = record(socket, ...HEARD);
+  const params = { id: 1, more: { of: ['it'] } };
+  const options = { url: '/rooms', params, headers: { a: '1' } };
+  for (const id of [1, 2]) {
+    params.id = id;
+    socket.request(options);
+    world.socket.answer(answer({ [`room:${id}`]: ['epoch-aa', 1, 'fresh'] }));
+  }
+  for (const name of Object.keys(params)) delete params[name];
+  options.headers.a = '2';
+  options.url = '/elsewhere';
+  await reconnect(world);
+  const sent = world.socket.requests.map(([, , { url, data, headers, resume }]) => [url, data, headers, Object.keys(resume)]);
+  const more = { of: ['it'] };
+  assert.deepEqual(sent, [
+    ['/rooms', { id: 1, more }, { a: '1' }, ['room:1']],
+    ['/rooms', { id: 2, more }, { a: '1' }, ['room:2']],
+  ]);
+  const [[first], [second]] = world.socket.requests;
+  for (const [ack, id] of [[first, 1], [second, 2]]) {
+    world.socket.receive(`43${ack}${JSON.stringify([answer({ [`room:${id}`]: ['epoch-aa', 1, 'recovered'] })])}`);
+  }
+  await world.advance(5000);
+  assert.deepEqual(heard.map(([event, { recovered }]) => [event, recovered]), [['resubscribed', true], ['resubscribed', true]]);
+});
+
+test('256 subscriptions come back in parallel, with room for the page', async () => {
+  const world = new World();
+  const socket = await connected(world);
+  const back = record(socket, 'resubscribed');
+  for (let i = 0; i < 256; i++) {
     socket.get(`/rooms/${i}`);
     world.socket.answer(answer({ [`room:${i}`]: ['epoch-aa', 1, 'fresh'] }));
   }
-  await reconnect(world);
-  assert.equal(world.socket.requests.length, 8);
-  for (let i = 0; i < 20; i++) {
-    world.socket.answer(answer({ [`room:${i}`]: ['epoch-aa', 1, 'recovered'] }), `/rooms/${i}`);
-    await world.advance(100);
-    assert.ok(world.socket.requests.length <= 9 + i);
+  world.socket.drop();
+  await world.advance(5000);
+  world.socket.accept();
+  const began = world.now;
+  let answered = 0;
+  let most = 0;
+  while (back.length < 256) {
+    // A server 50 ms away.
+    const flying = world.socket.requests.slice(answered);
+    most = Math.max(most, flying.length);
+    answered += flying.length;
+    await world.advance(50);
+    for (const [id, , { url }] of flying) {
+      world.socket.receive(`43${id}${JSON.stringify([answer({ [url.replace('/rooms/', 'room:')]: ['epoch-aa', 1, 'recovered'] })])}`);
+    }
+    await settle();
+    assert.ok(world.now - began < 1000, `${back.length} after a second`);
   }
-  assert.equal(world.socket.requests.length, 20);
+  assert.deepEqual([answered, most], [256, 32]);
+});
+
+/** What a page may do in its handlers so that its subscriptions are allowed again. */
+const LOGINS = {
+  'by a callback': (socket) => { socket.post('/login', () => {}); },
+  'by a promise that is dropped': (socket) => { socket.post('/login'); },
+  'by an async handler': async (socket) => { await socket.post('/login'); },
+  'after something else': async (socket) => {
+    await new Promise((resolve) => setImmediate(resolve));
+    await socket.post('/login');
+  },
+  'in a second request, by callbacks': (socket) => { socket.get('/nonce', () => { socket.post('/login', () => {}); }); },
+  'in a second request, by a dropped promise': (socket) => { socket.get('/nonce').then(() => socket.post('/login')); },
+  'in a second request': async (socket) => {
+    await socket.get('/nonce');
+    await socket.post('/login');
+  },
+};
+
+for (const [way, login] of Object.entries(LOGINS)) {
+  for (const event of ['connect', 'reconnect', 'state']) {
+    test(`repeats wait for a login ${way} in \`${event}\``, async () => {
+      const world = new World();
+      const socket = await subscribed(world);
+      const heard = record(socket, ...HEARD);
+      socket.on(event, () => (socket.isConnected() ? login(socket) : undefined));
+      await reconnect(world);
+      if (urls(world)[0] === '/nonce') world.socket.answer({ statusCode: 200 }, '/nonce');
+      await settle();
+      for (let waited = 0; waited < 5; waited++) {
+        await world.advance(1000);
+        assert.equal(urls(world).includes('/rooms/7'), false);
+      }
+      world.socket.answer({ statusCode: 200 }, '/login');
+      await world.advance(100);
+      assert.deepEqual(urls(world).slice(-2), ['/login', '/rooms/7']);
+      world.socket.answer(answer({ 'room:7': ['epoch-aa', 10, 'recovered'] }), '/rooms/7');
+      await world.advance(5000);
+      assert.deepEqual(heard.map(([name]) => name), ['resubscribed']);
+    });
+  }
+}
+
+test('a handler that never ends delays repeats by 10 s', async () => {
+  const world = new World();
+  const socket = await subscribed(world);
+  socket.on('connect', () => new Promise(() => {}));
+  await reconnect(world);
+  await world.advance(9900);
+  assert.deepEqual(urls(world), []);
+  await world.advance(200);
+  assert.deepEqual(urls(world), ['/rooms/7']);
+});
+
+test('a connection lost during a login leaves one repeat', async () => {
+  const world = new World();
+  const socket = await subscribed(world);
+  socket.on('connect', () => { socket.post('/login'); });
+  await reconnect(world);
+  await reconnect(world);
+  world.socket.answer({ statusCode: 200 }, '/login');
+  await world.advance(15000);
+  assert.deepEqual(urls(world), ['/login', '/rooms/7']);
+});
+
+test('an async handler that fails is an unhandled rejection', async () => {
+  const unhandled = [];
+  const others = process.listeners('unhandledRejection');
+  process.removeAllListeners('unhandledRejection').on('unhandledRejection', (error) => unhandled.push(error.message));
+  const world = new World();
+  const socket = await subscribed(world);
+  socket.on('connect', async () => { throw new Error('no login'); });
+  await reconnect(world);
+  process.removeAllListeners('unhandledRejection');
+  for (const other of others) process.on('unhandledRejection', other);
+  assert.deepEqual([unhandled, urls(world)], [['no login'], ['/rooms/7']]);
 });
 
 test('requests that do not subscribe by a GET, or opt out, are not repeated, and their channels are gaps', async () => {

@@ -9,7 +9,7 @@ const { join } = require('node:path');
 const { test } = require('node:test');
 const { setTimeout: sleep } = require('node:timers/promises');
 const WebSocket = require('ws');
-const catamaran = require('../../runtime/client/catamaran.io.js');
+const { catamaran } = require('./client.js');
 const { start } = require('./server.js');
 const { within } = require('./within.js');
 

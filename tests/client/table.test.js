@@ -1,8 +1,8 @@
 // One table of behaviour, which the Sails client and this one are both held to, by each server and way to connect.
 const assert = require('node:assert/strict');
 const { after, before, describe, test } = require('node:test');
-const { connect } = require('../../runtime/client/catamaran.io.js');
-const catamaran = require('../../runtime/client/catamaran.io.js');
+const { connect } = require('./client.js').catamaran;
+const { catamaran } = require('./client.js');
 const { plainServer, sailsServer } = require('./servers.js');
 const { within } = require('./within.js');
 

@@ -24,6 +24,21 @@ async function requests(): Promise<string> {
   await socket.request({ url: '/lines', data: [1, 2], headers: { a: 1, b: undefined } });
   // @ts-expect-error: data is an object
   await socket.post('/lines', 'text');
+  interface Place { name: string; at?: Date; tags: string[]; more: { [key: string]: number } }
+  const place: Place = { name: 'a', tags: ['b'], more: {} };
+  await socket.post('/places', place);
+  await socket.post('/places', { list: [place], any: JSON.parse('1'), none: undefined, url: new URL('http://a'), tuple: [1, null] as const });
+  socket.post('/places', place, () => {});
+  // @ts-expect-error: a file is lost in JSON
+  await socket.post('/files', { file: new File([], 'a') });
+  // @ts-expect-error: also deep within
+  await socket.put('/files', { list: [{ bytes: new Uint8Array(1) }] });
+  // @ts-expect-error: also as the whole
+  await socket.post('/files', new FormData());
+  // @ts-expect-error: also with a callback
+  socket.post('/files', { map: new Map() }, () => {});
+  // @ts-expect-error: also in a request
+  await socket.request({ url: '/files', data: { call() {} } });
   // @ts-expect-error: a request has a URL
   await socket.request({ method: 'get' });
   return `${body.text}${statusCode}${error?.message}${nothing}${also}`;

@@ -1,10 +1,11 @@
 // The client in a world of its own: a clock that moves when told, WebSockets that a test plays the server of, and a page.
-const { readFileSync } = require('node:fs');
-const { join } = require('node:path');
 const vm = require('node:vm');
+const { text } = require('./client.js');
 
-const FILE = join(__dirname, '../../runtime/client/catamaran.io.js');
-const SCRIPT = new vm.Script(readFileSync(FILE, 'utf8'), { filename: FILE });
+const SCRIPT = new vm.Script(text('catamaran.io.js'), { filename: 'catamaran.io.js' });
+/** What imports it finds in `found`. */
+const MODULE = new vm.Script(text('catamaran.io.mjs').replace(/export\s*\{([^}]*)\}/, (_, names) =>
+  `globalThis.found = {${names.split(',').map((name) => name.trim().split(' as ').reverse().join(': ')).filter(Boolean)}}`));
 const HANDSHAKE = { sid: 'engine', upgrades: [], pingInterval: 25000, pingTimeout: 20000, maxPayload: 1000000 };
 
 /** Lets everything happen that needs no clock. */
@@ -29,6 +30,20 @@ class Listeners {
   fire(name, event = {}) {
     for (const listener of this.listeners.get(name) || []) listener(event);
   }
+}
+
+/** A document, with its properties on its prototype, where the client looks for them. */
+class Document extends Listeners {
+  constructor(fields) {
+    super();
+    this.fields = fields;
+  }
+}
+for (const name of ['hidden', 'head', 'readyState', 'currentScript', 'createElement']) {
+  Object.defineProperty(Document.prototype, name, {
+    get() { return this.fields[name]; },
+    set(value) { this.fields[name] = value; },
+  });
 }
 
 class FakeWebSocket {
@@ -90,10 +105,10 @@ class FakeWebSocket {
 
 class World {
   /**
-   * @param {{ script?: Record<string, string>, page?: boolean, module?: boolean, globals?: object }} options
+   * @param {{ script?: Record<string, string>, page?: boolean, module?: boolean, globals?: object, document?: object }} options
    *   a `script` tag makes a page; `module`: imported, so neither a script tag nor CommonJS
    */
-  constructor({ script, page = !!script, module = false, globals = {} } = {}) {
+  constructor({ script, page = !!script, module = false, globals = {}, document } = {}) {
     this.now = 1000000;
     this.timers = [];
     this.sockets = [];
@@ -114,32 +129,35 @@ class World {
       Math: math,
       WebSocket: function WebSocket(url, options) { return new FakeWebSocket(world, url, options); },
       AbortController, TextEncoder, URL, crypto,
+      // Workers have it, and hear nothing of pages.
+      addEventListener() {},
       ...globals,
     };
-    if (page) this.furnish(sandbox, script);
+    if (page) this.furnish(sandbox, script, document);
     if (!script && !module) sandbox.module = { exports: {} };
     this.global = vm.createContext(sandbox);
-    SCRIPT.runInContext(this.global);
-    // Where catamaran.io.mjs looks.
-    sandbox.found = vm.runInContext("globalThis[Symbol.for('catamaran.io.js')]", this.global);
+    (module ? MODULE : SCRIPT).runInContext(this.global);
     this.catamaran = sandbox.module && sandbox.module.exports;
   }
 
   /** A page, whose script tag has these attributes. */
-  furnish(sandbox, attributes) {
+  furnish(sandbox, attributes, fields) {
     this.window = new Listeners();
     this.scripts = [];
-    this.document = Object.assign(new Listeners(), {
+    this.document = new Document({
       hidden: false,
-      location: { origin: 'https://page.example', protocol: 'https:' },
+      readyState: 'complete',
       head: { append: (element) => this.scripts.push(element) },
       createElement: () => ({ remove: () => { this.scripts.pop(); } }),
       currentScript: attributes && {
         src: attributes.src || 'https://page.example/catamaran.io.js',
         getAttribute: (name) => (name in attributes ? attributes[name] : null),
       },
+      ...fields,
     });
     Object.assign(sandbox, {
+      location: { origin: 'https://page.example' },
+      Document,
       document: this.document,
       addEventListener: this.window.addEventListener.bind(this.window),
     });

@@ -64,6 +64,17 @@ export async function inBrowser(example, run, environment) {
   }
 }
 
+/** A browser without a server, closed after the test. */
+export async function bareBrowser(t) {
+  const profile = mkdtempSync(join(tmpdir(), 'catamaran-browser-'))
+  const browser = await within(launch(profile), 'the browser starts', 30_000)
+  t.after(async () => {
+    await browser.close()
+    rmSync(profile, { recursive: true, force: true })
+  })
+  return browser
+}
+
 /** Keeps a picture of a page where `SCREENSHOTS` says. */
 export async function picture(page, name) {
   if (process.env.SCREENSHOTS) await page.screenshot({ path: join(process.env.SCREENSHOTS, `${name}.png`) })

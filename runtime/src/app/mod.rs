@@ -358,7 +358,8 @@ impl<S: Send + Sync + 'static> App<S> {
         settings.check()?;
         let path = settings.path.trim_end_matches('/').to_owned();
         let sockets = format!("{path}/");
-        let mut reserved = vec![&*sockets, &*settings.client_path, COOKIE_PATH];
+        let client_map = client::map_path(&settings.client_path);
+        let mut reserved = vec![&*sockets, &*settings.client_path, &*client_map, COOKIE_PATH];
         if settings.health {
             reserved.extend([health::LIVE, health::READY]);
         }

@@ -192,7 +192,9 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
-    /// Where our client for browsers is served, `/catamaran.io.js` by default.
+    /// Sets where the catamaran client for browsers is served: `/catamaran.io.js` by default.
+    ///
+    /// Its source map is served beside it, at the same path with `.map` at the end.
     ///
     /// It takes the place of `sails.io.js`, so an application with Sails pages may serve it at
     /// `/js/dependencies/sails.io.js`.
