@@ -101,6 +101,9 @@ impl Asking {
 
     pub(crate) async fn populate(&self, id: &str, at: usize, query: &str) -> Result<Led, Error> {
         let association = self.association(at);
+        if !self.meta.reads(association) {
+            return Err(Error::NotFound);
+        }
         let criteria = Criteria::read_associated(association.target(), query, self.resources.compat)?;
         let id = identity(self.meta, id)?;
         let mut following = self.following();

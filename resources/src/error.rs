@@ -35,6 +35,11 @@ pub(crate) enum Error {
     Needed(String),
     NotFound,
     Forbidden,
+    /// Requests may read an association, and not write it.
+    ReadOnly {
+        identity: &'static str,
+        association: &'static str,
+    },
     /// Whoever asks was rejected by the extractor of the policy, or the socket cannot subscribe.
     Refused(Box<Response>),
     Database(DbErr),
@@ -111,6 +116,11 @@ impl Error {
         database.is_some_and(|error| ["40001", "40P01", "5", "261", "517"].contains(&&*code(error)))
     }
 
+    /// Whether the database did not take values of a write, which says something about other records.
+    pub(crate) fn is_about_values(&self) -> bool {
+        matches!(self, Self::Unique { .. } | Self::Values(_) | Self::Needed(_))
+    }
+
     /// What an action of an application's own is told, with the answer to the request.
     pub(crate) fn into_own(self, method: &Method, path: &str) -> catamaran::Error {
         match self {
@@ -167,6 +177,9 @@ impl Error {
             }
             Self::NotFound => (StatusCode::NOT_FOUND, "Not Found").into_response(),
             Self::Forbidden => (StatusCode::FORBIDDEN, "Forbidden").into_response(),
+            error @ Self::ReadOnly { .. } => {
+                catamaran::Error::new(StatusCode::FORBIDDEN, error.to_string()).into_response()
+            }
             Self::Refused(rejection) => *rejection,
             // What the database did not take of a query is a mistake in its values; the rest is ours.
             Self::Database(error) if is_unfit(&error) => {
@@ -194,6 +207,10 @@ impl fmt::Display for Error {
             }
             Self::NotFound => f.write_str("Not Found"),
             Self::Forbidden => f.write_str("Forbidden"),
+            Self::ReadOnly { identity, association } => write!(
+                f,
+                "`{association}` of `{identity}` is read-only for requests; `#[field(writable)]` in its model opens it"
+            ),
             Self::Refused(rejection) => write!(f, "{}", rejection.status()),
             Self::Database(error) => write!(f, "{error}"),
             Self::Own(error) => write!(f, "{error}"),
