@@ -161,18 +161,20 @@ impl ::catamaran_resources::Resource for Entity {
             meta.add_association::<
                     super::toy::Entity,
                 >(
-                "toys",
-                true,
-                || ::catamaran_resources::__private::RelationTrait::def(
-                    &super::pet_toy::Relation::Toy,
-                ),
-                ::core::option::Option::Some(|| {
-                    <super::pet_toy::Entity as ::catamaran_resources::__private::Related<
-                        Entity,
-                    >>::to()
-                        .rev()
-                }),
-            );
+                    "toys",
+                    true,
+                    || ::catamaran_resources::__private::RelationTrait::def(
+                        &super::pet_toy::Relation::Toy,
+                    ),
+                    ::core::option::Option::Some(|| {
+                        <super::pet_toy::Entity as ::catamaran_resources::__private::Related<
+                            Entity,
+                        >>::to()
+                            .rev()
+                    }),
+                )
+                .writable();
+            meta.except(&["destroy"]);
             meta
         })
     }

@@ -125,6 +125,7 @@ fn a_resource() {
                 #[sea_orm(belongs_to, from = "owner_id", to = "id")]
                 pub owner: BelongsTo<Option<super::user::Entity>>,
                 #[sea_orm(has_many, via = "pet_toy")]
+                #[field(writable)]
                 pub toys: HasMany<super::toy::Entity>,
             }
         },

@@ -102,6 +102,9 @@ impl Asking {
 
     pub(crate) async fn populate(&self, id: &str, at: usize, query: &str) -> Result<Led, Error> {
         let association = self.association(at);
+        if !self.meta.reads(association) {
+            return Err(Error::NotFound);
+        }
         let Resources { compat, limits, .. } = &self.resources;
         let criteria = Criteria::read_associated(association.target(), query, *compat, limits)?;
         let id = identity(self.meta, id)?;

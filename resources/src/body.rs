@@ -54,7 +54,7 @@ pub(crate) fn read(
         Json::Null => Map::new(),
         _ => return Err(error(vec![Problem::general("the body must be a JSON object")])),
     };
-    let members = take_members(meta, &mut body).map_err(error)?;
+    let members = take_members(meta, purpose, compat, &mut body).map_err(error)?;
     if purpose == Purpose::Update {
         // Clients send whole records back.
         body.remove(meta.fields[meta.key()].name);
@@ -119,11 +119,25 @@ pub(crate) fn named(meta: &'static Meta, query: &str, headers: &HeaderMap, bytes
     }
 }
 
-/// Takes the lists of associations out of a body; what remains are values.
-fn take_members(meta: &'static Meta, body: &mut Map<String, Json>) -> Result<Vec<Members>, Vec<Problem>> {
-    let many = meta.associations.iter().filter(|association| association.is_many());
-    let lists = many.filter_map(|association| Some((association, body.remove(association.name())?)));
-    lists.map(|(association, list)| list_of(association, &list).map_err(|problem| vec![problem])).collect()
+/// Takes the lists of associations out of a body; what remains are values. A hidden association is as any unknown name.
+fn take_members(
+    meta: &'static Meta,
+    purpose: Purpose,
+    compat: Compat,
+    body: &mut Map<String, Json>,
+) -> Result<Vec<Members>, Vec<Problem>> {
+    let verb = match purpose {
+        Purpose::Create => "add",
+        Purpose::Update => "replace",
+    };
+    let shown = meta.associations.iter().filter(|association| association.is_many() && meta.shows(association));
+    let lists = shown.filter_map(|association| Some((association, body.remove(association.name())?)));
+    let members = lists.filter_map(|(association, list)| match meta.writes(association, verb, compat) {
+        true => Some(list_of(association, &list)),
+        false if compat == Compat::Sails => None,
+        false => Some(Err(Problem::of(association.name(), "this association is read-only for requests"))),
+    });
+    members.map(|members| members.map_err(|problem| vec![problem])).collect()
 }
 
 fn list_of(association: &'static Association, list: &Json) -> Result<Members, Problem> {

@@ -39,6 +39,11 @@ pub(crate) enum Error {
     Forbidden,
     /// As many writes wait as may.
     TooManyWrites,
+    /// Requests may read an association, and not write it.
+    ReadOnly {
+        identity: &'static str,
+        association: &'static str,
+    },
     /// Whoever asks was rejected by the extractor of the policy, or the socket cannot subscribe.
     Refused(Box<Response>),
     Database(DbErr),
@@ -115,6 +120,11 @@ impl Error {
         database.is_some_and(|error| ["40001", "40P01", "5", "261", "517"].contains(&&*code(error)))
     }
 
+    /// Whether the database did not take values of a write, which says something about other records.
+    pub(crate) fn is_about_values(&self) -> bool {
+        matches!(self, Self::Unique { .. } | Self::Values(_) | Self::Needed(_))
+    }
+
     /// What an action of an application's own is told, with the answer to the request.
     pub(crate) fn into_own(self, method: &Method, path: &str) -> catamaran::Error {
         match self {
@@ -175,6 +185,9 @@ impl Error {
                 let body = json!({"code": "too_many_writes", "message": TOO_MANY_WRITES});
                 (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], Body(body)).into_response()
             }
+            error @ Self::ReadOnly { .. } => {
+                catamaran::Error::new(StatusCode::FORBIDDEN, error.to_string()).into_response()
+            }
             Self::Refused(rejection) => *rejection,
             // What the database did not take of a query is a mistake in its values; the rest is ours.
             Self::Database(error) if is_unfit(&error) => {
@@ -203,6 +216,10 @@ impl fmt::Display for Error {
             Self::NotFound => f.write_str("Not Found"),
             Self::Forbidden => f.write_str("Forbidden"),
             Self::TooManyWrites => f.write_str(TOO_MANY_WRITES),
+            Self::ReadOnly { identity, association } => write!(
+                f,
+                "`{association}` of `{identity}` is read-only for requests; `#[field(writable)]` in its model opens it"
+            ),
             Self::Refused(rejection) => write!(f, "{}", rejection.status()),
             Self::Database(error) => write!(f, "{error}"),
             Self::Own(error) => write!(f, "{error}"),

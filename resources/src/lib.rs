@@ -29,7 +29,7 @@ pub use engine::{Change, Changes, Kind};
 pub use limits::Limits;
 pub use meta::{Meta, Row};
 pub use outbox::Relay;
-pub use policy::{Policy, Public, Viewer};
+pub use policy::{Policy, Public, ReadOnly, Viewer, Write};
 pub use records::{Record, Records, Transaction};
 pub use resource::Resource;
 pub use state::{Compat, Resources};

@@ -8,7 +8,7 @@ pub use serde_json::Value as Json;
 pub use crate::actions::{Verb, ask, check};
 pub use crate::error::Problem;
 pub use crate::input::{Fields, Input, deserialize, problems};
-pub use crate::meta::{Field, Values};
+pub use crate::meta::{Association, Field, Values};
 pub use crate::policy::Viewers;
 pub use crate::resource::{Columns, Tell, Told, Unreadable, Viewed, json};
 pub use crate::state::HasResources;

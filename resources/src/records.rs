@@ -198,7 +198,7 @@ impl<'a, E: Resource> Transaction<'a, E> {
     pub async fn destroy(&mut self, id: Key<E>) -> Result<Record<E>> {
         let id = self.identity(id)?;
         let row = self.write(async |writer| {
-            let row = writer.writable(E::meta(), &id).await?;
+            let row = writer.record(E::meta(), &id).await?;
             writer.destroy(E::meta(), &row).await?;
             Ok(row)
         });

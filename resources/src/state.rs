@@ -68,12 +68,14 @@ pub struct Resources {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Compat {
-    /// Associations are populated where that is asked for. Refused are unknown fields of a body, members that are not
-    /// there, and `select` beside `omit`.
+    /// Associations are populated where that is asked for, and members are written where the model says
+    /// `#[field(writable)]`. Refused are unknown fields of a body, members that are not there, and `select` beside `omit`.
     #[default]
     Strict,
-    /// As Sails 1: all associations are populated. Unknown fields of a body are dropped, so are members that are not there,
-    /// and `select` wins over `omit`.
+    /// As Sails 1: all associations are populated, and their members are written unless the model says otherwise. Unknown
+    /// fields of a body are dropped, so are members that are not there, and `select` wins over `omit`.
+    ///
+    /// Policies and the rules of fields hold as ever.
     Sails,
 }
 

@@ -38,6 +38,9 @@ use crate::{Policy, Resource, Resources, meta::Row, resource::ViewerOf};
 /// #             Condition::any().add(Column::Public.eq(true)).add(Column::Author.eq(user.0))
 /// #         }
 /// #         fn can_read(user: &User, note: &Model) -> bool { note.public || note.author == Some(user.0) }
+/// #         fn can_write(user: &User, write: catamaran_resources::Write<'_, Model>) -> bool {
+/// #             write.records().all(|note| note.author == Some(user.0))
+/// #         }
 /// #     }
 /// # }
 /// use catamaran_resources::{Resources, test::assert_policy_agrees};

@@ -15,7 +15,7 @@ mod pet {
 }
 
 mod toy {
-    use catamaran_resources::{Policy, resource};
+    use catamaran_resources::{Policy, Write, resource};
     use sea_orm::{Condition, entity::prelude::*};
 
     #[resource(path = "/toy", policy = OwnPets)]
@@ -39,6 +39,10 @@ mod toy {
         }
 
         fn can_read((): &(), _: &crate::pet::Model) -> bool {
+            true
+        }
+
+        fn can_write((): &(), _: Write<'_, crate::pet::Model>) -> bool {
             true
         }
     }

@@ -2,7 +2,7 @@ use catamaran::prelude::*;
 use catamaran_resources::Resources;
 
 mod pet {
-    use catamaran_resources::{Policy, resource};
+    use catamaran_resources::{Policy, Write, resource};
     use sea_orm::{Condition, entity::prelude::*};
 
     #[resource(path = "/pet", policy = Own)]
@@ -30,6 +30,10 @@ mod pet {
 
         fn can_read(user: &User, record: &Model) -> bool {
             record.id == user.0
+        }
+
+        fn can_write(user: &User, write: Write<'_, Model>) -> bool {
+            write.records().all(|record| record.id == user.0)
         }
     }
 }

@@ -17,30 +17,31 @@ test('what one window changes the other shows, without being loaded anew', (t) =
     await add(bob, 'pet', 'Max')
     await pets(bob, 'Max', 'Polly', 'Rex')
     await pets(ann, 'Max', 'Mittens', 'Polly', 'Rex')
-    await rename(ann, 'Max', 'Maximilian')
+    await rename(bob, 'Max', 'Maximilian')
     for (const page of [ann, bob]) await pet(page, 'Maximilian').waitFor()
-    await pet(ann, 'Maximilian').getByLabel('Owner').selectOption('Ann')
-    await bob.waitForFunction(() => document.querySelector('[data-id="4"] .owner').value === '1')
+    await pet(bob, 'Maximilian').getByLabel('Owner').selectOption('Ann')
+    await ann.waitForFunction(() => document.querySelector('[data-id="4"] .owner').value === '1')
 
     // Toys: given, taken away, new, gone.
-    await pet(ann, 'Polly').getByLabel('Give Polly a toy').selectOption('Ball')
-    await toysOf(bob, 'Polly', 'Ball')
-    await bob.getByText('Rex, Polly play with it').waitFor()
+    await pet(bob, 'Polly').getByLabel('Give Polly a toy').selectOption('Ball')
+    await toysOf(ann, 'Polly', 'Ball')
+    await ann.getByText('Rex, Polly play with it').waitFor()
     await pet(bob, 'Polly').getByRole('button', { name: 'Take Ball from Polly' }).click()
     await toysOf(ann, 'Polly')
     await add(ann, 'toy', 'Bone')
-    await pet(bob, 'Rex').getByLabel('Give Rex a toy').selectOption('Bone')
-    await toysOf(ann, 'Rex', 'Ball', 'Bone')
+    await pet(ann, 'Rex').getByLabel('Give Rex a toy').selectOption('Bone')
+    await toysOf(bob, 'Rex', 'Ball', 'Bone')
     await picture(ann, 'pets')
     await picture(bob, 'pets-dark')
-    await remove(bob, 'Ball')
+    await remove(ann, 'Ball')
     for (const page of [ann, bob]) await toysOf(page, 'Rex', 'Bone')
 
     await remove(ann, 'Maximilian')
     await pets(bob, 'Polly', 'Rex')
     // Somebody who comes by HTTP.
-    const cy = { name: 'Cy', email: 'cy@example.org', password: 's3cret', pets: [3] }
+    const cy = { name: 'Cy', email: 'cy@example.org', password: 's3cret' }
     assert.equal((await overHttp(server, { method: 'post', url: '/user', data: cy })).statusCode, 200)
+    await changeOverHttp(server, 2, '/pet/3', { owner: 3 })
     for (const page of [ann, bob]) {
       await page.getByRole('link', { name: 'Cy' }).waitFor()
       await page.waitForFunction(() => document.querySelector('[data-id="3"] .owner').selectedOptions[0]?.textContent === 'Cy')
@@ -52,7 +53,10 @@ test('a pet that becomes private vanishes for others, and comes back with its to
   inPets(t, async (server, open) => {
     const [ann, bob, visitor] = [await enter(open, server, 'Ann'), await enter(open, server, 'Bob'), await enter(open, server)]
     for (const page of [bob, visitor]) await pets(page, 'Polly', 'Rex')
-    assert.equal(await pet(bob, 'Rex').getByLabel('Private').isDisabled(), true)
+    for (const label of ['Private', 'Owner', 'Name of Rex', 'Remove Rex']) {
+      assert.equal(await pet(bob, 'Rex').getByLabel(label, { exact: true }).isDisabled(), true, label)
+    }
+    assert.equal(await visitor.getByRole('form', { name: 'New pet' }).getByRole('button').isDisabled(), true)
     await toysOf(bob, 'Rex', 'Ball')
 
     await pet(ann, 'Rex').getByLabel('Private').check()
@@ -100,7 +104,7 @@ test('a window that was away shows what was changed meanwhile', (t) =>
     await pets(bob, 'Polly', 'Rex')
     network.cut()
     await state(bob, 'Reconnecting…')
-    await rename(ann, 'Polly', 'Pollux')
+    await changeOverHttp(server, 2, '/pet/3', { name: 'Pollux' })
     await remove(ann, 'Ball')
     await add(ann, 'pet', 'Max')
     await pet(ann, 'Rex').getByLabel('Private').check()
@@ -121,14 +125,14 @@ test('a window that was away shows what was changed meanwhile', (t) =>
 
 test('of two who change a pet at once all show the last', (t) =>
   inPets(t, async (server, open) => {
-    const [ann, bob] = [await enter(open, server, 'Ann'), await enter(open, server, 'Bob')]
-    await pets(bob, 'Polly', 'Rex')
-    await delayAnswer(bob, 'patch')
-    await rename(bob, 'Rex', 'Max')
-    await answer(bob, 'held')
+    const [ann, other] = [await enter(open, server, 'Ann'), await enter(open, server, 'Ann')]
+    await pets(other, 'Mittens', 'Polly', 'Rex')
+    await delayAnswer(other, 'patch')
+    await rename(other, 'Rex', 'Max')
+    await answer(other, 'held')
     await rename(ann, 'Max', 'Moritz')
-    await answer(bob, 'given')
-    await pets(bob, 'Moritz', 'Polly')
+    await answer(other, 'given')
+    await pets(other, 'Mittens', 'Moritz', 'Polly')
     await pets(ann, 'Mittens', 'Moritz', 'Polly')
   }))
 
@@ -138,7 +142,7 @@ test('a window that is told of a gap on a live connection reads the list anew', 
     await pets(bob, 'Polly', 'Rex')
     // No server can be made to say so at will, so the window is made to miss a message, and the client to tell it.
     await bob.evaluate(() => io.socket.off('pet'))
-    await renameOverHttp(server, 'Max')
+    await changeOverHttp(server, 1, '/pet/1', { name: 'Max' })
     await bob.evaluate(gap)
     await pets(bob, 'Max', 'Polly')
   }))
@@ -150,7 +154,7 @@ test('a list that is changed while a window reads it is read again', (t) =>
     await delayAnswer(bob, 'get')
     await bob.evaluate(gap)
     await answer(bob, 'held')
-    await renameOverHttp(server, 'Max')
+    await changeOverHttp(server, 1, '/pet/1', { name: 'Max' })
     await answer(bob, 'given')
     await pets(bob, 'Max', 'Polly')
   }))
@@ -220,8 +224,9 @@ async function rename(page, from, to) {
 
 const remove = (page, name) => page.getByRole('button', { name: `Remove ${name}` }).click()
 
-async function renameOverHttp(server, name) {
-  const { statusCode } = await overHttp(server, { method: 'patch', url: '/pet/1', data: { name } })
+/** What a user changes from another program. */
+async function changeOverHttp(server, user, url, data) {
+  const { statusCode } = await overHttp(server, { method: 'patch', url, data, headers: { 'x-user': `${user}` } })
   assert.equal(statusCode, 200)
 }
 

@@ -191,15 +191,18 @@ function petItem({ id }) {
 }
 
 function fillPet(item, { id, name, private: hidden, owner, toys: had }) {
-  fillName(item, name)
+  const mine = me !== null && owner === me
+  fillName(item, name, mine)
   item.classList.toggle('hidden', hidden)
   const box = item.querySelector('.private input')
   box.checked = hidden
-  box.disabled = me === null || owner !== me
+  box.disabled = !mine
+  // Somebody may take in a stray.
+  item.querySelector('.owner').disabled = !mine && (me === null || owner !== null)
   fillChoice(item.querySelector('.owner'), [['', 'nobody'], ...sorted(people).map(({ id, name }) => [id, name])], owner ?? '')
   const chip = (toy) => {
     const label = `Take ${toy.label} from ${name}`
-    const take = make('button', { type: 'button', ariaLabel: label, onclick: () => change('pet', 'delete', `/pet/${id}/toys/${toy.id}`) }, '×')
+    const take = make('button', { type: 'button', ariaLabel: label, disabled: !mine, onclick: () => change('pet', 'delete', `/pet/${id}/toys/${toy.id}`) }, '×')
     return make('li', {}, make('span', {}, toy.label), take)
   }
   const known = had.map((toy) => toys.get(toy)).filter(Boolean)
@@ -207,7 +210,7 @@ function fillPet(item, { id, name, private: hidden, owner, toys: had }) {
   const others = sorted(toys).filter((toy) => !had.includes(toy.id))
   const give = item.querySelector('.give')
   give.ariaLabel = `Give ${name} a toy`
-  give.hidden = others.length === 0
+  give.hidden = !mine || others.length === 0
   fillChoice(give, [['', 'Give a toy…'], ...others.map(({ id, label }) => [id, label])], '')
 }
 
@@ -222,7 +225,7 @@ function toyItem({ id }) {
 }
 
 function fillToy(item, { id, label }) {
-  fillName(item, label)
+  fillName(item, label, me !== null)
   const players = sorted(pets).filter((pet) => pet.toys.includes(id)).map((pet) => pet.name)
   item.querySelector('small').textContent = players.length > 0 ? `${players.join(', ')} ${players.length > 1 ? 'play' : 'plays'} with it` : 'Nobody plays with it'
 }
@@ -235,12 +238,15 @@ function name(maxLength, rename) {
   return field
 }
 
-function fillName(item, text) {
+function fillName(item, text, mayWrite) {
   const field = item.querySelector('.name')
   // Nobody is interrupted who types.
   if (field !== document.activeElement) field.value = text
   field.ariaLabel = `Name of ${text}`
-  item.querySelector('.remove').ariaLabel = `Remove ${text}`
+  field.disabled = !mayWrite
+  const button = item.querySelector('.remove')
+  button.ariaLabel = `Remove ${text}`
+  button.disabled = !mayWrite
 }
 
 const remove = (onclick) => make('button', { className: 'quiet remove', type: 'button', onclick }, '×')
@@ -267,6 +273,6 @@ function showState({ state }) {
   document.querySelector('main').classList.toggle('stale', state !== 'connected')
 }
 
-at('new-pet').elements.private.disabled = me === null
+for (const form of ['new-pet', 'new-toy']) for (const field of at(form).elements) field.disabled = me === null
 show()
 for (const model of Object.keys(lists)) read(model)

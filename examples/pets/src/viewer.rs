@@ -13,6 +13,13 @@ pub struct CurrentUser {
     pub id: Option<i64>,
 }
 
+impl CurrentUser {
+    /// Whether this is the user with the id.
+    pub fn is(&self, id: i64) -> bool {
+        self.id == Some(id)
+    }
+}
+
 impl<S: Sync> FromRequestParts<S> for CurrentUser {
     type Rejection = Infallible;
 

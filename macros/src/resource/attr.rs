@@ -16,23 +16,24 @@ const EXAMPLE: &str = "e.g. `#[resource(path = \"/pet\", policy = OwnPets)]`";
 pub(super) const VERBS: &[&str] =
     &["find", "find_one", "create", "update", "destroy", "populate", "add", "remove", "replace"];
 
-/// `path = "/pet", policy = OwnPets, identity = "pet", except = [create]`
+/// `path = "/pet", policy = OwnPets, identity = "pet", except = [create]`, or `only = [find]`
 pub(super) struct ResourceAttr {
     pub(super) path: LitStr,
     pub(super) policy: Type,
     pub(super) identity: Option<LitStr>,
-    pub(super) except: Vec<Ident>,
+    /// What it does not do.
+    pub(super) except: Vec<&'static str>,
 }
 
 impl ResourceAttr {
     pub(super) fn read(attr: TokenStream, errors: &mut Errors) -> Option<Self> {
         let parse = |input: ParseStream<'_>| {
-            let (mut path, mut policy, mut identity, mut except) = (None, None, None, None);
+            let (mut path, mut policy, mut identity, mut except, mut only) = (None, None, None, None, None);
             while !input.is_empty() {
                 let word: Ident = input.parse()?;
-                let known = ["path", "policy", "identity", "except"].iter().any(|known| word == known);
+                let known = ["path", "policy", "identity", "except", "only"].iter().any(|known| word == known);
                 if !known {
-                    let message = format!("`{word}` is not an option: expected path, policy, identity or except");
+                    let message = format!("`{word}` is not an option: expected path, policy, identity, except or only");
                     return Err(syn::Error::new(word.span(), message));
                 }
                 input.parse::<Token![=]>()?;
@@ -40,16 +41,26 @@ impl ResourceAttr {
                     "path" => path.replace(input.parse()?).is_some(),
                     "policy" => policy.replace(input.parse()?).is_some(),
                     "identity" => identity.replace(input.parse()?).is_some(),
-                    _ => except.replace(input.call(verbs)?).is_some(),
+                    "except" => except.replace(input.call(verbs)?).is_some(),
+                    _ => only.replace(input.call(verbs)?).is_some(),
                 };
                 if repeated {
                     return Err(syn::Error::new(word.span(), format!("`{word}` is said already")));
+                }
+                if except.is_some() && only.is_some() {
+                    let message = "`only` and `except` exclude each other: keep `only` to name what the resource does";
+                    return Err(syn::Error::new(word.span(), message));
                 }
                 if !input.is_empty() {
                     input.parse::<Token![,]>()?;
                 }
             }
-            Ok((path, policy, identity, except.unwrap_or_default()))
+            let left_out = |verb: &&&str| match (&except, &only) {
+                (_, Some(only)) => only.iter().all(|named| named != **verb),
+                (except, None) => except.iter().flatten().any(|named: &Ident| named == **verb),
+            };
+            let left_out: Vec<&str> = VERBS.iter().filter(left_out).copied().collect();
+            Ok((path, policy, identity, left_out))
         };
         let (path, policy, identity, except) = match parse.parse2(attr) {
             Ok(read) => read,
@@ -92,6 +103,7 @@ pub(super) struct FieldAttr {
     pub(super) hidden: Option<Span>,
     pub(super) read_only: Option<Span>,
     pub(super) create_only: Option<Span>,
+    pub(super) writable: Option<Span>,
     pub(super) no_filter: Option<Span>,
     pub(super) skip: Option<Span>,
     pub(super) default: Option<Expr>,
@@ -121,13 +133,14 @@ fn take(field: &mut Field, errors: &mut Errors) -> FieldAttr {
 
 impl FieldAttr {
     fn option(&mut self, meta: &ParseNestedMeta<'_>) -> syn::Result<()> {
-        let expected = "expected hidden, read_only, create_only, no_filter, skip or `default = ..`";
+        let expected = "expected hidden, read_only, create_only, no_filter, writable, skip or `default = ..`";
         let Some(word) = meta.path.get_ident() else { return Err(meta.error(expected)) };
         let flag = match word.to_string().as_str() {
             "hidden" => &mut self.hidden,
             "read_only" => &mut self.read_only,
             "create_only" => &mut self.create_only,
             "no_filter" => &mut self.no_filter,
+            "writable" => &mut self.writable,
             "skip" => &mut self.skip,
             "default" => {
                 self.default = Some(meta.value()?.parse()?);

@@ -1,6 +1,6 @@
 //! What can be wrong with a resource: one rule, one function, one sentence.
 
-use super::model::{Column, Resource};
+use super::model::{Association, Column, Resource};
 use crate::{errors::Errors, event, model::first_span};
 
 /// Checks everything that the model alone can tell.
@@ -16,6 +16,12 @@ pub(super) fn resource(resource: &Resource, errors: &mut Errors) {
         is_written_or_not(column, errors);
         has_a_value(column, errors);
         is_validated_if_written(column, errors);
+        is_no_association(column, errors);
+    }
+    for association in &resource.associations {
+        is_no_column(association, errors);
+        is_read_or_written(association, errors);
+        leads_to_many_if_written(resource, association, errors);
     }
 }
 
@@ -118,6 +124,52 @@ fn is_validated_if_written(column: &Column, errors: &mut Errors) {
         let message = format!("`{}` is not validated, since no request says it; remove this", column.ident);
         errors.at(first_span(attr.path()), message);
     }
+}
+
+/// A column is written unless something else is said.
+fn is_no_association(column: &Column, errors: &mut Errors) {
+    if let Some(span) = column.said.writable {
+        let message = "a column is writable unless it is `read_only` or `create_only`; remove this";
+        errors.at(span, message);
+    }
+}
+
+/// What is said of values is said of columns.
+fn is_no_column(association: &Association, errors: &mut Errors) {
+    let said = &association.said;
+    for span in [said.create_only, said.no_filter].into_iter().flatten() {
+        let message = "this is said of a column; of an association say `hidden`, `read_only`, `writable` or `skip`, \
+                       e.g. `#[field(read_only)]`";
+        errors.at(span, message);
+    }
+    if let Some(attr) = said.garde.first() {
+        errors.at(first_span(attr.path()), "an association is not validated");
+    }
+    if let Some(default) = &said.default {
+        errors.at(first_span(default), "an association has no default");
+    }
+}
+
+/// One of them would mean nothing.
+fn is_read_or_written(association: &Association, errors: &mut Errors) {
+    let said = &association.said;
+    if let (Some(span), true) = (said.writable, said.read_only.is_some() || said.hidden.is_some()) {
+        errors.at(span, "an association is `writable`, `read_only` or `hidden`: keep one of them");
+    }
+}
+
+/// An association that leads to one record is written by its key.
+fn leads_to_many_if_written(resource: &Resource, association: &Association, errors: &mut Errors) {
+    let said = &association.said;
+    let Some(span) = said.writable.or(said.read_only).filter(|_| !association.many) else { return };
+    let message = match resource.key_of(association) {
+        Some(key) => format!(
+            "`{}` is written by its key: say it there, e.g. `#[field(read_only)]` above `{}`",
+            association.ident, key.ident
+        ),
+        None => format!("`{}` is written by the key in the other model: say it there", association.ident),
+    };
+    errors.at(span, message);
 }
 
 #[cfg(test)]

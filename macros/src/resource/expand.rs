@@ -18,7 +18,8 @@ pub(super) fn resource(resource: &Resource) -> TokenStream {
 
 /// What the engine knows of the entity.
 fn entity(resource: &Resource) -> TokenStream {
-    let Resource { policy, identity, .. } = resource;
+    let Resource { policy, identity, except, .. } = resource;
+    let except = (!except.is_empty()).then(|| quote!(meta.except(&[#(#except),*]);));
     let fields = resource.columns.iter().map(field);
     let associations = resource.associations.iter().map(association);
     let idents: Vec<_> = resource.columns.iter().map(|column| &column.ident).collect();
@@ -34,6 +35,7 @@ fn entity(resource: &Resource) -> TokenStream {
                     let mut meta = ::catamaran_resources::Meta::new::<Self>(#identity);
                     #(#fields)*
                     #(#associations)*
+                    #except
                     meta
                 })
             }
@@ -74,7 +76,10 @@ fn association(association: &Association) -> TokenStream {
         Some(via) => quote!(::core::option::Option::Some(|| #via)),
         None => quote!(::core::option::Option::None),
     };
-    quote!(meta.add_association::<#target>(#name, #many, || #to, #via);)
+    let said = &association.said;
+    let access = [("hidden", said.hidden), ("read_only", said.read_only), ("writable", said.writable)];
+    let access = access.into_iter().find_map(|(access, said)| said.map(|_| format_ident!("{access}"))).into_iter();
+    quote!(meta.add_association::<#target>(#name, #many, || #to, #via)#(.#access())*;)
 }
 
 /// Who asks, for the policies of the entity and of those that its associations lead to.
@@ -182,12 +187,14 @@ fn routes(resource: &Resource) -> Vec<(TokenStream, TokenStream)> {
     add("destroy", "Delete", &one, "destroy".into(), format!("Removes a record of `{identity}`."), None);
     let doc = format!("Removes the record of `{identity}` that the query or the body names.");
     add("destroy", "Delete", &all, "destroy".into(), doc, None);
-    for (at, association) in resource.associations.iter().enumerate() {
+    // What nobody may ask for is no route; what leads to what stays in its place.
+    let read = |(_, association): &(usize, &Association)| resource.reads(association);
+    for (at, association) in resource.associations.iter().enumerate().filter(read) {
         let Association { name, ident, .. } = association;
         let (list, member) = (format!("{one}/{name}"), format!("{one}/{name}/{{fk}}"));
         let doc = format!("What `{name}` of a record of `{identity}` leads to.");
         add("populate", "Get", &list, format!("populate_{ident}"), doc, Some(at));
-        if association.many {
+        if association.many && association.said.read_only.is_none() {
             let doc = format!("Adds a record to `{name}` of a record of `{identity}`.");
             add("add", "Put", &member, format!("add_to_{ident}"), doc, Some(at));
             let doc = format!("Removes a record from `{name}` of a record of `{identity}`.");

@@ -14,7 +14,8 @@ pub(super) struct Resource {
     pub(super) path: LitStr,
     pub(super) policy: Type,
     pub(super) identity: LitStr,
-    pub(super) except: Vec<Ident>,
+    /// What it does not do.
+    pub(super) except: Vec<&'static str>,
     pub(super) name: Ident,
     pub(super) vis: Visibility,
     pub(super) columns: Vec<Column>,
@@ -45,6 +46,9 @@ pub(super) struct Association {
     pub(super) many: bool,
     pub(super) target: Type,
     pub(super) relation: Relation,
+    pub(super) said: FieldAttr,
+    /// The name of the column that has its key, if that is in this model.
+    pub(super) key: Option<String>,
 }
 
 const INTEGERS: &[&str] = &["i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64"];
@@ -82,13 +86,12 @@ impl Resource {
             if said.skip.is_some() {
                 continue;
             }
-            forbid_on_association(&said, errors);
             let name = camel_case(&ident.unraw().to_string());
-            if let Some(from) = sea_orm.text("from").filter(|_| sea_orm.text("via").is_none()) {
-                keys.push((upper_camel_case(last(&from.value())), name.clone()));
-            }
+            let from = sea_orm.text("from").filter(|_| sea_orm.text("via").is_none());
+            let key = from.map(|from| upper_camel_case(last(&from.value())));
+            keys.extend(key.clone().map(|key| (key, name.clone())));
             let relation = Relation::read(sea_orm, &target, &all);
-            associations.push(Association { ident, name, many, target, relation });
+            associations.push(Association { ident, name, many, target, relation, said, key });
         }
         for column in &mut columns {
             if let Some((_, name)) = keys.iter().find(|(key, _)| column.variant == key) {
@@ -102,7 +105,19 @@ impl Resource {
 
     /// Whether the resource does this.
     pub(super) fn does(&self, verb: &str) -> bool {
-        !self.except.iter().any(|except| except == verb)
+        !self.except.contains(&verb)
+    }
+
+    /// The column that an association has its key in, if it is one of this model.
+    pub(super) fn key_of(&self, association: &Association) -> Option<&Column> {
+        let key = association.key.as_ref()?;
+        self.columns.iter().find(|column| column.variant == key)
+    }
+
+    /// Whether requests may read an association: one whose key is hidden would tell the key.
+    pub(super) fn reads(&self, association: &Association) -> bool {
+        let key_is_hidden = self.key_of(association).is_some_and(|column| column.said.hidden.is_some());
+        association.said.hidden.is_none() && !key_is_hidden
     }
 }
 
@@ -138,19 +153,6 @@ impl Column {
 
     pub(super) fn default(&self) -> Option<&Expr> {
         self.said.default.as_ref()
-    }
-}
-
-/// Only `skip` is said of an association.
-fn forbid_on_association(said: &FieldAttr, errors: &mut Errors) {
-    for span in [said.hidden, said.read_only, said.create_only, said.no_filter].into_iter().flatten() {
-        errors.at(span, "this is said of a column; an association can be left out with `#[field(skip)]`");
-    }
-    if let Some(attr) = said.garde.first() {
-        errors.at(model::first_span(attr.path()), "an association is not validated");
-    }
-    if let Some(default) = &said.default {
-        errors.at(model::first_span(default), "an association has no default");
     }
 }
 

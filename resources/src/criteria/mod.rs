@@ -97,7 +97,7 @@ impl Shape {
     pub(crate) fn written(meta: &'static Meta, compat: Compat) -> Self {
         let populate = match compat {
             Compat::Strict => Vec::new(),
-            Compat::Sails => meta.associations.iter().collect(),
+            Compat::Sails => meta.associations.iter().filter(|association| meta.reads(association)).collect(),
         };
         Self { select: None, populate, named: false, max_populated: None }
     }
@@ -135,6 +135,7 @@ fn populated(meta: &'static Meta, names: &[String]) -> Result<Vec<&'static Assoc
     for name in names {
         let association = meta
             .association(name)
+            .filter(|association| meta.reads(association))
             .ok_or_else(|| Error::Populates(format!("`{name}` is no association of `{}`", meta.identity)))?;
         if all.iter().all(|known| known.name() != association.name()) {
             all.push(association);

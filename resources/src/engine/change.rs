@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use super::stripes::stripe;
 use crate::{
     Meta,
-    meta::{Row, key_text},
+    meta::{Association, Row, key_text},
 };
 
 /// What happened to one record.
@@ -24,6 +24,9 @@ pub struct Change {
     pub before: Option<Row>,
     /// The record after; none if there is none.
     pub after: Option<Row>,
+    /// The record at the other end of an association that gains or loses it, as it was while it was a member; none for
+    /// other changes, and if that record is gone by the time when the change is read.
+    pub member: Option<Row>,
 }
 
 /// What can happen to a record.
@@ -54,19 +57,23 @@ pub enum Kind {
 
 impl Change {
     pub(super) fn created(meta: &'static Meta, row: &Row) -> Self {
-        Self { meta, id: row.id().clone(), kind: Kind::Created, before: None, after: Some(row.clone()) }
+        Self { meta, id: row.id().clone(), kind: Kind::Created, before: None, after: Some(row.clone()), member: None }
     }
 
-    pub(super) fn updated(meta: &'static Meta, before: &Row, after: &Row) -> Self {
+    /// None if no value differs. If only hidden ones do, a viewer may still gain or lose the sight of the record.
+    pub(super) fn updated(meta: &'static Meta, before: &Row, after: &Row) -> Option<Self> {
         let differs = |at: &usize| before.value(*at) != after.value(*at);
-        let fields = (0..meta.fields.len()).filter(differs).map(|at| &meta.fields[at]);
-        let changed = fields.filter(|field| !field.flags.hidden).map(|field| field.name).collect();
+        let fields: Vec<_> = (0..meta.fields.len()).filter(differs).map(|at| &meta.fields[at]).collect();
+        if fields.is_empty() {
+            return None;
+        }
+        let changed = fields.iter().filter(|field| !field.flags.hidden).map(|field| field.name).collect();
         let (id, kind) = (after.id().clone(), Kind::Updated(changed));
-        Self { meta, id, kind, before: Some(before.clone()), after: Some(after.clone()) }
+        Some(Self { meta, id, kind, before: Some(before.clone()), after: Some(after.clone()), member: None })
     }
 
     pub(super) fn destroyed(meta: &'static Meta, row: &Row) -> Self {
-        Self { meta, id: row.id().clone(), kind: Kind::Destroyed, before: Some(row.clone()), after: None }
+        Self { meta, id: row.id().clone(), kind: Kind::Destroyed, before: Some(row.clone()), after: None, member: None }
     }
 
     /// A number that tells it from others of the same row, and stays when the record has changed since.
@@ -82,19 +89,34 @@ impl Change {
         Some(stripe(self.meta, &key_text(row.value(self.meta.key()))))
     }
 
-    /// An association of a record that leads to another, or no longer does.
+    /// An association of a record that leads to another, or no longer does; none if requests do not read it. `member` is
+    /// the other record as it was while it was a member.
     pub(super) fn member(
         meta: &'static Meta,
         row: &Row,
-        attribute: &'static str,
+        association: &Association,
+        member: &Row,
+        membership: Membership,
+    ) -> Option<Self> {
+        let change = Self::membership(meta, row, association, member.id().clone(), membership)?;
+        Some(Self { member: Some(member.clone()), ..change })
+    }
+
+    /// The same, of a record that may be gone.
+    pub(super) fn membership(
+        meta: &'static Meta,
+        row: &Row,
+        association: &Association,
         child: Json,
         membership: Membership,
-    ) -> Self {
+    ) -> Option<Self> {
+        let attribute = association.name();
         let kind = match membership {
             Membership::Begins => Kind::AddedTo { attribute, child },
             Membership::Ends => Kind::RemovedFrom { attribute, child },
         };
-        Self { meta, id: row.id().clone(), kind, before: Some(row.clone()), after: Some(row.clone()) }
+        let (id, row) = (row.id().clone(), Some(row.clone()));
+        meta.reads(association).then(|| Self { meta, id, kind, before: row.clone(), after: row, member: None })
     }
 }
 

@@ -1,13 +1,8 @@
 //! A new record, with what its associations lead to.
 
-use sea_orm::{
-    ConnectionTrait, DbBackend,
-    sea_query::{Alias, Query},
-};
-
 use super::{
-    Change, sql,
-    view::{Lock, identity},
+    Change,
+    view::Lock,
     write::{Members, Writer},
 };
 use crate::{
@@ -26,6 +21,7 @@ impl Writer<'_> {
         let mut problems = self.check_owners(meta, values).await?;
         let mut children = Vec::new();
         for members in members {
+            self.opens(meta, members.association, "add")?;
             let target = members.association.target();
             for id in &members.ids {
                 match self.view.seen(target, id.clone(), Lock::Yes).await? {
@@ -42,8 +38,6 @@ impl Writer<'_> {
             return Err(Error::NewRecord(problems));
         }
         let row = self.insert(meta, values).await.map_err(as_new_record)?;
-        self.permit(meta, &row)?;
-
         let added = self.owner_changes(meta, None, Some(&row)).await?;
         self.changes.extend(added);
         let mut stolen = Vec::new();
@@ -56,27 +50,6 @@ impl Writer<'_> {
         self.changes.push(Change::created(meta, &row));
         self.changes.extend(stolen);
         Ok(row)
-    }
-
-    async fn insert(&self, meta: &'static Meta, values: &Values) -> Result<Row, Error> {
-        let mut insert = Query::insert();
-        insert.into_table(meta.table.clone()).or_default_values();
-        if !values.is_empty() {
-            insert.columns(values.iter().map(|(at, _)| Alias::new(meta.fields[*at].column())));
-            insert.values_panic(values.iter().map(|(at, value)| meta.fields[*at].save(value.clone())));
-        }
-        let db = self.view.db;
-        let failed = |error| Error::written(meta, error);
-        if db.get_database_backend() == DbBackend::Postgres {
-            let row = db.query_one(insert.returning(sql::returning(meta))).await.map_err(failed)?;
-            return Ok((meta.decode)(meta, &row.ok_or(Error::NotFound)?)?);
-        }
-        let inserted = db.execute(&insert).await.map_err(failed)?;
-        let id = match values.iter().find(|(at, _)| *at == meta.key()) {
-            Some((_, id)) => id.clone(),
-            None => identity(meta, inserted.last_insert_id())?,
-        };
-        self.view.any(meta, id, Lock::No).await?.ok_or(Error::NotFound)
     }
 }
 

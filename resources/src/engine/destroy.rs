@@ -1,9 +1,6 @@
 //! The end of a record, and what it means to those that were associated with it.
 
-use sea_orm::{
-    Condition, ConnectionTrait,
-    sea_query::{Alias, Expr, ExprTrait, Query},
-};
+use sea_orm::{Condition, sea_query::ExprTrait};
 
 use super::{Change, change::Membership, members::MAX_MEMBERS, sql, view::Lock, write::Writer};
 use crate::{
@@ -13,32 +10,26 @@ use crate::{
 };
 
 impl Writer<'_> {
-    /// Ends a record that may be written.
+    /// Ends a record. What was associated with it is changed by that, so the policies of these records are asked as well.
     pub(crate) async fn destroy(&mut self, meta: &'static Meta, row: &Row) -> Result<(), Error> {
+        self.permit_delete(meta, row)?;
         self.changes.push(Change::destroyed(meta, row));
         for association in &meta.associations {
             match meta.link(association) {
                 Link::Own(_) => {}
                 Link::Theirs(at) => self.release(meta, row, association, *at).await?,
-                Link::Between { table, ours, .. } => {
-                    self.part(meta, row, association).await?;
-                    let mut delete = Query::delete();
-                    let ours = Expr::col(ours.clone()).eq(meta.fields[meta.key()].save(row.value(meta.key()).clone()));
-                    delete.from_table(table.clone()).and_where(ours);
-                    self.view.db.execute(&delete).await?;
-                }
+                Link::Between { .. } => self.part(meta, row, association).await?,
             }
         }
         let owners = self.owner_changes(meta, Some(row), None).await?;
         self.changes.extend(owners);
-        let mut delete = Query::delete();
-        delete.from_table(meta.table.clone()).and_where(sql::equals(meta, meta.key(), row.value(meta.key()).clone()));
-        self.view.db.execute(&delete).await.map_err(|error| Error::written(meta, error))?;
-        Ok(())
+        self.delete(meta, row).await
     }
 
-    /// Sets to null the keys that lead to a record, and tells of the first of them; a key that may not be null is the
-    /// database's to decide about.
+    /// Sets to null the keys that lead to a record, and tells of the first of them.
+    ///
+    /// A key that may not be null is the database's to decide about. One that no request could change is not changed
+    /// in this way either, so the record stays.
     async fn release(
         &mut self,
         meta: &'static Meta,
@@ -47,33 +38,52 @@ impl Writer<'_> {
         at: usize,
     ) -> Result<(), Error> {
         let target = association.target();
-        let field = &target.fields[at];
-        let Some(null) = field.null() else { return Ok(()) };
-        let theirs = sql::equals(target, at, row.value(meta.key()).clone());
-        let condition = Condition::all().add(theirs.clone());
-        let children = self.view.matching(target, condition, Lock::Yes, Some(MAX_MEMBERS)).await?;
-        let mut update = Query::update();
-        update.table(target.table.clone()).value(Alias::new(field.column()), field.save(null)).and_where(theirs);
-        self.view.db.execute(&update).await.map_err(|error| Error::written(target, error))?;
-        for before in children {
-            if let Some(after) = self.view.any(target, before.value(target.key()).clone(), Lock::No).await? {
-                self.changes.push(Change::updated(target, &before, &after));
+        let Some(null) = target.fields[at].null() else { return Ok(()) };
+        let mut led = Condition::all().add(sql::equals(target, at, row.value(meta.key()).clone()));
+        if std::ptr::eq(meta, target) {
+            led = led.add(sql::equals(meta, meta.key(), row.value(meta.key()).clone()).not());
+        }
+        if !target.updates(at) {
+            return match self.view.matching(target, led, Lock::No, Some(1)).await?.is_empty() {
+                true => Ok(()),
+                false => Err(Error::Needed("other records lead to this one, by a key that cannot be changed".into())),
+            };
+        }
+        let mut page = self.view.matching(target, led.clone(), Lock::Yes, Some(MAX_MEMBERS)).await?;
+        let mut is_first = true;
+        while let Some(last) = page.last() {
+            let key = target.fields[target.key()].save(last.value(target.key()).clone());
+            let after_last = led.clone().add(sql::column(target, target.key()).gt(key));
+            for (before, after) in self.change_all(target, page, (at, null.clone())).await? {
+                if is_first {
+                    self.changes.extend(Change::updated(target, &before, &after));
+                }
             }
+            is_first = false;
+            page = self.view.matching(target, after_last, Lock::Yes, Some(MAX_MEMBERS)).await?;
         }
         Ok(())
     }
 
-    /// Tells the first of those that share a table with a record that they lead to it no longer.
+    /// Ends the links of a record, and tells the first of the others that they lead to it no longer.
     async fn part(&mut self, meta: &'static Meta, row: &Row, association: &Association) -> Result<(), Error> {
-        let Some(inverse) = meta.inverse(association) else { return Ok(()) };
-        let criteria = Criteria { limit: MAX_MEMBERS, ..Criteria::first(association.target()) };
-        let everybody = Condition::all();
-        let parents = std::slice::from_ref(row);
-        let found = self.view.associated(meta, association, parents, &criteria, everybody).await?;
-        for other in found.into_values().flatten() {
-            let (id, ends) = (row.id().clone(), Membership::Ends);
-            self.changes.push(Change::member(association.target(), &other, inverse.name(), id, ends));
+        let target = association.target();
+        let mut criteria = Criteria { limit: MAX_MEMBERS, ..Criteria::first(target) };
+        loop {
+            let (everybody, parents) = (Condition::all(), std::slice::from_ref(row));
+            let found = self.view.associated(meta, association, parents, &criteria, everybody).await?;
+            let others: Vec<Row> = found.into_values().flatten().collect();
+            for other in &others {
+                self.permit_link_back(meta, association, row, other, false)?;
+                if let Some(inverse) = meta.inverse(association).filter(|_| criteria.skip == 0) {
+                    self.changes.extend(Change::member(target, other, inverse, row, Membership::Ends));
+                }
+            }
+            if (others.len() as u64) < MAX_MEMBERS {
+                break;
+            }
+            criteria.skip += MAX_MEMBERS;
         }
-        Ok(())
+        self.unlink_all(meta, row, association).await
     }
 }

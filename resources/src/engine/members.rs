@@ -2,15 +2,11 @@
 
 use std::collections::HashSet;
 
-use sea_orm::{
-    ConnectionTrait, Value,
-    sea_query::{DynIden, Expr, ExprTrait, Query},
-};
+use sea_orm::Value;
 
 use super::{
     Change, Shown,
     change::Membership,
-    sql,
     view::Lock,
     write::{Members, Writer},
 };
@@ -25,8 +21,9 @@ use crate::{
 pub(super) const MAX_MEMBERS: u64 = MAX_LIMIT;
 
 /// What it means to others that a record became a member, or is one no longer.
-#[derive(Default)]
 pub(super) struct Effects {
+    /// The record as it is, or was, while it is a member.
+    member: Row,
     pub(super) child: Option<Change>,
     /// What the record that it was a member of before loses.
     pub(super) stolen: Option<Change>,
@@ -40,11 +37,10 @@ impl Writer<'_> {
         association: &'static Association,
         child: &Value,
     ) -> Result<Shown, Error> {
-        let parent = self.writable(meta, id).await?;
-        let target = association.target();
-        let child = self.view.seen(target, child.clone(), Lock::Yes).await?.ok_or(Error::NotFound)?;
+        self.opens(meta, association, "add")?;
+        let (parent, child) = self.both(meta, id, association, child).await?;
         if let Some(effects) = self.attach(meta, &parent, association, &child).await? {
-            self.tell(meta, &parent, association, &child, Membership::Begins);
+            self.tell(meta, &parent, association, &effects.member, Membership::Begins);
             self.changes.extend(effects.child.into_iter().chain(effects.stolen));
         }
         self.reply_with(meta, parent, association).await
@@ -57,18 +53,30 @@ impl Writer<'_> {
         association: &'static Association,
         child: &Value,
     ) -> Result<Shown, Error> {
-        let parent = self.writable(meta, id).await?;
-        let target = association.target();
-        let child = self.view.seen(target, child.clone(), Lock::Yes).await?.ok_or(Error::NotFound)?;
+        self.opens(meta, association, "remove")?;
+        let (parent, child) = self.both(meta, id, association, child).await?;
         if let Some(effects) = self.detach(meta, &parent, association, &child).await? {
-            self.tell(meta, &parent, association, &child, Membership::Ends);
+            self.tell(meta, &parent, association, &effects.member, Membership::Ends);
             self.changes.extend(effects.child);
         }
         self.reply_with(meta, parent, association).await
     }
 
+    /// Both ends of a link, which the viewer must see.
+    async fn both(
+        &self,
+        meta: &'static Meta,
+        id: &Value,
+        association: &Association,
+        child: &Value,
+    ) -> Result<(Row, Row), Error> {
+        let parent = self.record(meta, id).await?;
+        let child = self.record(association.target(), child).await?;
+        Ok((parent, child))
+    }
+
     pub(super) async fn replace(&mut self, meta: &'static Meta, id: &Value, members: &Members) -> Result<Shown, Error> {
-        let parent = self.writable(meta, id).await?;
+        let parent = self.record(meta, id).await?;
         self.settle(meta, &parent, members).await?;
         self.reply_with(meta, parent, members.association).await
     }
@@ -76,6 +84,7 @@ impl Writer<'_> {
     /// Makes an association lead to these records and, of those that the viewer sees, to no others.
     pub(super) async fn settle(&mut self, meta: &'static Meta, parent: &Row, members: &Members) -> Result<(), Error> {
         let Members { association, ids } = members;
+        self.opens(meta, association, "replace")?;
         let target = association.target();
         let now = self.current(meta, parent, association).await?;
         let key = |row: &Row| key_text(row.value(target.key()));
@@ -90,7 +99,7 @@ impl Writer<'_> {
                 None => return Err(Error::NotFound),
             };
             if let Some(effects) = self.attach(meta, parent, association, &child).await? {
-                self.tell(meta, parent, association, &child, Membership::Begins);
+                self.tell(meta, parent, association, &effects.member, Membership::Begins);
                 self.changes.extend(effects.child);
                 stolen.extend(effects.stolen);
             }
@@ -100,7 +109,7 @@ impl Writer<'_> {
             let id = child.value(target.key()).clone();
             let Some(child) = self.view.any(target, id, Lock::Yes).await? else { continue };
             if let Some(effects) = self.detach(meta, parent, association, &child).await? {
-                self.tell(meta, parent, association, &child, Membership::Ends);
+                self.tell(meta, parent, association, &effects.member, Membership::Ends);
                 self.changes.extend(effects.child);
             }
         }
@@ -131,7 +140,10 @@ impl Writer<'_> {
     ) -> Result<Option<Effects>, Error> {
         match meta.link(association) {
             Link::Own(at) | Link::Theirs(at) => self.give(meta, parent, association, child, *at).await,
-            link => self.join(meta, parent, association, child, link).await,
+            Link::Between { .. } => {
+                let linked = self.link(meta, parent, association, child).await?;
+                Ok(linked.then(|| mirrored(meta, parent, association, child, Membership::Begins)))
+            }
         }
     }
 
@@ -144,41 +156,18 @@ impl Writer<'_> {
         child: &Row,
         at: usize,
     ) -> Result<Option<Effects>, Error> {
+        self.permit_link(meta, association, parent, child.id(), true)?;
         let (target, key) = (association.target(), parent.value(meta.key()));
         if key_text(child.value(at)) == key_text(key) {
             return Ok(None);
         }
-        self.permit(target, child)?;
-        let after = self.set(target, child, &vec![(at, key.clone())]).await?;
-        self.permit(target, &after)?;
-        let former = self.owner(meta, Some(child.value(at))).await?;
-        let stolen = former
-            .map(|former| Change::member(meta, &former, association.name(), child.id().clone(), Membership::Ends));
-        Ok(Some(Effects { child: Some(Change::updated(target, child, &after)), stolen }))
-    }
-
-    /// Adds a row to the table between. Both records are locked, so nobody else adds it.
-    async fn join(
-        &self,
-        meta: &'static Meta,
-        parent: &Row,
-        association: &Association,
-        child: &Row,
-        link: &Link,
-    ) -> Result<Option<Effects>, Error> {
-        let target = association.target();
-        let Link::Between { table, ours, theirs, .. } = link else { return Ok(None) };
-        let mut select = Query::select();
-        select.expr(Expr::val(1)).from(table.clone()).and_where(between(meta, parent, target, child, link));
-        if self.view.db.query_one(&select).await?.is_some() {
-            return Ok(None);
+        let former = self.owner(meta, child.value(at)).await?;
+        if let Some(former) = &former {
+            self.permit_link(meta, association, former, child.id(), false)?;
         }
-        let value = |meta: &Meta, row: &Row| meta.fields[meta.key()].save(row.value(meta.key()).clone());
-        let mut insert = Query::insert();
-        insert.into_table(table.clone()).columns([ours.clone(), theirs.clone()]);
-        insert.values_panic([value(meta, parent), value(target, child)]);
-        self.view.db.execute(&insert).await.map_err(|error| Error::written(meta, error))?;
-        Ok(Some(self.mirrored(meta, parent, association, child, Membership::Begins)))
+        let after = self.change(target, child, &vec![(at, key.clone())]).await?;
+        let stolen = former.and_then(|former| Change::member(meta, &former, association, child, Membership::Ends));
+        Ok(Some(Effects { child: Change::updated(target, child, &after), stolen, member: after }))
     }
 
     /// Ends a membership; nothing if there is none.
@@ -192,6 +181,7 @@ impl Writer<'_> {
         let target = association.target();
         match meta.link(association) {
             Link::Own(at) | Link::Theirs(at) => {
+                self.permit_link(meta, association, parent, child.id(), false)?;
                 if key_text(child.value(*at)) != key_text(parent.value(meta.key())) {
                     return Ok(None);
                 }
@@ -199,35 +189,15 @@ impl Writer<'_> {
                 let Some(null) = field.null() else {
                     return Err(Error::Values(vec![Problem::of(field.name, "it cannot be null")]));
                 };
-                self.permit(target, child)?;
-                let after = self.set(target, child, &vec![(*at, null)]).await?;
-                self.permit(target, &after)?;
-                Ok(Some(Effects { child: Some(Change::updated(target, child, &after)), stolen: None }))
+                let after = self.change(target, child, &vec![(*at, null)]).await?;
+                let change = Change::updated(target, child, &after);
+                Ok(Some(Effects { child: change, stolen: None, member: child.clone() }))
             }
-            link @ Link::Between { table, .. } => {
-                let mut delete = Query::delete();
-                delete.from_table(table.clone()).and_where(between(meta, parent, target, child, link));
-                if self.view.db.execute(&delete).await?.rows_affected() == 0 {
-                    return Ok(None);
-                }
-                Ok(Some(self.mirrored(meta, parent, association, child, Membership::Ends)))
+            Link::Between { .. } => {
+                let unlinked = self.unlink(meta, parent, association, child).await?;
+                Ok(unlinked.then(|| mirrored(meta, parent, association, child, Membership::Ends)))
             }
         }
-    }
-
-    /// What a membership by a table between is to the child.
-    fn mirrored(
-        &self,
-        meta: &'static Meta,
-        parent: &Row,
-        association: &Association,
-        child: &Row,
-        membership: Membership,
-    ) -> Effects {
-        let told = meta.inverse(association).map(|inverse| {
-            Change::member(association.target(), child, inverse.name(), parent.id().clone(), membership)
-        });
-        Effects { child: told, stolen: None }
     }
 
     /// What a membership is to the parent.
@@ -236,20 +206,22 @@ impl Writer<'_> {
         meta: &'static Meta,
         parent: &Row,
         association: &Association,
-        child: &Row,
+        member: &Row,
         membership: Membership,
     ) {
-        let id = child.id().clone();
-        self.changes.push(Change::member(meta, parent, association.name(), id, membership));
+        self.changes.extend(Change::member(meta, parent, association, member, membership));
     }
 }
 
-/// The row of the table between that joins two records.
-fn between(meta: &Meta, parent: &Row, target: &Meta, child: &Row, link: &Link) -> Expr {
-    let Link::Between { name, ours, theirs, .. } = link else { return sql::never() };
-    let is = |column: &DynIden, meta: &Meta, row: &Row| {
-        let key = meta.key();
-        Expr::col((name.clone(), column.clone())).eq(meta.fields[key].save(row.value(key).clone()))
-    };
-    is(ours, meta, parent).and(is(theirs, target, child))
+/// What a membership by a table between is to the child.
+fn mirrored(
+    meta: &'static Meta,
+    parent: &Row,
+    association: &Association,
+    child: &Row,
+    membership: Membership,
+) -> Effects {
+    let inverse = meta.inverse(association);
+    let told = inverse.and_then(|inverse| Change::member(association.target(), child, inverse, parent, membership));
+    Effects { child: told, stolen: None, member: child.clone() }
 }

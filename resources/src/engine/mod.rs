@@ -4,6 +4,7 @@ mod attempt;
 mod change;
 mod create;
 mod destroy;
+mod door;
 mod members;
 mod observed;
 mod populate;

@@ -25,7 +25,7 @@ pub(crate) async fn changes_of_row(
     match (before, after) {
         (Some(before), Some(after)) if before.id() == after.id() => {
             changes.extend(of(Some(before), Some(after)).await?);
-            changes.push(Change::updated(meta, before, after));
+            changes.extend(Change::updated(meta, before, after));
         }
         // With another identity it is another record.
         _ => {
@@ -52,7 +52,9 @@ pub(crate) async fn changes_of_membership(
 ) -> Result<Option<Change>, Error> {
     let viewers = Viewers::default();
     let view = View { db: transaction, viewers: &viewers };
-    let parent = view.any(meta, ours, Lock::No).await?;
+    let Some(parent) = view.any(meta, ours, Lock::No).await? else { return Ok(None) };
     let child = sea_value_to_json_value(&theirs);
-    Ok(parent.map(|parent| Change::member(meta, &parent, association.name(), child, membership)))
+    let member = view.any(association.target(), theirs, Lock::No).await?;
+    let change = Change::membership(meta, &parent, association, child, membership);
+    Ok(change.map(|change| Change { member, ..change }))
 }

@@ -138,7 +138,7 @@ async fn an_update_is_told_after_what_its_keys_mean_to_others() {
     );
     assert_eq!(
         done(&resources, USER(), update(USER(), 1, &json!({"pets": [3]}))).await,
-        ["user 1 updated ", "user 1 +pets 3", "pet 3 updated owner", "user 1 -pets 2", "pet 2 updated owner"]
+        ["user 1 +pets 3", "pet 3 updated owner", "user 1 -pets 2", "pet 2 updated owner"]
     );
 }
 

@@ -19,16 +19,15 @@ impl Writer<'_> {
         values: &Values,
         members: &[Members],
     ) -> Result<Row, Error> {
-        let before = self.writable(meta, id).await?;
+        let before = self.record(meta, id).await?;
         let problems = self.check_owners(meta, values).await?;
         if !problems.is_empty() {
             return Err(Error::Values(problems));
         }
-        let after = self.set(meta, &before, values).await?;
-        self.permit(meta, &after)?;
+        let after = self.change(meta, &before, values).await?;
         let owners = self.owner_changes(meta, Some(&before), Some(&after)).await?;
         self.changes.extend(owners);
-        self.changes.push(Change::updated(meta, &before, &after));
+        self.changes.extend(Change::updated(meta, &before, &after));
         if members.is_empty() {
             return Ok(after);
         }
@@ -36,6 +35,6 @@ impl Writer<'_> {
             self.settle(meta, &after, members).await?;
         }
         // A member may be the record itself.
-        self.set(meta, &after, &Values::new()).await
+        self.again(meta, &after).await
     }
 }

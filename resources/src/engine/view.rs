@@ -1,6 +1,11 @@
 //! Reading: what somebody sees of a database, or of a transaction.
 
-use sea_orm::{Condition, ConnectionTrait, DbBackend, Order, Value, sea_query::SelectStatement};
+use std::collections::HashMap;
+
+use sea_orm::{
+    Condition, ConnectionTrait, DbBackend, Order, Value,
+    sea_query::{Expr, SelectStatement},
+};
 use serde_json::Value as Json;
 
 use super::{Shown, sql};
@@ -46,6 +51,12 @@ impl<C: ConnectionTrait> View<'_, C> {
     pub(super) async fn any(&self, meta: &'static Meta, id: Value, lock: Lock) -> Result<Option<Row>, Error> {
         let condition = Condition::all().add(sql::equals(meta, meta.key(), id));
         Ok(self.matching(meta, condition, lock, None).await?.pop())
+    }
+
+    /// Records by the texts of their keys, whoever sees them.
+    pub(super) async fn by_key(&self, meta: &'static Meta, condition: Expr) -> Result<HashMap<String, Row>, Error> {
+        let found = self.matching(meta, Condition::all().add(condition), Lock::No, None).await?;
+        Ok(found.into_iter().map(|row| (key_text(row.value(meta.key())), row)).collect())
     }
 
     pub(super) async fn matching(

@@ -2,17 +2,13 @@
 
 use axum::http::StatusCode;
 use catamaran::RequestSocket;
-use sea_orm::{
-    ConnectionTrait, DatabaseTransaction, DbBackend, Value,
-    sea_query::{Alias, Query, sea_value_to_json_value},
-};
+use sea_orm::{DatabaseTransaction, Value, sea_query::sea_value_to_json_value};
 use tokio::sync::oneshot;
 
 use super::{
     Change, Shown, View,
     attempt::{Attempt, Ready},
     change::Membership,
-    sql,
     stripes::{Held, stripe},
     view::{Lock, identity},
 };
@@ -187,7 +183,7 @@ impl<'a> Writer<'a> {
                 self.reply(meta, &row).await
             }
             Work::Destroy { id } => {
-                let row = self.writable(meta, id).await?;
+                let row = self.record(meta, id).await?;
                 let reply = self.reply(meta, &row).await?;
                 self.destroy(meta, &row).await?;
                 Ok(reply)
@@ -198,35 +194,14 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// A record that is about to be written: the viewer must see it and may write it.
-    pub(crate) async fn writable(&self, meta: &'static Meta, id: &Value) -> Result<Row, Error> {
-        let row = self.view.seen(meta, id.clone(), Lock::Yes).await?.ok_or(Error::NotFound)?;
-        self.permit(meta, &row)?;
-        Ok(row)
+    /// A record that the viewer sees, locked.
+    pub(crate) async fn record(&self, meta: &'static Meta, id: &Value) -> Result<Row, Error> {
+        self.view.seen(meta, id.clone(), Lock::Yes).await?.ok_or(Error::NotFound)
     }
 
-    /// Refuses a record that the viewer may not write.
-    pub(super) fn permit(&self, meta: &Meta, row: &Row) -> Result<(), Error> {
-        if meta.can_write(self.view.viewers.of(meta)?, row) { Ok(()) } else { Err(Error::Forbidden) }
-    }
-
-    /// Sets values of a record that was read in this transaction, and reads it anew.
-    pub(super) async fn set(&self, meta: &'static Meta, row: &Row, values: &Values) -> Result<Row, Error> {
-        let (db, id) = (self.view.db, row.value(meta.key()).clone());
-        if !values.is_empty() {
-            let mut update = Query::update();
-            update.table(meta.table.clone()).and_where(sql::equals(meta, meta.key(), id.clone()));
-            for (at, value) in values {
-                let field = &meta.fields[*at];
-                update.value(Alias::new(field.column()), field.save(value.clone()));
-            }
-            let failed = |error| Error::written(meta, error);
-            if db.get_database_backend() == DbBackend::Postgres {
-                let row = db.query_one(update.returning(sql::returning(meta))).await.map_err(failed)?;
-                return Ok((meta.decode)(meta, &row.ok_or(Error::NotFound)?)?);
-            }
-            db.execute(&update).await.map_err(failed)?;
-        }
+    /// Reads a record again that was read in this transaction.
+    pub(super) async fn again(&self, meta: &'static Meta, row: &Row) -> Result<Row, Error> {
+        let id = row.value(meta.key()).clone();
         self.view.any(meta, id, Lock::No).await?.ok_or(Error::NotFound)
     }
 
@@ -258,18 +233,17 @@ impl<'a> Writer<'a> {
         after: Option<&Row>,
     ) -> Result<Vec<Change>, Error> {
         let mut changes = Vec::new();
-        let Some(id) = after.or(before).map(|row| row.id().clone()) else { return Ok(changes) };
         for association in &meta.associations {
             let Link::Own(at) = meta.link(association) else { continue };
             let Some(inverse) = meta.inverse(association) else { continue };
-            let [before, after] = [before, after].map(|row| row.map(|row| row.value(*at)));
-            if before.map(key_text) == after.map(key_text) {
+            let key = |row: Option<&Row>| row.map(|row| key_text(row.value(*at)));
+            if key(before) == key(after) {
                 continue;
             }
-            for (key, membership) in [(before, Membership::Ends), (after, Membership::Begins)] {
-                if let Some(owner) = self.owner(association.target(), key).await? {
-                    let name = inverse.name();
-                    changes.push(Change::member(association.target(), &owner, name, id.clone(), membership));
+            for (row, membership) in [(before, Membership::Ends), (after, Membership::Begins)] {
+                let Some(row) = row else { continue };
+                if let Some(owner) = self.owner(association.target(), row.value(*at)).await? {
+                    changes.extend(Change::member(association.target(), &owner, inverse, row, membership));
                 }
             }
         }
@@ -277,8 +251,8 @@ impl<'a> Writer<'a> {
     }
 
     /// The record that a key leads to.
-    pub(super) async fn owner(&self, target: &'static Meta, key: Option<&Value>) -> Result<Option<Row>, Error> {
-        let key = key.map(sea_value_to_json_value).unwrap_or_default();
+    pub(super) async fn owner(&self, target: &'static Meta, key: &Value) -> Result<Option<Row>, Error> {
+        let key = sea_value_to_json_value(key);
         if key.is_null() {
             return Ok(None);
         }
@@ -298,9 +272,9 @@ impl<'a> Writer<'a> {
         association: &'static Association,
     ) -> Result<Shown, Error> {
         // A member may be the record itself.
-        let row = self.set(meta, &row, &Values::new()).await?;
+        let row = self.again(meta, &row).await?;
         let mut shape = Shape::written(meta, self.compat);
-        if self.compat == Compat::Strict {
+        if self.compat == Compat::Strict && meta.reads(association) {
             shape.populate.push(association);
         }
         self.view.show_one(meta, row, &shape).await

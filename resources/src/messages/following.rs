@@ -80,7 +80,7 @@ impl<'a> Following<'a> {
         if let Some(gate) = self.gate(meta) {
             return Ok(Some(gate.clone()));
         }
-        let gate = Arc::new(Follow::new(meta, self.viewers.of(meta)?.clone(), self.changes.clone()));
+        let gate = Arc::new(Follow::new(meta, self.viewers, self.changes.clone())?);
         gate.state().bound(&self.limits);
         let subscribed = socket.subscribe_behind(&channel(meta.identity()), gate.clone()).await;
         subscribed.map_err(|error| Error::refused(catamaran::Error::from(error).into_response()))?;

@@ -1,7 +1,7 @@
 //! What one socket hears of a resource.
 
 use std::{
-    any::Any,
+    any::{Any, TypeId},
     collections::{HashMap, HashSet, VecDeque},
     fmt,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
@@ -14,8 +14,10 @@ use super::{
     verb::{self, Look},
 };
 use crate::{
-    Limits, Meta, Viewer,
+    Error, Limits, Meta, Viewer,
     engine::{Change, Kind},
+    meta::Row,
+    policy::Viewers,
 };
 
 /// What an identity takes beside its text: its place in a set, and what it is allocated with.
@@ -31,6 +33,8 @@ const RECENT_BYTES: usize = 4 * 1024 * 1024;
 pub(super) struct Follow {
     meta: &'static Meta,
     viewer: Viewer,
+    /// The same viewer as other policies know it, which are asked about members of associations.
+    known: Mutex<HashMap<TypeId, Viewer>>,
     changes: Arc<Changes>,
     state: Mutex<State>,
 }
@@ -68,8 +72,20 @@ impl Default for Bound {
 }
 
 impl Follow {
-    pub(super) fn new(meta: &'static Meta, viewer: Viewer, changes: Arc<Changes>) -> Self {
-        Self { meta, viewer, changes, state: Mutex::default() }
+    /// The gate of a request, whose viewers are these.
+    pub(super) fn new(meta: &'static Meta, viewers: &Viewers, changes: Arc<Changes>) -> Result<Self, Error> {
+        let viewer = viewers.of(meta)?.clone();
+        let known = viewers.known().map(|(id, viewer)| (id, viewer.clone())).collect();
+        Ok(Self { meta, viewer, known: Mutex::new(known), changes, state: Mutex::default() })
+    }
+
+    /// Whether the viewer may know which record became a member, or is one no longer. A record that is gone, or whose
+    /// policy does not know the viewer, is not told.
+    fn may_name(&self, change: &Read) -> bool {
+        let (Kind::AddedTo { .. } | Kind::RemovedFrom { .. }) = change.change.kind else { return true };
+        let Some(member) = &change.change.member else { return false };
+        let viewer = lock(&self.known).get(&member.meta().viewer).cloned();
+        viewer.or_else(|| Viewer::everybody(member.meta())).is_some_and(|viewer| change.names(member, viewer))
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -86,13 +102,21 @@ impl fmt::Debug for Follow {
 impl Gate for Follow {
     fn pass(&self, event: &Passing<'_>) -> Option<Arc<Message>> {
         let change = self.changes.read(self.meta, event)?;
-        let look = self.state().look(&change.change, change.sight(&self.viewer), event.missed)?;
+        if !self.may_name(&change) {
+            return None;
+        }
+        // The policy is asked before the state is locked.
+        let sight = change.sight(&self.viewer);
+        let look = self.state().look(&change.change, sight, event.missed)?;
         Some(change.message(look))
     }
 
     fn widen(&self, by: &dyn Gate) {
         let by: &dyn Any = by;
         if let Some(by) = by.downcast_ref::<Self>() {
+            for (id, viewer) in lock(&by.known).clone() {
+                lock(&self.known).entry(id).or_insert(viewer);
+            }
             let by = by.state().clone();
             self.state().add_all(by);
         }
@@ -175,7 +199,8 @@ impl State {
             (Look::Vanishes, _) | (_, Kind::Destroyed) => self.leave(id),
             _ => self.follow(id),
         }
-        Some(look)
+        let is_silent = look == Look::Itself && matches!(&change.kind, Kind::Updated(fields) if fields.is_empty());
+        (!is_silent).then_some(look)
     }
 }
 
@@ -203,6 +228,8 @@ struct Read {
     change: Change,
     /// What viewers see of it: the policy is asked once for each.
     sights: Mutex<HashMap<Viewer, Sight>>,
+    /// Who may know the member that it is about, by the viewers of the policy of that.
+    names: Mutex<HashMap<Viewer, bool>>,
     itself: OnceLock<Arc<Message>>,
     appears: OnceLock<Arc<Message>>,
     vanishes: OnceLock<Arc<Message>>,
@@ -241,17 +268,24 @@ impl fmt::Debug for Read {
 impl Read {
     fn of(change: Change) -> Self {
         let [itself, appears, vanishes] = [const { OnceLock::new() }; 3];
-        Self { change, sights: Mutex::default(), itself, appears, vanishes }
+        Self { change, sights: Mutex::default(), names: Mutex::default(), itself, appears, vanishes }
     }
 
     fn sight(&self, viewer: &Viewer) -> Sight {
-        let mut sights = lock(&self.sights);
-        if let Some(sight) = sights.get(viewer) {
+        if let Some(sight) = lock(&self.sights).get(viewer) {
             return *sight;
         }
         let Change { meta, before, after, .. } = &self.change;
         let [before, after] = [before, after].map(|row| row.as_ref().is_some_and(|row| meta.can_read(viewer, row)));
-        *sights.entry(viewer.clone()).or_insert(Sight { before, after })
+        *lock(&self.sights).entry(viewer.clone()).or_insert(Sight { before, after })
+    }
+
+    fn names(&self, member: &Row, viewer: Viewer) -> bool {
+        if let Some(known) = lock(&self.names).get(&viewer) {
+            return *known;
+        }
+        let names_it = member.meta().can_read(&viewer, member);
+        *lock(&self.names).entry(viewer).or_insert(names_it)
     }
 
     fn message(&self, look: Look) -> Arc<Message> {

@@ -85,6 +85,7 @@ fn a_record_of_any_columns_comes_through_whole() {
         kind: Kind::Updated(vec!["text", "mood"]),
         before: Some(row_before.clone()),
         after: Some(row_after.clone()),
+        member: None,
     };
     let come = travelled(&change).unwrap();
     assert_eq!((&come.id, &come.kind), (&change.id, &change.kind));
@@ -99,7 +100,7 @@ fn a_record_of_any_columns_comes_through_whole() {
 fn each_kind_comes_through() {
     let row = Row::of::<sample::Entity>(meta(), sample(1));
     for (kind, before, after) in [(Kind::Created, None, Some(row.clone())), (Kind::Destroyed, Some(row), None)] {
-        let change = Change { meta: meta(), id: json!(1), kind: kind.clone(), before, after };
+        let change = Change { meta: meta(), id: json!(1), kind: kind.clone(), before, after, member: None };
         let come = travelled(&change).unwrap();
         assert_eq!(come.kind, kind);
         assert_eq!((come.before.is_some(), come.after.is_some()), (change.before.is_some(), change.after.is_some()));
@@ -109,7 +110,8 @@ fn each_kind_comes_through() {
 #[test]
 fn what_has_other_columns_is_not_told() {
     let row = Row::of::<sample::Entity>(meta(), sample(1));
-    let change = Change { meta: meta(), id: json!(1), kind: Kind::Created, before: None, after: Some(row) };
+    let change =
+        Change { meta: meta(), id: json!(1), kind: Kind::Created, before: None, after: Some(row), member: None };
     let text = transfer::write(&change).get().replace("\"small\"", "\"smaller\"");
     let message = Message::new("sample", serde_json::value::RawValue::from_string(text).unwrap());
     assert!(transfer::read(meta(), &Passing { id: (0, 0), message: &message, missed: false }).is_none());

@@ -20,6 +20,8 @@ struct Transfer {
     what: What,
     before: Option<Map<String, Json>>,
     after: Option<Map<String, Json>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    member: Option<Map<String, Json>>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -34,7 +36,7 @@ enum What {
 
 /// A change as JSON.
 pub(crate) fn write(change: &Change) -> Box<RawValue> {
-    let row = |row: &Option<Row>| row.as_ref().map(|row| change.meta.columns_of(row));
+    let row = |row: &Option<Row>| row.as_ref().map(Row::whole);
     let what = match &change.kind {
         Kind::Created => What::Created,
         Kind::Updated(fields) => What::Updated { fields: fields.iter().map(|&name| name.to_owned()).collect() },
@@ -46,7 +48,8 @@ pub(crate) fn write(change: &Change) -> Box<RawValue> {
             What::RemovedFrom { attribute: (*attribute).to_owned(), child: child.clone() }
         }
     };
-    let transfer = Transfer { id: change.id.clone(), what, before: row(&change.before), after: row(&change.after) };
+    let [before, after, member] = [&change.before, &change.after, &change.member].map(row);
+    let transfer = Transfer { id: change.id.clone(), what, before, after, member };
     to_raw_value(&transfer).unwrap_or_default()
 }
 
@@ -62,7 +65,9 @@ pub(super) fn read(meta: &'static Meta, event: &Passing<'_>) -> Option<Change> {
 
 impl Transfer {
     fn change(self, meta: &'static Meta) -> Option<Change> {
-        let row = |columns: Option<Map<String, Json>>| columns.map(|columns| meta.row_of(columns)).transpose();
+        let row = |meta: &'static Meta, columns: Option<Map<String, Json>>| {
+            columns.map(|columns| meta.row_of(columns)).transpose().ok()
+        };
         let association = |name: &str| meta.association(name).map(|association| association.name());
         let kind = match self.what {
             What::Created => Kind::Created,
@@ -73,6 +78,13 @@ impl Transfer {
             What::AddedTo { attribute, child } => Kind::AddedTo { attribute: association(&attribute)?, child },
             What::RemovedFrom { attribute, child } => Kind::RemovedFrom { attribute: association(&attribute)?, child },
         };
-        Some(Change { meta, id: self.id, kind, before: row(self.before).ok()?, after: row(self.after).ok()? })
+        let member = match &kind {
+            Kind::AddedTo { attribute, .. } | Kind::RemovedFrom { attribute, .. } => {
+                row(meta.association(attribute)?.target(), self.member)?
+            }
+            _ => None,
+        };
+        let (before, after) = (row(meta, self.before)?, row(meta, self.after)?);
+        Some(Change { meta, id: self.id, kind, before, after, member })
     }
 }

@@ -8,12 +8,13 @@ use sea_orm::{
 };
 
 use super::Meta;
-use crate::Resource;
+use crate::{Compat, Resource};
 
 /// A way from a resource to another, or to itself.
-pub(crate) struct Association {
+pub struct Association {
     name: &'static str,
     many: bool,
+    access: Option<Access>,
     to: fn() -> RelationDef,
     via: Option<fn() -> RelationDef>,
     target: fn() -> &'static Meta,
@@ -28,7 +29,22 @@ impl Association {
         to: fn() -> RelationDef,
         via: Option<fn() -> RelationDef>,
     ) -> Self {
-        Self { name, many, to, via, target: E::meta, link: OnceLock::new() }
+        Self { name, many, access: None, to, via, target: E::meta, link: OnceLock::new() }
+    }
+
+    /// Requests neither read nor write it.
+    pub fn hidden(&mut self) {
+        self.access = Some(Access::Hidden);
+    }
+
+    /// Requests read it, whatever [`Compat`] says.
+    pub fn read_only(&mut self) {
+        self.access = Some(Access::ReadOnly);
+    }
+
+    /// Requests add members to it and remove them.
+    pub fn writable(&mut self) {
+        self.access = Some(Access::Writable);
     }
 
     pub(crate) fn name(&self) -> &'static str {
@@ -43,6 +59,14 @@ impl Association {
     pub(crate) fn target(&self) -> &'static Meta {
         (self.target)()
     }
+}
+
+/// What a model says that requests may do with an association.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Hidden,
+    ReadOnly,
+    Writable,
 }
 
 impl fmt::Debug for Association {
@@ -101,6 +125,42 @@ impl Meta {
         };
         let (name, identity) = (association.name, self.identity);
         link.unwrap_or_else(|| panic!("the association `{name}` of `{identity}` does not lead to a primary key"))
+    }
+
+    /// Whether requests may know that an association is there. One whose key is hidden would tell the key.
+    pub(crate) fn shows(&self, association: &Association) -> bool {
+        let key_is_hidden = match self.link(association) {
+            Link::Own(at) => self.fields[*at].flags.hidden,
+            Link::Theirs(at) => association.target().fields[*at].flags.hidden,
+            Link::Between { .. } => false,
+        };
+        association.access != Some(Access::Hidden) && !key_is_hidden
+    }
+
+    /// Whether requests may read what an association leads to: by its own request, populated, or in change messages.
+    pub(crate) fn reads(&self, association: &Association) -> bool {
+        self.does("populate") && self.shows(association)
+    }
+
+    /// Whether requests may do this to the members of an association: add, remove or replace.
+    ///
+    /// A member of a one-to-many association has the key, so it must be one that an update of the member could set.
+    pub(crate) fn writes(&self, association: &Association, verb: &str, compat: Compat) -> bool {
+        let open = match association.access {
+            Some(access) => access == Access::Writable,
+            None => compat == Compat::Sails,
+        };
+        let key_is_open = match self.link(association) {
+            Link::Own(_) => false,
+            Link::Theirs(at) => association.target().updates(*at),
+            Link::Between { .. } => true,
+        };
+        association.many && open && key_is_open && self.does(verb) && self.shows(association)
+    }
+
+    /// Whether a request could update this field of a record.
+    pub(crate) fn updates(&self, at: usize) -> bool {
+        self.does("update") && self.fields[at].flags.update
     }
 
     /// The association of the other side that is the same one, if it has one.

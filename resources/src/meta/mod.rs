@@ -13,11 +13,11 @@ use sea_orm::{
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
 
-pub(crate) use self::association::Association;
+pub use self::association::Association;
 pub(crate) use self::association::Link;
 pub use self::{field::Field, row::Row};
 use crate::{
-    Policy, Resource,
+    Policy, Resource, Write,
     engine::sql,
     error::Problem,
     input,
@@ -33,10 +33,12 @@ pub struct Meta {
     pub(crate) name: &'static str,
     pub(crate) fields: Vec<Field>,
     pub(crate) associations: Vec<Association>,
+    /// What it does not answer.
+    except: &'static [&'static str],
     pub(crate) viewer: TypeId,
     pub(crate) scope: fn(&Viewer) -> Condition,
     can_read: fn(&Viewer, &Row) -> bool,
-    can_write: fn(&Viewer, &Row) -> bool,
+    can_write: fn(&Viewer, Write<'_, Row>) -> bool,
     pub(crate) decode: fn(&'static Self, &QueryResult) -> Result<Row, DbErr>,
     record: fn(&'static Self, Vec<Json>) -> Result<Row, Unreadable>,
     pub(crate) create: fn(Map<String, Json>) -> Result<Values, Vec<Problem>>,
@@ -60,13 +62,20 @@ impl Meta {
             name: entity.table_name(),
             fields: Vec::new(),
             associations: Vec::new(),
+            except: &[],
             viewer: TypeId::of::<<E::Policy as Policy<E>>::Viewer>(),
             scope: |viewer| match viewer.get() {
                 Some(viewer) => E::Policy::scope(viewer),
                 None => Condition::all().add(sql::never()),
             },
-            can_read: |viewer, row| asked::<E>(viewer, row, E::Policy::can_read),
-            can_write: |viewer, row| asked::<E>(viewer, row, E::Policy::can_write),
+            can_read: |viewer, row| match (viewer.get(), row.model::<E>()) {
+                (Some(viewer), Some(model)) => E::Policy::can_read(viewer, model),
+                _ => false,
+            },
+            can_write: |viewer, write| match (viewer.get(), write.try_map(Row::model::<E>)) {
+                (Some(viewer), Some(write)) => E::Policy::can_write(viewer, write),
+                _ => false,
+            },
             decode: |meta, row| Ok(Row::of::<E>(meta, E::Model::from_query_result(row, "")?)),
             record: |meta, values| Ok(Row::of::<E>(meta, E::from_json(&mut Columns::new(values))?)),
             create: input::read::<E::Create>,
@@ -94,8 +103,21 @@ impl Meta {
         many: bool,
         to: fn() -> RelationDef,
         via: Option<fn() -> RelationDef>,
-    ) {
+    ) -> &mut Association {
+        let at = self.associations.len();
         self.associations.push(Association::new::<E>(name, many, to, via));
+        &mut self.associations[at]
+    }
+
+    /// Says what it does not answer: the verbs that `#[resource]` knows.
+    #[doc(hidden)]
+    pub fn except(&mut self, verbs: &'static [&'static str]) {
+        self.except = verbs;
+    }
+
+    /// Whether requests may do this with the records.
+    pub(crate) fn does(&self, verb: &str) -> bool {
+        !self.except.contains(&verb)
     }
 
     /// What the resource is called on the wire.
@@ -108,8 +130,8 @@ impl Meta {
         (self.can_read)(viewer, row)
     }
 
-    pub(crate) fn can_write(&self, viewer: &Viewer, row: &Row) -> bool {
-        (self.can_write)(viewer, row)
+    pub(crate) fn can_write(&self, viewer: &Viewer, write: Write<'_, Row>) -> bool {
+        (self.can_write)(viewer, write)
     }
 
     /// The position of the primary key.
@@ -125,12 +147,6 @@ impl Meta {
         self.associations.iter().find(|association| association.name() == name)
     }
 
-    /// Everything that a record is, by the names of its columns, for other servers.
-    pub(crate) fn columns_of(&self, row: &Row) -> Map<String, Json> {
-        let columns = self.fields.iter().map(|field| field.column().to_owned());
-        columns.zip(row.columns().iter().cloned()).collect()
-    }
-
     /// A record that another server told of.
     pub(crate) fn row_of(&'static self, mut columns: Map<String, Json>) -> Result<Row, Unreadable> {
         let values = self.fields.iter().map(|field| columns.remove(field.column()).unwrap_or_default());
@@ -141,20 +157,6 @@ impl Meta {
 impl fmt::Debug for Meta {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Meta").field("identity", &self.identity).finish_non_exhaustive()
-    }
-}
-
-fn asked<E: Resource>(
-    viewer: &Viewer,
-    row: &Row,
-    question: fn(&<E::Policy as Policy<E>>::Viewer, &E::Model) -> bool,
-) -> bool
-where
-    E::Model: Sync,
-{
-    match (viewer.get(), row.model::<E>()) {
-        (Some(viewer), Some(model)) => question(viewer, model),
-        _ => false,
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use sea_orm::Value;
 use serde::{Serialize, Serializer};
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 
 use super::{Field, Meta};
 use crate::Resource;
@@ -51,9 +51,15 @@ impl Row {
         &self.columns[self.meta.key()]
     }
 
-    /// All columns, by the positions of the fields.
-    pub(super) fn columns(&self) -> &[Json] {
-        &self.columns
+    /// The resource of the record.
+    pub(crate) fn meta(&self) -> &'static Meta {
+        self.meta
+    }
+
+    /// Everything that the record is, by the names of its columns, for other servers.
+    pub(crate) fn whole(&self) -> Map<String, Json> {
+        let columns = self.meta.fields.iter().map(|field| field.column().to_owned());
+        columns.zip(self.columns.iter().cloned()).collect()
     }
 
     /// What everybody who sees the record may see of it, by the names on the wire.

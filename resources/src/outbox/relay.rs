@@ -10,7 +10,11 @@ use sea_orm::{
 use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{TABLE, image, lock, triggers};
+use super::{
+    TABLE,
+    image::{self, Ended},
+    lock, triggers,
+};
 use crate::{
     Meta, Resources,
     engine::{Change, begin},
@@ -77,8 +81,11 @@ impl Relay {
             oldest.lock(LockType::Update);
         }
         let (begun, mut told) = (Instant::now(), Vec::<i64>::new());
-        for row in transaction.query_all(&oldest).await? {
-            if begun.elapsed() > TURN || !self.publish(hub, &transaction, &row).await? {
+        let rows = transaction.query_all(&oldest).await?;
+        let Some(first) = rows.first() else { return transaction.commit().await.map(|()| 0) };
+        let mut ended = Ended::since(first.try_get("", "seq")?);
+        for row in rows {
+            if begun.elapsed() > TURN || !self.publish(hub, &transaction, &row, &mut ended).await? {
                 break;
             }
             told.push(row.try_get("", "seq")?);
@@ -102,7 +109,13 @@ impl Relay {
     }
 
     /// False if it may not have reached the bus.
-    async fn publish(&self, hub: &Hub, transaction: &DatabaseTransaction, row: &QueryResult) -> Result<bool, DbErr> {
+    async fn publish(
+        &self,
+        hub: &Hub,
+        transaction: &DatabaseTransaction,
+        row: &QueryResult,
+        ended: &mut Ended,
+    ) -> Result<bool, DbErr> {
         let nonce: i64 = row.try_get("", "nonce")?;
         let (resource, table): (Option<String>, Option<String>) =
             (row.try_get("", "resource")?, row.try_get("", "changed_table")?);
@@ -110,7 +123,7 @@ impl Relay {
         let except = except.and_then(|text| serde_json::from_str(&text).ok());
         let mut changes = Vec::new();
         if let Some(table) = table {
-            for change in self.read(transaction, &table, &message).await? {
+            for change in self.read(transaction, &table, &message, ended).await? {
                 changes.push((change.number(), change.meta.identity().to_owned(), messages::write(&change)));
             }
         } else if let (Some(resource), Ok(change)) = (resource, RawValue::from_string(message)) {
@@ -128,9 +141,15 @@ impl Relay {
 
     /// The changes of a row that triggers wrote. One that the database or the resource does not understand any more holds up
     /// nobody.
-    async fn read(&self, transaction: &DatabaseTransaction, table: &str, images: &str) -> Result<Vec<Change>, DbErr> {
+    async fn read(
+        &self,
+        transaction: &DatabaseTransaction,
+        table: &str,
+        images: &str,
+        ended: &mut Ended,
+    ) -> Result<Vec<Change>, DbErr> {
         let attempt = transaction.begin().await?;
-        match image::changes(&attempt, &self.watched, table, images).await {
+        match image::changes(&attempt, &self.watched, table, images, ended).await {
             Ok(changes) => attempt.commit().await.map(|()| changes),
             Err(error) => {
                 attempt.rollback().await?;

@@ -16,6 +16,10 @@ mod compat;
 mod criteria;
 #[cfg(feature = "backends")]
 mod deadlock;
+#[allow(unreachable_pub)]
+mod door;
+#[allow(unreachable_pub)]
+mod fields;
 mod forms;
 mod hostile;
 mod limits;

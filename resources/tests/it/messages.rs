@@ -17,6 +17,8 @@ on_each_database! {
     what_a_viewer_may_not_read_is_not_told
     a_record_that_comes_into_sight_is_new
     who_changes_a_record_follows_it
+    update_that_changes_nothing_is_not_sent
+    member_out_of_sight_is_not_named
 }
 
 /// Somebody who lists users and pets, and follows what is there.
@@ -216,12 +218,9 @@ async fn what_a_viewer_may_not_read_is_not_told(world: World) {
     world.ask("POST", "/pet", Some(ann), Some(secret)).await.ok();
     world.ask("PATCH", "/pet/1", Some(ann), Some(json!({"name": "Hidden"}))).await.ok();
     world.ask("DELETE", "/pet/1", Some(ann), None).await.ok();
-    let of = |heard: Vec<Json>| {
-        let pets = heard.into_iter().filter(|event| event[0] == "pet");
-        pets.map(|event| event[1]["verb"].clone()).collect::<Vec<_>>()
-    };
-    assert_eq!(of(pages[0].heard().await), [json!("created"), json!("updated"), json!("destroyed")]);
-    assert_eq!(of(pages[1].heard().await), [json!(null); 0]);
+    let verbs: Vec<_> = pages[0].heard().await.iter().map(|event| event[1]["verb"].clone()).collect();
+    assert_eq!(verbs, ["addedTo", "created", "updated", "destroyed", "removedFrom"]);
+    assert_eq!(pages[1].heard().await, [json!(null); 0]);
 }
 
 async fn a_record_that_comes_into_sight_is_new(world: World) {
@@ -265,4 +264,63 @@ async fn who_changes_a_record_follows_it(world: World) {
     for socket in &mut follows_nothing {
         assert_eq!(socket.heard().await, [json!(null); 0]);
     }
+}
+
+async fn update_that_changes_nothing_is_not_sent(world: World) {
+    let ann = world.user("Ann").await;
+    world.pet("Rex", Some(ann)).await;
+    let mut page = page(&world, 9).await;
+    for (method, target, body) in [
+        ("PATCH", "/pet/1", json!({})),
+        ("PATCH", "/pet/1", json!({"name": "Rex", "owner": ann})),
+        ("PUT", "/pet/1", json!({"private": false})),
+        ("PATCH", "/user/1", json!({"pets": [1]})),
+        ("PUT", "/user/1/pets", json!([1])),
+    ] {
+        world.ask(method, target, None, Some(body)).await.ok();
+    }
+    world.put("/user/1/pets/1").await.ok();
+    assert_eq!(page.heard().await, [json!(null); 0]);
+}
+
+async fn member_out_of_sight_is_not_named(world: World) {
+    let (ann, bob) = (world.user("Ann").await, world.user("Bob").await);
+    world.toy("ball").await;
+    let mut pages = [page(&world, ann).await, page(&world, bob).await];
+    let as_ann = async |method: &str, target: &str, body: Option<Json>| {
+        world.ask(method, target, Some(ann), body).await.ok();
+    };
+    // Each of these is told of a record that everybody follows, and names a pet that Ann alone may read.
+    as_ann("POST", "/pet", Some(json!({"name": "Secret", "private": true, "owner": ann}))).await;
+    as_ann("PUT", "/toy/1/pets/1", None).await;
+    as_ann("PUT", "/pet/1/toys", Some(json!([]))).await;
+    as_ann("PATCH", "/pet/1", Some(json!({"vet": bob}))).await;
+    as_ann("PUT", &format!("/user/{ann}/patients/1"), None).await;
+    as_ann("DELETE", &format!("/user/{ann}/patients/1"), None).await;
+    let members = |heard: Vec<Json>| -> Vec<Json> {
+        let told = heard.into_iter().filter(|event| event[0] != "pet");
+        told.map(|event| json!([event[0], event[1]["id"], event[1]["verb"], event[1]["attribute"]])).collect()
+    };
+    let told = [
+        json!(["user", ann, "addedTo", "pets"]),
+        json!(["toy", 1, "addedTo", "pets"]),
+        json!(["toy", 1, "removedFrom", "pets"]),
+        json!(["user", bob, "addedTo", "patients"]),
+        json!(["user", ann, "addedTo", "patients"]),
+        json!(["user", bob, "removedFrom", "patients"]),
+        json!(["user", ann, "removedFrom", "patients"]),
+    ];
+    assert_eq!(members(pages[0].heard().await), told);
+    assert_eq!(pages[1].heard().await, [json!(null); 0]);
+
+    // As it is while it is a member: what was read before may be known to be gone.
+    as_ann("PATCH", "/pet/1", Some(json!({"private": false}))).await;
+    as_ann("PATCH", "/pet/1", Some(json!({"vet": bob}))).await;
+    as_ann("PATCH", "/pet/1", Some(json!({"private": true, "vet": null}))).await;
+    let told = [json!(["user", bob, "addedTo", "patients"]), json!(["user", bob, "removedFrom", "patients"])];
+    assert_eq!(members(pages[1].heard().await), told);
+    as_ann("PATCH", "/pet/1", Some(json!({"private": false, "vet": bob}))).await;
+    as_ann("PATCH", "/pet/1", Some(json!({"private": true}))).await;
+    as_ann("DELETE", "/pet/1", None).await;
+    assert_eq!(members(pages[1].heard().await), [json!(["user", bob, "addedTo", "patients"])]);
 }

@@ -50,16 +50,22 @@ pub mod user {
         #[sea_orm(self_ref, relation_enum = "Boss", relation_reverse = "Staff", from = "boss_id", to = "id")]
         pub boss: BelongsTo<Option<Entity>>,
         #[sea_orm(self_ref, relation_enum = "Staff", relation_reverse = "Boss")]
+        #[field(writable)]
         pub staff: HasMany<Entity>,
         #[sea_orm(has_many, relation_enum = "Pets", via_rel = "Owner")]
+        #[field(writable)]
         pub pets: HasMany<super::pet::Entity>,
         #[sea_orm(has_many, relation_enum = "Patients", via_rel = "Vet")]
+        #[field(writable)]
         pub patients: HasMany<super::pet::Entity>,
         #[sea_orm(self_ref, via = "friendship", from = "One", to = "Other")]
+        #[field(writable)]
         pub friends: HasMany<Entity>,
         #[sea_orm(self_ref, via = "friendship", reverse)]
+        #[field(writable)]
         pub befriended_by: HasMany<Entity>,
         #[sea_orm(has_many)]
+        #[field(writable)]
         pub notes: HasMany<super::note::Entity>,
     }
 
@@ -82,7 +88,7 @@ impl<S: Sync> FromRequestParts<S> for Login {
 }
 
 pub mod note {
-    use catamaran_resources::Policy;
+    use catamaran_resources::{Policy, Write};
     use sea_orm::{Condition, entity::prelude::*};
 
     use super::Login;
@@ -128,6 +134,10 @@ pub mod note {
         fn can_read(login: &Login, note: &Model) -> bool {
             note.user_id == login.user
         }
+
+        fn can_write(login: &Login, write: Write<'_, Model>) -> bool {
+            write.records().all(|note| Self::can_read(login, note))
+        }
     }
 }
 
@@ -152,7 +162,7 @@ pub mod friendship {
 }
 
 pub mod pet {
-    use catamaran_resources::Policy;
+    use catamaran_resources::{Policy, Write};
     use sea_orm::{Condition, entity::prelude::*};
 
     use super::Caller;
@@ -175,6 +185,7 @@ pub mod pet {
         #[sea_orm(belongs_to, relation_enum = "Vet", from = "vet_id", to = "id")]
         pub vet: BelongsTo<Option<super::user::Entity>>,
         #[sea_orm(has_many, via = "pet_toy")]
+        #[field(writable)]
         pub toys: HasMany<super::toy::Entity>,
     }
 
@@ -195,8 +206,8 @@ pub mod pet {
             !pet.private || (caller.user.is_some() && pet.owner_id == caller.user)
         }
 
-        fn can_write(caller: &Caller, pet: &Model) -> bool {
-            caller.user != Some(0) && Self::can_read(caller, pet)
+        fn can_write(caller: &Caller, write: Write<'_, Model>) -> bool {
+            caller.user != Some(0) && write.records().all(|pet| Self::can_read(caller, pet))
         }
     }
 }
@@ -213,6 +224,7 @@ pub mod toy {
         pub id: i64,
         pub label: String,
         #[sea_orm(has_many, via = "pet_toy")]
+        #[field(writable)]
         pub pets: HasMany<super::pet::Entity>,
     }
 

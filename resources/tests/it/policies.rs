@@ -149,7 +149,7 @@ async fn a_login_is_asked_for_only_where_it_is_needed(world: World) {
 
 /// Pets of a policy whose halves differ about those without an owner.
 mod stray {
-    use catamaran_resources::Policy;
+    use catamaran_resources::{Policy, Write};
     use sea_orm::{Condition, entity::prelude::*};
 
     use crate::models::Caller;
@@ -178,6 +178,10 @@ mod stray {
 
         fn can_read(caller: &Caller, pet: &Model) -> bool {
             pet.owner_id != caller.user
+        }
+
+        fn can_write(_: &Caller, _: Write<'_, Model>) -> bool {
+            false
         }
     }
 }

@@ -8,6 +8,7 @@ on_each_database! {
     what_was_missed_is_sent_again
     a_replay_passes_the_policy
     what_left_the_list_meanwhile_is_told
+    replay_names_no_member_out_of_sight
 }
 
 /// The position of a channel in an ack of ours.
@@ -103,4 +104,26 @@ async fn what_left_the_list_meanwhile_is_told(world: World) {
     };
     let (_, mut back) = away(&world, 2, "/pet/2", changes).await;
     assert_eq!(missed(&mut back).await, told(&[("updated", 2)]));
+}
+
+async fn replay_names_no_member_out_of_sight(world: World) {
+    let ann = world.user("Ann").await;
+    world.pet("Rex", None).await;
+    for (user, expected) in [(ann, vec!["addedTo", "addedTo"]), (7, vec!["addedTo"])] {
+        let mut socket = Socket::ours(&world, user, json!({})).await;
+        let ack = socket.ack("get", "/user", json!({})).await;
+        let resume = json!({"user": position(&ack, "user")});
+        drop(socket);
+        let as_ann = async |method: &str, target: &str, body: Json| {
+            world.ask(method, target, Some(ann), Some(body)).await.ok();
+        };
+        as_ann("POST", "/pet", json!({"name": "Secret", "private": true, "owner": ann})).await;
+        as_ann("POST", "/pet", json!({"name": "Tom", "owner": ann})).await;
+        let mut back = Socket::ours(&world, user, resume).await;
+        back.ack("get", "/user", json!({})).await;
+        let replay = back.heard().await;
+        let told: Vec<_> = replay.iter().flat_map(|event| event[2].as_array().cloned().unwrap_or_default()).collect();
+        let verbs: Vec<_> = told.iter().filter_map(|entry| entry.get(2)?["verb"].as_str()).collect();
+        assert_eq!(verbs, expected, "{replay:?}");
+    }
 }

@@ -18,6 +18,7 @@ on_each_database_with_triggers! {
     what_another_program_undoes_is_not_told
     a_table_between_is_watched_too
     a_policy_hears_of_a_record_as_it_was_and_is
+    link_that_ends_with_its_record_is_judged_by_it
     what_the_application_writes_is_told_once_and_not_to_who_asked
     an_outbox_without_triggers_is_refused_where_there_are_some
     what_no_resource_here_understands_waits_or_is_passed_over
@@ -137,6 +138,27 @@ async fn a_policy_hears_of_a_record_as_it_was_and_is(world: World) {
     let [gone, back] = next(&mut stranger).await;
     assert_eq!(gone, json!(["pet", {"verb": "destroyed", "id": 1}]));
     assert_eq!((&back[1]["verb"], &back[1]["data"]["name"]), (&json!("created"), &json!("Max")));
+}
+
+async fn link_that_ends_with_its_record_is_judged_by_it(world: World) {
+    let ann = world.user("Ann").await;
+    world.toy("ball").await;
+    let pets = [("Secret", true), ("Rex", false)];
+    for (name, private) in pets {
+        let body = json!({"name": name, "private": private, "owner": ann, "toys": [1]});
+        world.ask("POST", "/pet", Some(ann), Some(body)).await.ok();
+    }
+    let world = world.with_triggers(all()).await;
+    let (mut owner, mut other) = (Socket::connect(&world, ann).await, Socket::connect(&world, 9).await);
+    for page in [&mut owner, &mut other] {
+        page.get("/toy").await;
+    }
+    for pet in [1, 2] {
+        world.ask("DELETE", &format!("/pet/{pet}"), Some(ann), None).await.ok();
+    }
+    let removed = |pet: i64| json!(["toy", {"verb": "removedFrom", "id": 1, "attribute": "pets", "removedId": pet}]);
+    assert_eq!(next(&mut owner).await, [removed(1), removed(2)]);
+    assert_eq!(other.next().await, removed(2));
 }
 
 async fn what_the_application_writes_is_told_once_and_not_to_who_asked(world: World) {

@@ -7,7 +7,7 @@ use catamaran_resources::Resources;
 
 /// A pet.
 pub mod pet {
-    use catamaran_resources::{Policy, resource};
+    use catamaran_resources::{Policy, Write, resource};
     use sea_orm::{Condition, entity::prelude::*};
 
     use crate::User;
@@ -44,6 +44,10 @@ pub mod pet {
 
         fn can_read(user: &User, pet: &Model) -> bool {
             pet.owner == user.0
+        }
+
+        fn can_write(user: &User, write: Write<'_, Model>) -> bool {
+            write.records().all(|pet| pet.owner == user.0)
         }
     }
 }

@@ -1,0 +1,17 @@
+mod pet {
+    use catamaran_resources::{Public, resource};
+    use sea_orm::entity::prelude::*;
+
+    #[resource(path = "/pet", policy = Public, only = [find], except = [create])]
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "pet")]
+    pub struct Model {
+        #[sea_orm(primary_key)]
+        pub id: i64,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+fn main() {}
