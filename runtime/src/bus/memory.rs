@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -9,33 +10,55 @@ use std::{
 use futures_util::future::{BoxFuture, ready};
 
 use super::{Attached, Bus, Down, Read, Sent};
-use crate::hub::{Copy, Entry, Flow, Node, Position, epoch};
+use crate::hub::{Copy, Entry, Flow, Node, Position, epoch_of};
 
 /// Counts the streams that its one hub has attached. The hub keeps their history.
 #[derive(Debug)]
 pub(crate) struct Memory {
     flow: Flow,
-    counts: Mutex<HashMap<Arc<str>, Count>>,
+    counts: Mutex<Counts>,
+    /// What makes the names of epochs this process's own.
+    secret: RandomState,
 }
+
+#[derive(Debug)]
+struct Counts {
+    by_stream: HashMap<Arc<str>, Count>,
+    /// How many events went to streams that were not attached, and how many streams with events were detached, by a hash of
+    /// the streams' names. As long as that is the same nothing was missed on a stream without events, and it has the same
+    /// epoch when it is attached again.
+    missed: Box<[u64]>,
+}
+
+/// How many streams share a count of what was missed: a few, each of which then takes another epoch.
+const MISSED: usize = 16_384;
 
 /// The position of a stream's last entry. Its lock is held until the hub has applied the next, which keeps them in order.
 type Count = Arc<Mutex<Position>>;
 
 impl Memory {
     pub(crate) fn new(flow: Flow) -> Self {
-        Self { flow, counts: Mutex::default() }
+        let counts = Counts { by_stream: HashMap::new(), missed: vec![0; MISSED].into() };
+        Self { flow, counts: Mutex::new(counts), secret: RandomState::new() }
     }
 
-    fn counts(&self) -> MutexGuard<'_, HashMap<Arc<str>, Count>> {
+    fn counts(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn count(&self, mut entry: Entry) -> Arc<Entry> {
         // In the order of their names, so that two publishers who share streams do not wait for each other.
         let counts: BTreeMap<_, _> = {
-            let counts = self.counts();
+            let mut counts = self.counts();
             let streams = entry.places.iter().map(|place| &place.target.stream);
-            streams.filter_map(|stream| Some((stream.clone(), counts.get(stream)?.clone()))).collect()
+            let counted = streams.filter_map(|stream| {
+                let count = counts.by_stream.get(stream).cloned();
+                if count.is_none() {
+                    *counts.missed(stream, &self.secret) += 1;
+                }
+                Some((stream.clone(), count?))
+            });
+            counted.collect()
         };
         let mut tops: BTreeMap<_, _> = counts.iter().map(|(stream, count)| (stream, lock(count))).collect();
         for place in &mut entry.places {
@@ -63,7 +86,7 @@ impl Bus for Memory {
         _: Option<Position>,
         _: bool,
     ) -> BoxFuture<'a, Result<Attached, Down>> {
-        let count = self.counts().entry(stream.clone()).or_insert_with(new_count).clone();
+        let count = self.counts().count(stream, &self.secret);
         let top = lock(&count).clone();
         let floor = top.offset;
         Box::pin(ready(Ok(Attached { top, floor })))
@@ -78,7 +101,17 @@ impl Bus for Memory {
     }
 
     fn detach(&self, stream: &Arc<str>) {
-        self.counts().remove(stream);
+        let mut counts = self.counts();
+        if let Some(count) = counts.by_stream.remove(stream)
+            && lock(&count).offset > 0
+        {
+            *counts.missed(stream, &self.secret) += 1;
+        }
+    }
+
+    #[cfg(test)]
+    fn streams(&self) -> usize {
+        self.counts().by_stream.len()
     }
 
     fn others(&self) -> BoxFuture<'_, Result<Vec<Node>, Down>> {
@@ -90,6 +123,20 @@ impl Bus for Memory {
     }
 }
 
-fn new_count() -> Count {
-    Arc::new(Mutex::new(Position { epoch: epoch(), offset: 0 }))
+impl Counts {
+    /// The count of a stream, which begins if there is none.
+    fn count(&mut self, stream: &Arc<str>, secret: &RandomState) -> Count {
+        if let Some(count) = self.by_stream.get(stream) {
+            return count.clone();
+        }
+        let epoch = epoch_of(secret.hash_one((stream, *self.missed(stream, secret))));
+        let count = Arc::new(Mutex::new(Position { epoch, offset: 0 }));
+        self.by_stream.insert(stream.clone(), count.clone());
+        count
+    }
+
+    fn missed(&mut self, stream: &str, secret: &RandomState) -> &mut u64 {
+        let hash = secret.hash_one(stream);
+        &mut self.missed[usize::try_from(hash % MISSED as u64).unwrap_or_default()]
+    }
 }

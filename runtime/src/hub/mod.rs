@@ -54,7 +54,7 @@ pub(crate) use peer::Peer;
 pub use publish::{Blast, Blasting, Publish, Published, Publishing};
 pub(crate) use sent::{Received, Resume};
 use streams::Streams;
-pub(crate) use streams::epoch;
+pub(crate) use streams::{MAX_CHANNEL_BYTES, MAX_SUBSCRIPTIONS, epoch, epoch_of};
 pub(crate) use subscription::{Settled, Subscriptions};
 
 use crate::{
@@ -155,6 +155,10 @@ pub enum SubscribeError {
     /// also by `?` in an action, it is a 409 that says so.
     #[error("a socket has at most {0} subscriptions")]
     TooMany(usize),
+    /// The name of the channel has more bytes than [`App::max_channel_bytes`](crate::App::max_channel_bytes) allows. As a
+    /// response it is a 400 that says so.
+    #[error("the name of a channel has at most {0} bytes, and this one has more: send shorter values")]
+    NameTooLong(usize),
 }
 
 impl IntoResponse for SubscribeError {
@@ -180,7 +184,7 @@ impl RequestSocket {
     ///
     /// # Errors
     ///
-    /// If the socket is gone, or has too many subscriptions.
+    /// If the socket is gone, has too many subscriptions, or the name of the channel is too long.
     pub fn subscribe<C: Channel + ?Sized>(&self, channel: &C) -> Subscribing<'_> {
         let target = Target::of(channel);
         Box::pin(self.subscriptions().add(self.hub().streams(), self.peer(), target, None))
@@ -208,7 +212,7 @@ impl<T: Via> Ctx<T> {
     ///
     /// # Errors
     ///
-    /// If the socket is gone, or has too many subscriptions.
+    /// If the socket is gone, has too many subscriptions, or the name of the channel is too long.
     pub fn subscribe<C: Channel + ?Sized>(&self, channel: &C) -> Subscribing<'_>
     where
         Self: HasSocket,

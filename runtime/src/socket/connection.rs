@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use socketioxide::socket::Socket;
 use tokio::sync::Notify;
 
 use super::{
+    ack::AnswerBudget,
     connect::{Hooks, Visit},
     cookies::Cookies,
     queue::Queue,
@@ -30,16 +31,31 @@ pub(crate) struct Dispatcher {
     pub(crate) timeout: Duration,
     /// How many requests of one socket may wait for their answers.
     pub(crate) max_in_flight: usize,
-    /// How many bytes of packets one socket may have waiting before they are looked at.
-    pub(crate) max_queued_bytes: usize,
+    /// How many bytes the packets of one socket's unanswered requests may have.
+    pub(crate) max_in_flight_bytes: usize,
+    /// How many bytes of answers one socket may have waiting.
+    pub(crate) max_answer_bytes: usize,
     /// About how many bytes may wait for one socket before it is cut off.
     pub(crate) max_backlog_bytes: usize,
+    pub(crate) connect: ConnectLimits,
     /// The channels that sockets subscribe to.
     pub(crate) hub: Hub,
     /// What waits for requests to be answered when the server stops.
     pub(crate) drain: Drain,
     /// What the application does when sockets come and go.
     pub(crate) hooks: Hooks,
+}
+
+/// What a CONNECT packet may have, in bytes and in number.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConnectLimits {
+    /// The whole payload.
+    pub(crate) bytes: usize,
+    /// The application's part of it.
+    pub(crate) auth: usize,
+    /// The positions that are kept, and the names of their channels.
+    pub(crate) positions: usize,
+    pub(crate) name: usize,
 }
 
 /// One socket's requests.
@@ -55,6 +71,8 @@ pub(crate) struct Connection {
     queue: OnceLock<Queue>,
     /// What the hook of a connecting socket subscribed to, until the client has been told that it is connected.
     subscribed: Mutex<Option<Arc<Subscriptions>>>,
+    /// The bytes of answers that wait for the client.
+    answers: Arc<AtomicUsize>,
     /// The client has been told that it is connected.
     entered: Notify,
     /// What the hook is told that hears of the socket's end.
@@ -73,6 +91,7 @@ impl Connection {
             lasting: OnceLock::new(),
             queue: OnceLock::new(),
             subscribed: Mutex::default(),
+            answers: Arc::default(),
             entered: Notify::new(),
             visit: Mutex::default(),
             closed: AtomicBool::new(false),
@@ -86,6 +105,11 @@ impl Connection {
 
     pub(super) fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// Where the answers to its requests wait.
+    pub(super) fn answers(&self) -> AnswerBudget {
+        AnswerBudget::new(self.answers.clone(), self.dispatcher.max_answer_bytes)
     }
 
     pub(super) fn queue(&self) -> &Queue {

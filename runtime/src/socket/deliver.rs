@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How many refusals may wait for room in a socket's send buffer; a client that provokes more and reads none is cut off.
-const MAX_REFUSALS: usize = 16 * 1024;
+pub(super) const MAX_REFUSALS: usize = 16 * 1024;
 /// How long to wait before a full send buffer is tried again: at first, and at most.
 const FIRST_RETRY: Duration = Duration::from_millis(1);
 const LAST_RETRY: Duration = Duration::from_millis(64);
@@ -72,7 +72,7 @@ impl Refusals {
     }
 
     /// Refuses a request. Fails when the client has been refused so often, and has read so little, that it is cut off.
-    pub(super) async fn add(&mut self, arrival: Arrival, limit: usize) -> Result<(), ()> {
+    pub(super) async fn add(&mut self, arrival: Arrival) -> Result<(), ()> {
         let Arrival { socket, connection, ack_id: Some(ack_id), .. } = arrival else {
             tracing::warn!("a request without an ack was dropped: too many in flight on its socket");
             metrics::request_dropped();
@@ -80,7 +80,7 @@ impl Refusals {
         };
         let peer = connection.peer().clone();
         if self.answer.is_none() {
-            self.answer = Some(Answer::whole(Error::too_many_in_flight(limit)).await);
+            self.answer = Some(Answer::whole(Error::too_many_in_flight(connection.dispatcher())).await);
         }
         if self.waiting.len() >= MAX_REFUSALS {
             tracing::warn!(socket = peer.id(), "a socket was cut off: it sends without end and reads nothing");

@@ -17,7 +17,7 @@ use super::{
     ack::Answer,
     connection::{Connection, Dispatcher},
     deliver::{Refusals, deliver, room},
-    queue::{Arrival, Arrivals},
+    queue::{Arrival, Arrivals, Packet},
     request::{lasting_headers, virtual_request},
 };
 use crate::{
@@ -54,8 +54,9 @@ pub(super) async fn work(dispatcher: Arc<Dispatcher>, mut arrivals: Arrivals) {
                 if arrival.connection.peer().is_gone() {
                     continue;
                 }
-                if in_flight.len() >= dispatcher.max_in_flight || arrival.packet.is_none() {
-                    if refusals.add(arrival, dispatcher.max_in_flight).await.is_err() {
+                let unread = arrival.connection.answers().is_filling();
+                if in_flight.len() >= dispatcher.max_in_flight || arrival.packet.is_none() || unread {
+                    if refusals.add(arrival).await.is_err() {
                         break;
                     }
                     continue;
@@ -73,7 +74,8 @@ pub(super) async fn work(dispatcher: Arc<Dispatcher>, mut arrivals: Arrivals) {
 
 /// Runs one request and sends its ack.
 async fn answer(arrival: Arrival) {
-    let Arrival { socket, connection, method, ack_id, packet, .. } = arrival;
+    let Arrival { socket, connection, method, ack_id, packet } = arrival;
+    let (packet, charge) = packet.map(|Packet { value, charge }| (value, charge)).unzip();
     let dispatcher = connection.dispatcher();
     let _in_flight = dispatcher.drain.enter(Transport::Socket);
     let _busy = connection.peer().busy();
@@ -86,12 +88,14 @@ async fn answer(arrival: Arrival) {
         }
     });
     let answer = bounded(dispatcher.timeout, answer).await;
+    drop(charge);
     connection.cookies().keep(answer.headers());
     metrics::request_answered(Transport::Socket, answer.status());
     let settled = subscriptions.settle(connection.peer(), answer.succeeded());
     if let Some(ack_id) = ack_id {
         deliver(&socket, connection.peer(), ack_id, &answer.ack(takes_binary(&socket), &settled)).await;
     }
+    drop(answer);
     if settled.is_held() {
         // What is published meanwhile is kept for it.
         room(connection.peer()).await;
@@ -156,7 +160,7 @@ async fn route(
         Ok(response) => response,
         Err(never) => match never {},
     };
-    Ok(Answer::collect(response, method).await)
+    Ok(Answer::collect(response, method, &connection.answers()).await)
 }
 
 /// Whether a binary attachment reaches this client whole. engineioxide frames one for Engine.IO 4 whatever the client

@@ -19,7 +19,7 @@ use axum::http::Method;
 use connect::Entrance;
 pub(crate) use connect::Hooks;
 use connection::Connection;
-pub(crate) use connection::Dispatcher;
+pub(crate) use connection::{ConnectLimits, Dispatcher};
 pub(crate) use request_socket::Handshake;
 pub use request_socket::RequestSocket;
 use socketioxide::SocketIo;
