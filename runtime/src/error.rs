@@ -217,8 +217,8 @@ impl Error {
     pub(crate) fn too_many_in_flight(limits: &Dispatcher) -> Self {
         let Dispatcher { max_in_flight, max_in_flight_bytes, max_answer_bytes, .. } = limits;
         let message = format!(
-            "too many requests of this socket wait for their answers: await some before sending more. There may be \
-             {max_in_flight} of them, with {max_in_flight_bytes} bytes, and {max_answer_bytes} bytes of answers"
+            "at most {max_in_flight} requests of this socket, with {max_in_flight_bytes} bytes, wait for their answers, and \
+             {max_answer_bytes} bytes of answers: await some before sending more"
         );
         let retry_after = Some(Duration::from_secs(1));
         Self { retry_after, ..Self::framework(StatusCode::TOO_MANY_REQUESTS, "too_many_in_flight", message) }

@@ -54,7 +54,9 @@ pub(crate) use peer::Peer;
 pub use publish::{Blast, Blasting, Publish, Published, Publishing};
 pub(crate) use sent::{Received, Resume};
 use streams::Streams;
-pub(crate) use streams::{MAX_CHANNEL_BYTES, MAX_SUBSCRIPTIONS, epoch, epoch_of};
+#[cfg(any(test, feature = "postgres", feature = "redis"))]
+pub(crate) use streams::epoch;
+pub(crate) use streams::{MAX_CHANNEL_BYTES, MAX_SUBSCRIPTIONS, epoch_of};
 pub(crate) use subscription::{Settled, Subscriptions};
 
 use crate::{

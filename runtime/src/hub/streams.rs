@@ -381,11 +381,11 @@ impl Streams {
         let all = self.all().into_iter().filter(|stream| !stream.is_for_commands());
         let renewed = stream::iter(all).map(|stream| flow::renewed(stream, self.bus().clone()));
         renewed.buffer_unordered(RENEWALS).collect::<()>().await;
-        drop(made);
-        self.known().trim(&**self.bus());
         if more && self.everywhere(Command::Turn).await.is_err() {
             tracing::error!("not all subscribers can be told of what was published while the bus could not be reached");
         }
+        drop(made);
+        self.known().trim(&**self.bus());
     }
 
     /// Attaches a stream anew; during an outage nothing is done, since all of them are at its end.
