@@ -18,7 +18,7 @@ use super::{
 
 /// The most entries, and bytes of them, that a stream keeps for subscriptions that are not live yet.
 pub(crate) const MAX_HELD: usize = 4096;
-const MAX_HELD_BYTES: usize = 4 * 1024 * 1024;
+pub(crate) const MAX_HELD_BYTES: usize = 4 * 1024 * 1024;
 /// About what a kept entry takes beside its message and its names, and each socket that it leaves out.
 const ENTRY_BYTES: usize = 128;
 const EXCEPT_BYTES: usize = 64;
@@ -190,7 +190,8 @@ impl Drop for Log {
     }
 }
 
-fn weight(copy: &Copy) -> usize {
+/// About how many bytes a kept entry takes.
+pub(crate) fn weight(copy: &Copy) -> usize {
     let Target { channel, stream, .. } = copy.target();
     let names = channel.len() + if Arc::ptr_eq(channel, stream) { 0 } else { stream.len() };
     copy.entry.message.bytes() + names + copy.entry.except.len() * EXCEPT_BYTES + ENTRY_BYTES

@@ -19,7 +19,7 @@ use super::{
     gate,
     held::{Hold, Key},
     live::Live,
-    log::{Log, MAX_HELD, Outcome},
+    log::{Log, MAX_HELD, MAX_HELD_BYTES, Outcome, weight},
     peer::Peer,
     readers::Readers,
     sent::Recent,
@@ -53,6 +53,7 @@ pub(super) struct State {
     pub(super) link: Link,
     /// What came before its turn: before the log was started, or past a hole.
     pub(super) early: BTreeMap<Position, Copy>,
+    early_bytes: usize,
     /// Somebody waits for the hole before the first early entry to close.
     pub(super) filling: bool,
     pub(super) live: HashMap<Arc<str>, HashMap<String, Live>>,
@@ -129,6 +130,7 @@ impl Stream {
             log: Log::new(streams.kept().clone()),
             link: Link::default(),
             early: BTreeMap::new(),
+            early_bytes: 0,
             filling: false,
             live: HashMap::new(),
             holds: HashMap::new(),
@@ -258,11 +260,14 @@ impl State {
 
     /// False if there is no room: then the stream attaches anew, and reads what it missed.
     fn park(&mut self, copy: Copy) -> bool {
-        if self.early.len() >= MAX_HELD {
+        if self.early.len() >= MAX_HELD || self.early_bytes >= MAX_HELD_BYTES {
             return false;
         }
         if let Some(position) = copy.position() {
-            self.early.insert(position.clone(), copy);
+            self.early_bytes += weight(&copy);
+            if let Some(same) = self.early.insert(position.clone(), copy) {
+                self.early_bytes -= weight(&same);
+            }
         }
         true
     }
@@ -298,6 +303,7 @@ impl State {
         while !self.early.is_empty() && self.link.stale.is_none() {
             let Position { epoch, offset } = self.log.top().clone();
             let Some(copy) = self.early.remove(&Position { epoch, offset: offset + 1 }) else { return };
+            self.early_bytes -= weight(&copy);
             self.apply(copy);
         }
     }
@@ -306,6 +312,7 @@ impl State {
     pub(super) fn first_early(&mut self) -> Option<u64> {
         let top = self.log.top();
         self.early.retain(|at, _| at.epoch == top.epoch && at.offset > top.offset);
+        self.early_bytes = self.early.values().map(weight).sum();
         self.early.keys().next().map(|at| at.offset)
     }
 
