@@ -16,7 +16,10 @@ use axum::{
 };
 use serde::Serialize;
 
-use crate::{ChannelConflict, MembersError, PublishError, Reach, Route, SendError, SubscribeError, Unreached, logged};
+use crate::{
+    ChannelConflict, MembersError, PublishError, Reach, Route, SendError, SubscribeError, TagError, Unreached, logged,
+    socket::Dispatcher,
+};
 
 /// The header that says of a 503 that its request was not begun, so that it may be repeated whatever it does.
 const NOT_RUN: HeaderName = HeaderName::from_static("x-catamaran-not-run");
@@ -238,8 +241,27 @@ impl Error {
         Self::framework(StatusCode::UNAUTHORIZED, "closed", "the login that opened this socket has ended")
     }
 
-    pub(crate) fn too_many_in_flight(limit: usize) -> Self {
-        let message = format!("{limit} requests of this socket wait for their answers: await some before sending more");
+    /// An answer that finds no room beside those that its client has not read.
+    pub(crate) fn answers_waiting(limit: usize) -> Self {
+        let message = format!(
+            "the request was carried out, but its answer has no room: answers that this socket has not read yet fill the \
+             {limit} bytes that may wait for it. Await answers before sending more requests"
+        );
+        Self::framework(StatusCode::SERVICE_UNAVAILABLE, "answers_waiting", message)
+    }
+
+    /// A CONNECT packet that would be kept for as long as its socket.
+    pub(crate) fn connect_too_large(limit: usize) -> Self {
+        let message = format!("`auth` has at most {limit} bytes: send less on connecting, and the rest in a request");
+        Self::framework(StatusCode::PAYLOAD_TOO_LARGE, "connect_too_large", message)
+    }
+
+    pub(crate) fn too_many_in_flight(limits: &Dispatcher) -> Self {
+        let Dispatcher { max_in_flight, max_in_flight_bytes, max_answer_bytes, .. } = limits;
+        let message = format!(
+            "at most {max_in_flight} requests of this socket, with {max_in_flight_bytes} bytes, wait for their answers, and \
+             {max_answer_bytes} bytes of answers: await some before sending more"
+        );
         let retry_after = Some(Duration::from_secs(1));
         Self { retry_after, ..Self::framework(StatusCode::TOO_MANY_REQUESTS, "too_many_in_flight", message) }
     }
@@ -264,8 +286,19 @@ impl<E: StdError + Send + Sync + 'static> From<E> for Error {
         let subscribe = any.downcast_ref::<SubscribeError>();
         let publish = any.downcast_ref::<PublishError>();
         let members = any.downcast_ref::<MembersError>();
-        if matches!(subscribe, Some(SubscribeError::TooMany(_))) || matches!(members, Some(MembersError::TooMany(_))) {
-            return Self::framework(StatusCode::CONFLICT, "too_many_subscriptions", source.to_string());
+        let refused = match (subscribe, members, any.downcast_ref()) {
+            (Some(SubscribeError::TooMany(_)), ..) | (_, Some(MembersError::TooMany(_)), _) => {
+                Some((StatusCode::CONFLICT, "too_many_subscriptions"))
+            }
+            (Some(SubscribeError::NameTooLong(_)), ..) | (_, Some(MembersError::NameTooLong(_)), _) => {
+                Some((StatusCode::BAD_REQUEST, "channel_name_too_long"))
+            }
+            (.., Some(TagError::TooMany(_))) => Some((StatusCode::CONFLICT, "too_many_tags")),
+            (.., Some(TagError::TooLong(_))) => Some((StatusCode::BAD_REQUEST, "tag_too_long")),
+            _ => None,
+        };
+        if let Some((status, code)) = refused {
+            return Self::framework(status, code, source.to_string());
         }
         if any.is::<Unreached>()
             || matches!(members, Some(MembersError::Unreached(_)))

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     Any,
     hub::escape,
-    socket::{ConnectPayload, HeaderRules, PacketHeaders, lasting_headers, virtual_request},
+    socket::{ConnectLimits, ConnectPayload, HeaderRules, PacketHeaders, lasting_headers, virtual_request},
 };
 
 /// A whole event packet.
@@ -44,8 +44,13 @@ pub fn headers(data: &[u8]) {
 /// The payload of a CONNECT packet.
 pub fn connect(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    if let Some(client) = ConnectPayload::parse(text).client {
+    let limits = ConnectLimits { bytes: 4096, auth: 1024, positions: 8, name: 64 };
+    let Ok(ConnectPayload { client, auth }) = ConnectPayload::read(text, &limits) else { return };
+    assert!(auth.is_none_or(|auth| auth.len() <= limits.auth));
+    if let Some(client) = client {
         assert!((16..=128).contains(&client.name.len()));
+        assert!(client.resume.len() <= limits.positions);
+        assert!(client.resume.iter().all(|(name, had)| name.len() <= limits.name && had.upto.epoch.len() <= 64));
     }
 }
 

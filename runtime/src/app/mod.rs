@@ -26,7 +26,7 @@ use crate::{
     hub::Hub,
     metrics, route,
     server::{self, COOKIE_PATH, CrossSite, Drain, Gate, Limits, Proxies, Server, Sessions, Slots, health},
-    socket::{self, Dispatcher, Hooks},
+    socket::{self, ConnectLimits, Dispatcher, Hooks},
 };
 
 /// An application: the controllers it mounts, and how they are served over both transports.
@@ -403,12 +403,19 @@ impl<S: Send + Sync + 'static> App<S> {
             router: router.clone(),
             timeout: settings.timeout,
             max_in_flight: settings.max_in_flight,
-            max_queued_bytes: 4 * settings.max_request_bytes,
+            max_in_flight_bytes: settings.in_flight_bytes(),
+            max_answer_bytes: settings.max_answer_bytes,
             max_backlog_bytes: settings.max_backlog_bytes,
             max_messages_per_second: settings.max_messages_per_second,
             lifetimes: settings.lifetimes,
             heartbeat: settings.ping_interval + settings.ping_timeout,
             header_rules: settings.packet_headers.rules().map_err(ServeError::Setting)?,
+            connect: ConnectLimits {
+                bytes: settings.max_connect_bytes(),
+                auth: settings.max_auth_bytes,
+                positions: settings.max_subscriptions,
+                name: settings.max_channel_bytes,
+            },
             hub: hub.clone(),
             drain: drain.clone(),
             hooks: Hooks::new(on_connect, on_disconnect),

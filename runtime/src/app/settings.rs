@@ -5,10 +5,18 @@ use std::time::Duration;
 use socketioxide::{ParserConfig, SocketIo, SocketIoBuilder, TransportType};
 
 use super::App;
-use crate::{Backend, Origins, PacketHeaders, ServeError, socket::Lifetimes};
+use crate::{
+    Backend, Origins, PacketHeaders, ServeError,
+    hub::{MAX_CHANNEL_BYTES, MAX_SUBSCRIPTIONS},
+    socket::Lifetimes,
+};
 
 /// What a packet may have beside its body: method, URL, headers and the names of the envelope.
 const ENVELOPE_BYTES: usize = 64 * 1024;
+/// The bytes of a CONNECT payload beside `auth` and the positions: the name of the client, and the keys.
+const CLIENT_BYTES: usize = 512;
+/// The bytes of one position in a CONNECT payload, beside the name of its channel.
+const POSITION_BYTES: usize = 128;
 /// The packets that may wait for one socket; tokio allocates room for them as it is needed. It bounds what is not counted
 /// in bytes, such as what an application emits by itself.
 pub(super) const MAX_PACKETS: usize = 16 * 1024;
@@ -25,7 +33,12 @@ pub(super) struct Settings {
     pub(super) max_in_flight: usize,
     pub(super) max_messages_per_second: u32,
     pub(super) lifetimes: Lifetimes,
+    pub(super) max_in_flight_bytes: Option<usize>,
     pub(super) max_request_bytes: usize,
+    pub(super) max_answer_bytes: usize,
+    pub(super) max_auth_bytes: usize,
+    pub(super) max_subscriptions: usize,
+    pub(super) max_channel_bytes: usize,
     pub(super) max_backlog_bytes: usize,
     pub(super) max_connections: usize,
     pub(super) max_connections_per_address: Option<usize>,
@@ -52,7 +65,12 @@ impl Default for Settings {
             max_in_flight: 64,
             max_messages_per_second: 2000,
             lifetimes: Lifetimes::default(),
+            max_in_flight_bytes: None,
             max_request_bytes: 1024 * 1024,
+            max_answer_bytes: 16 * 1024 * 1024,
+            max_auth_bytes: 16 * 1024,
+            max_subscriptions: MAX_SUBSCRIPTIONS,
+            max_channel_bytes: MAX_CHANNEL_BYTES,
             max_backlog_bytes: 4 * 1024 * 1024,
             max_connections: 100_000,
             max_connections_per_address: None,
@@ -121,10 +139,73 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
+    /// Sets how many bytes the packets of one socket's unanswered requests may have, queued or running: four times
+    /// [`max_request_bytes`](Self::max_request_bytes) by default, and at least that. The next request is answered with 429
+    /// before it is read.
+    ///
+    /// ```
+    /// # use catamaran::prelude::*;
+    /// let app = App::new(()).max_in_flight_bytes(8 * 1024 * 1024);
+    /// ```
+    #[must_use]
+    pub fn max_in_flight_bytes(mut self, bytes: usize) -> Self {
+        self.settings.max_in_flight_bytes = Some(bytes);
+        self
+    }
+
+    /// Sets how many bytes of answers one socket may have waiting, 16 MiB by default. It also bounds a single answer.
+    ///
+    /// A larger answer becomes a 500 that says so, with the code `answer_too_large`. An answer that has no room beside those
+    /// that the client has not read yet becomes a 503 with the code `answers_waiting`. While more than half of the bytes are
+    /// taken, the next request is answered with 429 and does not run.
+    ///
+    /// ```
+    /// # use catamaran::prelude::*;
+    /// let app = App::new(()).max_answer_bytes(1024 * 1024);
+    /// ```
+    #[must_use]
+    pub fn max_answer_bytes(mut self, bytes: usize) -> Self {
+        self.settings.max_answer_bytes = bytes;
+        self
+    }
+
+    /// Sets how many bytes a client may send as Socket.IO's `auth`, 16 KiB by default; a longer one is refused with 413 before
+    /// [`on_connect`](Self::on_connect) runs.
+    ///
+    /// The positions of the catamaran client do not count: they have room for
+    /// [`max_subscriptions`](Self::max_subscriptions) channels with names of [`max_channel_bytes`](Self::max_channel_bytes).
+    ///
+    /// ```
+    /// # use catamaran::prelude::*;
+    /// let app = App::new(()).max_auth_bytes(64 * 1024);
+    /// ```
+    #[must_use]
+    pub fn max_auth_bytes(mut self, bytes: usize) -> Self {
+        self.settings.max_auth_bytes = bytes;
+        self
+    }
+
     /// How many channels a socket may subscribe to, 256 by default; the next subscription is an error that answers 409.
     #[must_use]
-    pub fn max_subscriptions(self, subscriptions: usize) -> Self {
+    pub fn max_subscriptions(mut self, subscriptions: usize) -> Self {
+        self.settings.max_subscriptions = subscriptions;
         self.hub.streams().set_max_subscriptions(subscriptions);
+        self
+    }
+
+    /// Sets how many bytes the name of a channel may have, 256 by default. Subscribing to a longer one is an error that
+    /// answers 400, and an event that is published there reaches nobody.
+    ///
+    /// Values in the names of typed channels are percent-encoded, so a letter outside ASCII takes 6 bytes or more.
+    ///
+    /// ```
+    /// # use catamaran::prelude::*;
+    /// let app = App::new(()).max_channel_bytes(1024);
+    /// ```
+    #[must_use]
+    pub fn max_channel_bytes(mut self, bytes: usize) -> Self {
+        self.settings.max_channel_bytes = bytes;
+        self.hub.streams().set_max_channel_bytes(bytes);
         self
     }
 
@@ -355,8 +436,14 @@ impl Settings {
             "`max_messages_per_second` must be at least 1"
         } else if [self.lifetimes.idle, self.lifetimes.whole].contains(&Some(Duration::ZERO)) {
             "`idle_timeout` and `max_lifetime` must be longer than nothing"
-        } else if self.max_backlog_bytes == 0 {
-            "`max_backlog_bytes` must be more than nothing"
+        } else if self.max_request_bytes == 0 || self.max_answer_bytes == 0 || self.max_backlog_bytes == 0 {
+            "`max_request_bytes`, `max_answer_bytes` and `max_backlog_bytes` must be at least 1"
+        } else if self.max_in_flight_bytes.is_some_and(|bytes| bytes < self.max_request_bytes) {
+            "`max_in_flight_bytes` must be at least `max_request_bytes`, or no socket can send a request of that size"
+        } else if self.max_subscriptions == 0 || self.max_channel_bytes == 0 {
+            "`max_subscriptions` and `max_channel_bytes` must be at least 1"
+        } else if self.max_auth_bytes > self.max_packet_bytes() {
+            "`max_auth_bytes` must be at most `max_request_bytes` plus 64 KiB: a larger packet closes its connection"
         } else if self.max_connections == 0 || self.max_connections_per_address == Some(0) {
             "`max_connections` and `max_connections_per_address` must be at least 1"
         } else if self.timeout.is_zero() || self.ping_interval.is_zero() || self.ping_timeout.is_zero() {
@@ -370,8 +457,23 @@ impl Settings {
         Err(ServeError::Setting(mistake.into()))
     }
 
+    /// How many bytes the packets of one socket's unanswered requests may have.
+    pub(super) fn in_flight_bytes(&self) -> usize {
+        self.max_in_flight_bytes.unwrap_or_else(|| self.max_request_bytes.saturating_mul(4))
+    }
+
+    /// The largest CONNECT payload that an honest client sends.
+    pub(super) fn max_connect_bytes(&self) -> usize {
+        let positions = self.max_channel_bytes.saturating_add(POSITION_BYTES).saturating_mul(self.max_subscriptions);
+        self.max_auth_bytes.saturating_add(positions).saturating_add(CLIENT_BYTES).min(self.max_packet_bytes())
+    }
+
+    fn max_packet_bytes(&self) -> usize {
+        self.max_request_bytes.saturating_add(ENVELOPE_BYTES)
+    }
+
     pub(super) fn engine(&self, path: &str, max_packets: usize) -> SocketIoBuilder {
-        let packet = self.max_request_bytes + ENVELOPE_BYTES;
+        let packet = self.max_packet_bytes();
         let parser = ParserConfig::common().max_incoming_binaries(MAX_ATTACHMENTS).max_incoming_binary_buf_size(packet);
         let builder = SocketIo::builder()
             .req_path(path.to_owned())
@@ -408,6 +510,12 @@ mod tests {
             App::new(()).max_messages_per_second(0),
             App::new(()).idle_timeout(Duration::ZERO),
             App::new(()).max_lifetime(Duration::ZERO),
+            App::new(()).max_request_bytes(0),
+            App::new(()).max_answer_bytes(0),
+            App::new(()).max_in_flight_bytes(1024),
+            App::new(()).max_subscriptions(0),
+            App::new(()).max_channel_bytes(0),
+            App::new(()).max_auth_bytes(10 * 1024 * 1024),
             App::new(()).max_connections(0),
             App::new(()).max_connections_per_address(0),
             App::new(()).timeout(Duration::ZERO),

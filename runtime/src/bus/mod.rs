@@ -70,6 +70,12 @@ pub(crate) trait Bus: fmt::Debug + Send + Sync {
 
     /// How long a stream stays attached when nobody is subscribed any more; without a limit, as long as there is room.
     fn linger(&self) -> Option<Duration>;
+
+    /// How many streams are attached.
+    #[cfg(test)]
+    fn streams(&self) -> usize {
+        unimplemented!("only the bus in memory is asked")
+    }
 }
 
 /// Where a stream stands.

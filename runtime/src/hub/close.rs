@@ -12,9 +12,12 @@ pub enum TagError {
     /// The socket is gone, or was closed meanwhile.
     #[error("the socket is gone")]
     Gone,
-    /// It has so many tags already.
+    /// It has so many tags already. As a response, also by `?` in an action, it is a 409 that says so.
     #[error("a socket has at most {0} tags")]
     TooMany(usize),
+    /// The tag has more bytes than this. As a response it is a 400 that says so.
+    #[error("a tag has at most {0} bytes")]
+    TooLong(usize),
 }
 
 impl IntoResponse for TagError {
@@ -73,15 +76,15 @@ impl Hub {
 
 impl RequestSocket {
     /// Marks this socket for [`Hub::close_tagged`], until it is gone: with the user, say, or with the session. At most 16
-    /// tags are kept.
+    /// tags are kept, of 256 bytes each.
     ///
     /// It counts at once, in [`App::on_connect`](crate::App::on_connect) too, and whatever the request answers.
     ///
     /// # Errors
     ///
-    /// If the socket is gone, or has 16 tags. Then it will not be closed with the others, so it must not be used as theirs.
+    /// If the socket is gone, has 16 tags, or the tag is longer than 256 bytes. Then it will not be closed with the others, so it must not be used as theirs.
     pub fn tag(&self, tag: impl Into<String>) -> Result<(), TagError> {
-        self.hub().streams().sockets().tag(self.peer(), tag.into().into())
+        self.hub().streams().sockets().tag(self.peer(), &tag.into())
     }
 
     /// Closes this socket, as [`Hub::close_tagged`] does; false if it was gone.

@@ -252,7 +252,10 @@ impl Streams {
                 match Subscriptions::at_once().add(self, &peer, to.into(), None).await {
                     Ok(_) => 1.into(),
                     Err(SubscribeError::TooMany(_)) => Answer { full: true, ..Answer::default() },
-                    Err(SubscribeError::Gone | SubscribeError::Conflict(_)) => Answer::default(),
+                    // The asking server has checked the name.
+                    Err(SubscribeError::Gone | SubscribeError::Conflict(_) | SubscribeError::NameTooLong(_)) => {
+                        Answer::default()
+                    }
                 }
             }
             Command::Unsubscribe { socket, from } => {

@@ -76,7 +76,11 @@ impl Stream {
         state.remove(channel, peer.id());
         joined.remove(channel);
         peer.send(&Frame::Left { channel, reason: "expired" });
-        peer.client()?;
+        if peer.client().is_none() {
+            drop((state, joined));
+            self.freed();
+            return None;
+        }
         let key = (channel.clone(), peer.id().to_owned());
         let number = state.keep_for_renewal(key.clone());
         Some(Renewal { stream: self.clone(), key, number })
@@ -167,6 +171,7 @@ impl Drop for Held {
     fn drop(&mut self) {
         self.stream.lock().release(&self.key, &self.start);
         self.peer.released();
+        self.stream.freed();
     }
 }
 
@@ -184,6 +189,8 @@ impl Drop for Renewal {
         if state.renewals.get(&self.key).is_some_and(|(_, number)| *number == self.number) {
             state.forget_renewal(&self.key);
         }
+        drop(state);
+        self.stream.freed();
     }
 }
 

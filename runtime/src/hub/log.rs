@@ -12,15 +12,16 @@ use std::{
 };
 
 use super::{
-    entry::{Copy, Position},
+    entry::{Copy, Position, Target},
     history::History,
 };
 
 /// The most entries, and bytes of them, that a stream keeps for subscriptions that are not live yet.
 pub(crate) const MAX_HELD: usize = 4096;
-const MAX_HELD_BYTES: usize = 4 * 1024 * 1024;
-/// About what a kept entry takes beside its message.
+pub(crate) const MAX_HELD_BYTES: usize = 4 * 1024 * 1024;
+/// About what a kept entry takes beside its message and its names, and each socket that it leaves out.
 const ENTRY_BYTES: usize = 128;
+const EXCEPT_BYTES: usize = 64;
 
 /// How a subscription continues what the client had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +101,21 @@ impl Log {
         }
     }
 
+    /// Whether anything is kept for those who come back.
+    pub(crate) fn has_history(&self) -> bool {
+        self.history.entries > 0
+    }
+
+    /// The bytes that are kept.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Drops all history, and what subscriptions under way wait for: for these that is a gap.
+    pub(crate) fn clear(&mut self) {
+        while self.drop_oldest() {}
+    }
+
     /// Drops all history but what a subscription under way waits for.
     pub(crate) fn forget(&mut self) {
         while self.ring.front().is_some_and(|oldest| !self.is_held(oldest)) {
@@ -174,8 +190,11 @@ impl Drop for Log {
     }
 }
 
-fn weight(copy: &Copy) -> usize {
-    copy.entry.message.bytes() + ENTRY_BYTES
+/// About how many bytes a kept entry takes.
+pub(crate) fn weight(copy: &Copy) -> usize {
+    let Target { channel, stream, .. } = copy.target();
+    let names = channel.len() + if Arc::ptr_eq(channel, stream) { 0 } else { stream.len() };
+    copy.entry.message.bytes() + names + copy.entry.except.len() * EXCEPT_BYTES + ENTRY_BYTES
 }
 
 #[cfg(test)]
@@ -288,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_history_is_bounded_in_bytes() {
-        let mut log = log(History::of(100).bytes(3 * (ENTRY_BYTES + "said".len())));
+        let mut log = log(History::of(100).bytes(3 * weight(&copy(1, SystemTime::now()))));
         publish(&mut log, 9);
         assert_eq!(offsets(&log, 6).unwrap(), [7, 8, 9]);
         assert!(offsets(&log, 5).is_none());

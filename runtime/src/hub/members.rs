@@ -25,6 +25,10 @@ pub enum MembersError {
     /// response it is a 409.
     #[error("a socket has at most {0} subscriptions")]
     TooMany(usize),
+    /// The name of the channel has more bytes than [`App::max_channel_bytes`](crate::App::max_channel_bytes) allows. As a
+    /// response it is a 400.
+    #[error("the name of a channel has at most {0} bytes, and this one has more: send shorter values")]
+    NameTooLong(usize),
 }
 
 impl IntoResponse for MembersError {
@@ -61,12 +65,16 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// If the socket has too many subscriptions, if the name of the channel belongs to another type, or if the socket was
-    /// not found and not all servers could be reached.
+    /// If the socket has too many subscriptions, if the name of the channel is too long or belongs to another type, or if the
+    /// socket was not found and not all servers could be reached.
     pub fn subscribe<C: Channel + ?Sized>(&self, id: &str, channel: &C) -> Finding<'_> {
         let (to, socket) = (self.streams().target(channel), id.to_owned());
         Box::pin(async move {
-            let to = (&to?).into();
+            let (to, limit) = (to?, self.streams().max_channel_bytes());
+            if to.channel.len() > limit {
+                return Err(MembersError::NameTooLong(limit));
+            }
+            let to = (&to).into();
             let Answer { count, full, .. } = self.streams().of_socket(Command::Subscribe { socket, to }).await?;
             if full { Err(MembersError::TooMany(self.streams().max_subscriptions())) } else { Ok(count > 0) }
         })

@@ -57,7 +57,9 @@ pub(crate) use peer::Peer;
 pub use publish::{Blast, Blasting, Publish, PublishError, Published, Publishing};
 pub(crate) use sent::{Received, Resume};
 use streams::Streams;
+#[cfg(any(test, feature = "postgres", feature = "redis"))]
 pub(crate) use streams::epoch;
+pub(crate) use streams::{MAX_CHANNEL_BYTES, MAX_SUBSCRIPTIONS, epoch_of};
 pub(crate) use subscription::{Settled, Subscriptions};
 
 use crate::{
@@ -170,6 +172,10 @@ pub enum SubscribeError {
     /// The name of the channel belongs to another type.
     #[error(transparent)]
     Conflict(#[from] ChannelConflict),
+    /// The name of the channel has more bytes than [`App::max_channel_bytes`](crate::App::max_channel_bytes) allows. As a
+    /// response it is a 400 that says so.
+    #[error("the name of a channel has at most {0} bytes, and this one has more: send shorter values")]
+    NameTooLong(usize),
 }
 
 impl IntoResponse for SubscribeError {
@@ -195,7 +201,7 @@ impl RequestSocket {
     ///
     /// # Errors
     ///
-    /// If the socket is gone, has too many subscriptions, or the name of the channel belongs to another type.
+    /// If the socket is gone, has too many subscriptions, the name of the channel is too long, or it belongs to another type.
     pub fn subscribe<C: Channel + ?Sized>(&self, channel: &C) -> Subscribing<'_> {
         let target = self.hub().streams().target(channel);
         Box::pin(async move { self.subscriptions().add(self.hub().streams(), self.peer(), target?, None).await })
@@ -250,7 +256,7 @@ impl<T: Via> Ctx<T> {
     ///
     /// # Errors
     ///
-    /// As there.
+    /// If the socket is gone, has too many subscriptions, the name of the channel is too long, or it belongs to another type.
     pub fn subscribe<C: Channel + ?Sized>(&self, channel: &C) -> Subscribing<'_>
     where
         Self: HasSocket,

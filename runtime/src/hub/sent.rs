@@ -87,3 +87,17 @@ impl Recent {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::entry::Node;
+
+    #[test]
+    fn the_oldest_ids_are_forgotten() {
+        let (mut recent, id) = (Recent::default(), |number| Id { node: Node(0), number });
+        assert!((0..10 * MAX_HELD as u64).all(|number| recent.add(id(number))));
+        assert_eq!((recent.ids.len(), recent.order.len()), (MAX_HELD, MAX_HELD));
+        assert!(recent.add(id(0)) && !recent.add(id(10 * MAX_HELD as u64 - 1)));
+    }
+}

@@ -9,6 +9,8 @@ use super::{close::TagError, peer::Peer};
 
 /// How many tags a socket may have.
 const MAX_TAGS: usize = 16;
+/// How many bytes each may have.
+const MAX_TAG_BYTES: usize = 256;
 
 /// Who is connected.
 #[derive(Debug, Default)]
@@ -77,19 +79,23 @@ impl Sockets {
     }
 
     /// Marks a socket until it is gone.
-    pub(super) fn tag(&self, peer: &Peer, tag: Arc<str>) -> Result<(), TagError> {
+    pub(super) fn tag(&self, peer: &Peer, tag: &str) -> Result<(), TagError> {
+        if tag.len() > MAX_TAG_BYTES {
+            return Err(TagError::TooLong(MAX_TAG_BYTES));
+        }
         let mut connected = self.lock();
         // `disconnect` runs after the socket was marked as gone, so it finds what was added before.
         if peer.is_gone() {
             return Err(TagError::Gone);
         }
         let tags = connected.tags.entry(peer.id().to_owned()).or_default();
-        if tags.contains(&tag) {
+        if tags.iter().any(|had| **had == *tag) {
             return Ok(());
         }
         if tags.len() >= MAX_TAGS {
             return Err(TagError::TooMany(MAX_TAGS));
         }
+        let tag: Arc<str> = tag.into();
         tags.push(tag.clone());
         connected.by_tag.entry(tag).or_default().insert(peer.id().to_owned(), peer.clone());
         Ok(())
@@ -126,6 +132,22 @@ impl Sockets {
 mod tests {
     use super::*;
     use crate::{Hub, test::TestSocket};
+
+    #[tokio::test]
+    async fn tags_past_their_limits_are_refused() {
+        let hub = Hub::default();
+        let ada = TestSocket::new(&hub);
+        let too_long = ada.socket().tag("x".repeat(100_000)).unwrap_err();
+        assert!(matches!(too_long, TagError::TooLong(256)) && too_long.to_string().contains("256 bytes"));
+        assert!(hub.streams().sockets().lock().tags.is_empty());
+        for n in 0..MAX_TAGS {
+            ada.socket().tag(format!("{n:0>256}")).unwrap();
+        }
+        assert!(matches!(ada.socket().tag("one more"), Err(TagError::TooMany(MAX_TAGS))));
+        let connected = hub.streams().sockets().lock();
+        let bytes: usize = connected.by_tag.keys().map(|tag| tag.len()).sum();
+        assert_eq!((bytes, connected.by_tag.len()), (MAX_TAGS * MAX_TAG_BYTES, MAX_TAGS));
+    }
 
     #[tokio::test]
     async fn tags_are_forgotten_with_their_sockets() {

@@ -19,7 +19,7 @@ use super::{
     gate,
     held::{Hold, Key},
     live::Live,
-    log::{Log, MAX_HELD, Outcome},
+    log::{Log, MAX_HELD, MAX_HELD_BYTES, Outcome, weight},
     peer::Peer,
     readers::Readers,
     sent::Recent,
@@ -41,8 +41,9 @@ pub(crate) struct Stream {
     /// Tells publishers that an entry was applied.
     pub(super) applied: Notify,
     pub(super) alarms: Arc<Alarms>,
+    streams: Weak<Streams>,
     /// What is applied here is for the server itself, and not for sockets.
-    commands: Option<Weak<Streams>>,
+    commands: bool,
     state: Mutex<State>,
 }
 
@@ -52,6 +53,7 @@ pub(super) struct State {
     pub(super) link: Link,
     /// What came before its turn: before the log was started, or past a hole.
     pub(super) early: BTreeMap<Position, Copy>,
+    early_bytes: usize,
     /// Somebody waits for the hole before the first early entry to close.
     pub(super) filling: bool,
     pub(super) live: HashMap<Arc<str>, HashMap<String, Live>>,
@@ -70,7 +72,12 @@ pub(super) struct State {
     orders: Option<Orders>,
     /// When it was last published or subscribed to.
     pub(super) used: SystemTime,
+    /// It stands among the idle streams.
+    pub(super) listed: bool,
 }
+
+/// About what an idle stream takes beside its names and what it knows of clients.
+const STREAM_BYTES: usize = 1024;
 
 /// What was applied and is for the server itself.
 #[derive(Debug, Default)]
@@ -117,21 +124,23 @@ pub(super) enum Next {
 
 impl Stream {
     pub(super) fn new(name: Arc<str>, streams: &Streams) -> Self {
-        let commands = is_for_commands(&name).then(|| streams.weak());
+        let commands = is_for_commands(&name);
         let applied = gate::is_behind(&name).then(Recent::default);
         let state = State {
             log: Log::new(streams.kept().clone()),
             link: Link::default(),
             early: BTreeMap::new(),
+            early_bytes: 0,
             filling: false,
             live: HashMap::new(),
             holds: HashMap::new(),
             renewals: HashMap::new(),
             expired: 0,
-            readers: Readers::default(),
+            readers: Readers::new(streams.readers().clone()),
             applied,
-            orders: commands.is_some().then(Orders::default),
+            orders: commands.then(Orders::default),
             used: SystemTime::now(),
+            listed: false,
         };
         let alarms = streams.alarms().clone();
         Self {
@@ -140,6 +149,7 @@ impl Stream {
             renewing: tokio::sync::Mutex::default(),
             applied: Notify::new(),
             alarms,
+            streams: streams.weak(),
             commands,
             state: Mutex::new(state),
         }
@@ -159,7 +169,7 @@ impl Stream {
 
     /// Does what was applied and is for the server itself. No lock of a stream may be held.
     pub(super) fn obey(&self) {
-        let Some(streams) = self.commands.as_ref().and_then(Weak::upgrade) else { return };
+        let Some(streams) = self.commands.then(|| self.streams.upgrade()).flatten() else { return };
         let Some(Orders { commands, missed }) = self.lock().orders.as_mut().map(std::mem::take) else { return };
         if let Some(lost_memory) = missed {
             streams.missed(&self.name, lost_memory);
@@ -174,7 +184,14 @@ impl Stream {
     }
 
     pub(super) fn is_for_commands(&self) -> bool {
-        self.commands.is_some()
+        self.commands
+    }
+
+    /// Something that used the stream has ended. No lock of a stream may be held.
+    pub(super) fn freed(self: &Arc<Self>) {
+        if let Some(streams) = self.streams.upgrade() {
+            streams.freed(self);
+        }
     }
 
     /// Another request subscribed to a channel that a socket is live in: the later of both ends is the end.
@@ -250,11 +267,14 @@ impl State {
 
     /// False if there is no room: then the stream attaches anew, and reads what it missed.
     fn park(&mut self, copy: Copy) -> bool {
-        if self.early.len() >= MAX_HELD {
+        if self.early.len() >= MAX_HELD || self.early_bytes >= MAX_HELD_BYTES {
             return false;
         }
         if let Some(position) = copy.position() {
-            self.early.insert(position.clone(), copy);
+            self.early_bytes += weight(&copy);
+            if let Some(same) = self.early.insert(position.clone(), copy) {
+                self.early_bytes -= weight(&same);
+            }
         }
         true
     }
@@ -290,6 +310,7 @@ impl State {
         while !self.early.is_empty() && self.link.stale.is_none() {
             let Position { epoch, offset } = self.log.top().clone();
             let Some(copy) = self.early.remove(&Position { epoch, offset: offset + 1 }) else { return };
+            self.early_bytes -= weight(&copy);
             self.apply(copy);
         }
     }
@@ -298,6 +319,7 @@ impl State {
     pub(super) fn first_early(&mut self) -> Option<u64> {
         let top = self.log.top();
         self.early.retain(|at, _| at.epoch == top.epoch && at.offset > top.offset);
+        self.early_bytes = self.early.values().map(weight).sum();
         self.early.keys().next().map(|at| at.offset)
     }
 
@@ -334,9 +356,29 @@ impl State {
         self.apply_early();
     }
 
-    #[cfg(test)]
     pub(super) fn is_free(&self) -> bool {
         self.holds.is_empty() && self.renewals.is_empty()
+    }
+
+    /// Whether no socket is subscribed, or about to be.
+    pub(super) fn is_unused(&self) -> bool {
+        self.live.is_empty() && self.is_free()
+    }
+
+    /// Whether nothing was ever published here, and nothing would be kept, so that there is nothing to remember.
+    pub(super) fn is_blank(&self) -> bool {
+        self.link.started
+            && !self.log.has_history()
+            && !self.link.own_epoch
+            && !self.link.degraded
+            && self.log.top().offset == 0
+            && self.early.is_empty()
+            && self.readers.is_empty()
+    }
+
+    /// About how many bytes it takes as long as nobody is subscribed, beside its name and its history.
+    pub(super) fn idle_bytes(&self) -> usize {
+        STREAM_BYTES + self.log.top().epoch.len() + self.readers.bytes()
     }
 
     pub(super) fn remove(&mut self, channel: &str, id: &str) {

@@ -5,11 +5,12 @@ use std::{
     hash::{BuildHasher, RandomState},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, SystemTime},
 };
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use futures_util::{StreamExt, stream};
 use socketioxide::socket::Sid;
 use tokio::time::timeout;
@@ -34,10 +35,12 @@ use super::{
 };
 use crate::bus::{Bus, Memory, Sent};
 
-/// How many streams are kept although nobody is subscribed: whoever comes back to one that is not hears `gap`.
+/// How many streams are kept although nobody is subscribed, and their bytes: a client that comes back to a dropped stream is
+/// sent `gap`.
 const IDLE_STREAMS: usize = 4096;
-/// How many streams are looked at for each new one, to find one that nobody needs.
-const LOOKS: usize = 4;
+const IDLE_BYTES: usize = 8 * 1024 * 1024;
+/// How many idle streams that cannot be dropped are looked at for each one that becomes idle.
+const LOOKS: usize = 1;
 /// The most bytes of history that all streams keep together.
 const MAX_KEPT: usize = 64 * 1024 * 1024;
 
@@ -47,9 +50,13 @@ const LATE: Duration = Duration::from_secs(1);
 const RENEWALS: usize = 256;
 /// Of how many streams it is remembered that something was published there that the bus did not get.
 pub(super) const MAX_UNSENT: usize = 65_536;
+/// The longest name of those, in bytes.
+const MAX_UNSENT_NAME: usize = 1024;
 
 /// How many subscriptions a socket may have unless the application says otherwise.
-const MAX_SUBSCRIPTIONS: usize = 256;
+pub(crate) const MAX_SUBSCRIPTIONS: usize = 256;
+/// How many bytes the name of a channel may have unless the application says otherwise.
+pub(crate) const MAX_CHANNEL_BYTES: usize = 256;
 
 /// The streams, and the sockets.
 #[derive(Debug)]
@@ -66,8 +73,14 @@ pub(crate) struct Streams {
     next: AtomicU64,
     /// The bytes of history that all streams keep.
     kept: Arc<AtomicUsize>,
+    /// The clients that all streams know the start of.
+    readers: Arc<AtomicUsize>,
     /// How many subscriptions a socket may have.
     max_subscriptions: AtomicUsize,
+    /// How many bytes the name of a channel may have.
+    max_channel_bytes: AtomicUsize,
+    /// An event went to a channel with a longer name, which is logged once.
+    warned: AtomicBool,
     /// The ends of subscriptions.
     alarms: Arc<Alarms>,
     known: Mutex<Known>,
@@ -75,11 +88,14 @@ pub(crate) struct Streams {
     sockets: Sockets,
 }
 
-/// The streams by name, and in the order in which they are looked at when there are too many.
+/// The streams by name.
 #[derive(Debug, Default)]
 struct Known {
     streams: HashMap<Arc<str>, Arc<Stream>>,
-    order: VecDeque<Arc<str>>,
+    /// Those that became idle, with their bytes then, in the order in which they are dropped when they are too many. Some are
+    /// in use again, or gone.
+    idle: VecDeque<(Arc<str>, usize)>,
+    idle_bytes: usize,
     /// Those that are not known here, and of which the bus did not get something.
     unsent: HashSet<Arc<str>>,
     /// There were more of them than are remembered.
@@ -97,7 +113,10 @@ impl Streams {
             node,
             next: AtomicU64::new(0),
             kept: Arc::default(),
+            readers: Arc::default(),
             max_subscriptions: AtomicUsize::new(MAX_SUBSCRIPTIONS),
+            max_channel_bytes: AtomicUsize::new(MAX_CHANNEL_BYTES),
+            warned: AtomicBool::new(false),
             alarms: Arc::default(),
             known: Mutex::default(),
             names: Names::default(),
@@ -143,7 +162,13 @@ impl Streams {
     }
 
     /// Sends an event to the subscribers of its channels, those of other nodes too.
-    pub(crate) async fn publish(&self, to: Vec<Target>, message: Message, except: Vec<Excluded>) -> Published {
+    pub(crate) async fn publish(&self, mut to: Vec<Target>, message: Message, except: Vec<Excluded>) -> Published {
+        // Nobody can be subscribed there, and a bus may keep the name.
+        let limit = self.max_channel_bytes();
+        to.retain(|target| target.channel.len() <= limit || self.warn_of_long_name(target));
+        if to.is_empty() {
+            return Published::Delivered;
+        }
         match self.bring(self.next_id(), to, message, except).await {
             Sent::Counted(_) => Published::Delivered,
             Sent::Not(entry) => {
@@ -186,7 +211,9 @@ impl Streams {
         gate: Option<Arc<dyn Gate>>,
         resume: Option<&Position>,
     ) -> Held {
-        let stream = self.stream(&to.stream);
+        // Freed also if the request that subscribes ends while this waits.
+        let used = Freed(self.stream(&to.stream));
+        let stream = &used.0;
         stream.lock().log.retain(to.history);
         stream.attached(&**self.bus()).await;
         let behind = match resume {
@@ -207,6 +234,8 @@ impl Streams {
         let mut joined = peer.joined();
         let Some((channel, stream)) = joined.remove_entry(channel) else { return false };
         stream.leave(&channel, peer, true);
+        drop(joined);
+        self.freed(&stream);
         true
     }
 
@@ -214,6 +243,10 @@ impl Streams {
     pub(crate) async fn add(&self, peer: &Peer, to: Target, resume: Option<&Position>) -> Option<Outcome> {
         if let Some((_, outcome)) = self.joined(peer, &to.channel) {
             return Some(outcome);
+        }
+        if to.channel.len() > self.max_channel_bytes() {
+            self.warn_of_long_name(&to);
+            return None;
         }
         self.hold(peer, to, None, resume).await.announce(None)
     }
@@ -245,6 +278,23 @@ impl Streams {
         self.max_subscriptions.store(subscriptions, Ordering::Relaxed);
     }
 
+    pub(super) fn max_channel_bytes(&self) -> usize {
+        self.max_channel_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_max_channel_bytes(&self, bytes: usize) {
+        self.max_channel_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Logs the first channel with a name that is too long; false, since nothing can be done for it.
+    fn warn_of_long_name(&self, target: &Target) -> bool {
+        if !self.warned.swap(true, Ordering::Relaxed) {
+            let (bytes, limit) = (target.channel.len(), self.max_channel_bytes());
+            tracing::warn!(bytes, limit, "channel name too long: nobody can subscribe; raise `App::max_channel_bytes`");
+        }
+        false
+    }
+
     pub(crate) fn sockets(&self) -> &Sockets {
         &self.sockets
     }
@@ -271,8 +321,10 @@ impl Streams {
 
     /// Takes a socket that is gone out of everything.
     pub(crate) fn leave_all(&self, peer: &Peer) {
-        for (channel, stream) in std::mem::take(&mut *peer.joined()) {
+        let joined = std::mem::take(&mut *peer.joined());
+        for (channel, stream) in joined {
             stream.leave(&channel, peer, false);
+            self.freed(&stream);
         }
         self.sockets.disconnect(peer);
     }
@@ -284,6 +336,11 @@ impl Streams {
     /// The bytes of history that all streams keep.
     pub(super) fn kept(&self) -> &Arc<AtomicUsize> {
         &self.kept
+    }
+
+    /// The clients that all streams know the start of.
+    pub(super) fn readers(&self) -> &Arc<AtomicUsize> {
+        &self.readers
     }
 
     pub(super) fn cluster(&self) -> Option<&Cluster> {
@@ -345,13 +402,15 @@ impl Streams {
             (known.unsent.iter().cloned().collect::<Vec<_>>(), std::mem::take(&mut known.unsent_more))
         };
         // Whoever makes one finds that something of it was not sent.
-        let _made: Vec<_> = unsent.iter().map(|name| self.stream(name)).collect();
+        let made: Vec<_> = unsent.iter().map(|name| self.stream(name)).collect();
         let all = self.all().into_iter().filter(|stream| !stream.is_for_commands());
         let renewed = stream::iter(all).map(|stream| flow::renewed(stream, self.bus().clone()));
         renewed.buffer_unordered(RENEWALS).collect::<()>().await;
         if more && self.everywhere(Command::Turn).await.is_err() {
             tracing::error!("not all subscribers can be told of what was published while the bus could not be reached");
         }
+        drop(made);
+        self.known().trim(&**self.bus());
     }
 
     /// Attaches a stream anew; during an outage nothing is done, since all of them are at its end.
@@ -367,6 +426,29 @@ impl Streams {
 
     pub(super) fn stream(&self, name: &Arc<str>) -> Arc<Stream> {
         self.known().get(name, self)
+    }
+
+    /// Something that used a stream has ended. If it was the last, the stream is one of the idle ones. One that never had an
+    /// event and keeps none is dropped instead, since the bus in memory gives it the same position again. No lock of a stream
+    /// may be held.
+    pub(super) fn freed(&self, stream: &Arc<Stream>) {
+        if !stream.lock().is_unused() {
+            return;
+        }
+        let bus = &**self.bus();
+        let mut known = self.known();
+        let is_current = known.streams.get(&stream.name).is_some_and(|current| Arc::ptr_eq(current, stream));
+        if !is_current {
+            return;
+        }
+        // One is the caller's.
+        if self.cluster().is_none() && Arc::strong_count(stream) == 2 && stream.lock().is_blank() {
+            known.streams.remove(&stream.name);
+            bus.detach(&stream.name);
+        } else {
+            known.list(stream);
+            known.trim(bus);
+        }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -387,6 +469,24 @@ impl Streams {
             }
             stream.lock().log.forget();
         }
+        // The rest is held for subscriptions whose clients read slowly: for these it becomes a gap.
+        let mut streams = self.all();
+        streams.sort_by_cached_key(|stream| std::cmp::Reverse(stream.lock().log.bytes()));
+        for stream in streams {
+            if self.kept.load(Ordering::Relaxed) <= MAX_KEPT / 8 * 7 {
+                return;
+            }
+            stream.lock().log.clear();
+        }
+    }
+}
+
+/// A use of a stream that ends with this value.
+struct Freed(Arc<Stream>);
+
+impl Drop for Freed {
+    fn drop(&mut self) {
+        self.0.freed();
     }
 }
 
@@ -395,19 +495,17 @@ impl Known {
         if let Some(stream) = self.streams.get(name) {
             return stream.clone();
         }
-        for _ in 0..LOOKS {
-            if self.order.len() < IDLE_STREAMS {
-                break;
-            }
-            self.look_at_next(&**streams.bus());
-        }
         let stream = Arc::new(Stream::new(name.clone(), streams));
         stream.lock().link.degraded = self.unsent.remove(name);
         if streams.is_down() {
             stream.set_stale(streams.outage());
         }
         self.streams.insert(name.clone(), stream.clone());
-        self.order.push_back(name.clone());
+        if streams.cluster().is_some() {
+            // It may have been made for an event alone.
+            self.list(&stream);
+            self.trim(&**streams.bus());
+        }
         if let Some(linger) = streams.bus().linger() {
             tokio::spawn(detach_when_idle(Arc::downgrade(&stream), streams.this.clone(), linger));
         }
@@ -419,7 +517,7 @@ impl Known {
     fn find_or_note(&mut self, name: &Arc<str>) -> Option<Arc<Stream>> {
         let stream = self.streams.get(name).cloned();
         if stream.is_none() {
-            if self.unsent.len() < MAX_UNSENT {
+            if self.unsent.len() < MAX_UNSENT && name.len() <= MAX_UNSENT_NAME {
                 self.unsent.insert(name.clone());
             } else {
                 self.unsent_more = true;
@@ -428,22 +526,47 @@ impl Known {
         stream
     }
 
-    /// Drops the next stream in turn, unless it is needed.
-    fn look_at_next(&mut self, bus: &dyn Bus) {
-        let Some(name) = self.order.pop_front() else { return };
-        if !self.drop_idle(&name, bus) {
-            self.order.push_back(name);
+    /// Remembers that a stream is idle, unless that is known.
+    fn list(&mut self, stream: &Arc<Stream>) {
+        let bytes = {
+            let mut state = stream.lock();
+            if std::mem::replace(&mut state.listed, true) {
+                return;
+            }
+            state.idle_bytes() + stream.name.len()
+        };
+        self.idle_bytes += bytes;
+        self.idle.push_back((stream.name.clone(), bytes));
+    }
+
+    /// Drops idle streams as long as there are too many, or too many bytes of them.
+    fn trim(&mut self, bus: &dyn Bus) {
+        let mut looks = 0;
+        while looks < LOOKS && (self.idle.len() > IDLE_STREAMS || self.idle_bytes > IDLE_BYTES) {
+            let Some((name, bytes)) = self.idle.pop_front() else { return };
+            self.idle_bytes -= bytes;
+            let Some(stream) = self.streams.get(&name).cloned() else { continue };
+            stream.lock().listed = false;
+            let unused = stream.lock().is_unused();
+            // One that is used lists itself when that ends. Another may be about to be used, or has news for other nodes.
+            if unused && !self.drop_idle(stream, bus) {
+                let stream = self.streams[&name].clone();
+                self.list(&stream);
+                looks += 1;
+            }
         }
     }
 
     /// Drops a stream, unless a subscription has it, or other nodes are to hear of what was delivered on this one alone.
     /// The bus hears of it before it can be asked for the stream again.
-    fn drop_idle(&mut self, name: &str, bus: &dyn Bus) -> bool {
-        let Some(stream) = self.streams.get(name) else { return true };
-        if Arc::strong_count(stream) > 1 || stream.lock().link.degraded {
+    fn drop_idle(&mut self, stream: Arc<Stream>, bus: &dyn Bus) -> bool {
+        let name = stream.name.clone();
+        // One is the caller's.
+        if Arc::strong_count(&stream) > 2 || stream.lock().link.degraded {
             return false;
         }
-        let (name, _) = self.streams.remove_entry(name).expect("it was found");
+        drop(stream);
+        self.streams.remove(&name);
         bus.detach(&name);
         true
     }
@@ -454,12 +577,11 @@ async fn detach_when_idle(stream: Weak<Stream>, streams: Weak<Streams>, linger: 
     let mut was_idle = false;
     loop {
         tokio::time::sleep(linger).await;
-        let Some((streams, name)) = streams.upgrade().zip(stream.upgrade().map(|stream| stream.name.clone())) else {
-            return;
-        };
+        let Some(streams) = streams.upgrade() else { return };
         let mut known = streams.known();
         let idle = Weak::strong_count(&stream) == 1;
-        if idle && was_idle && known.drop_idle(&name, &**streams.bus()) {
+        let Some(stream) = stream.upgrade() else { return };
+        if idle && was_idle && known.drop_idle(stream, &**streams.bus()) {
             return;
         }
         was_idle = idle;
@@ -471,6 +593,11 @@ pub(crate) fn epoch() -> Arc<str> {
     // The library's ids are random base64; eight characters of one are enough for an epoch.
     let id = Sid::new();
     id.as_str()[..8].into()
+}
+
+/// The name of the count that this number stands for: 48 of its bits.
+pub(crate) fn epoch_of(number: u64) -> Arc<str> {
+    BASE64_URL_SAFE_NO_PAD.encode(&number.to_be_bytes()[..6]).into()
 }
 
 #[cfg(test)]
@@ -487,18 +614,129 @@ mod tests {
         assert_eq!(hub.streams().publish(vec![to], message, Vec::new()).await, Published::Delivered);
     }
 
-    #[tokio::test]
-    async fn idle_streams_are_dropped_and_those_in_use_are_kept() {
-        let streams = Streams::new();
-        let name = |n: usize| Arc::<str>::from(format!("room:{n}"));
-        let kept: Vec<_> = (0..10).map(|n| streams.stream(&name(n))).collect();
-        for n in 10..3 * IDLE_STREAMS {
-            streams.stream(&name(n));
+    /// A socket that is live in so many channels, each of which has had an event.
+    async fn crowd(hub: &Hub, id: &str, channels: std::ops::Range<usize>) -> Peer {
+        let (peer, _wire) = Peer::of_test(id, None);
+        for n in channels {
+            let name = format!("{n:0>250}");
+            hub.streams().add(&peer, target(&name, History::NONE), None).await.unwrap();
+            publish(hub, target(&name, History::NONE), "x").await;
         }
+        peer
+    }
+
+    #[tokio::test]
+    async fn idle_streams_are_bounded_and_those_in_use_are_kept() {
+        let hub = Hub::default();
+        let streams = hub.streams();
+        let stays = crowd(&hub, "stays", 0..10).await;
+        // All of them leave at once, after which nothing new comes.
+        let leaves = crowd(&hub, "leaves", 10..3 * IDLE_STREAMS).await;
+        assert_eq!(streams.all().len(), 3 * IDLE_STREAMS);
+        streams.leave_all(&leaves);
         let known = streams.known();
-        assert_eq!(known.streams.len(), known.order.len());
-        assert!(known.streams.len() <= IDLE_STREAMS + kept.len());
-        assert!((0..10).all(|n| known.streams.contains_key(&name(n))));
+        assert!(
+            known.streams.len() <= IDLE_STREAMS + 10 && known.idle.len() <= IDLE_STREAMS,
+            "{}",
+            known.streams.len()
+        );
+        assert!(known.idle_bytes <= IDLE_BYTES);
+        assert_eq!(streams.bus().streams(), known.streams.len());
+        assert!((0..10).all(|n| known.streams.contains_key(&*format!("{n:0>250}"))));
+        drop(known);
+        streams.leave_all(&stays);
+    }
+
+    #[tokio::test]
+    async fn idle_streams_are_bounded_by_their_bytes() {
+        let hub = Hub::default();
+        hub.streams().set_max_channel_bytes(100_000);
+        let (peer, _wire) = Peer::of_test("ada", None);
+        for n in 0..200 {
+            let name = format!("{n}{}", "x".repeat(90_000));
+            hub.streams().add(&peer, target(&name, History::NONE), None).await.unwrap();
+            publish(&hub, target(&name, History::NONE), "x").await;
+            hub.streams().leave_all(&peer);
+        }
+        let known = hub.streams().known();
+        let bytes: usize = known.streams.keys().map(|name| name.len()).sum();
+        assert!(bytes <= IDLE_BYTES && known.idle_bytes <= IDLE_BYTES && known.streams.len() > 70, "{bytes}");
+    }
+
+    #[tokio::test]
+    async fn streams_without_events_go_with_their_last_subscriber() {
+        let hub = Hub::default();
+        let streams = hub.streams();
+        let (peer, _wire) = Peer::of_test("ada", Some("ada"));
+        for n in 0..1000 {
+            streams.add(&peer, target(&format!("room:{n}"), History::NONE), None).await.unwrap();
+        }
+        // One that a request held and did not get.
+        drop(streams.hold(&peer, target("held", History::NONE), None, None).await);
+        let (before, _) = streams.joined(&peer, "room:7").unwrap();
+        assert!(streams.leave(&peer, "room:8"));
+        assert_eq!(streams.all().len(), 999);
+        streams.leave_all(&peer);
+        assert_eq!((streams.all().len(), streams.bus().streams(), streams.known().idle.len()), (0, 0, 0));
+
+        // Silence is known to be silence, and what was published meanwhile to be missed.
+        let (back, _wire) = Peer::of_test("back", Some("ada"));
+        let add =
+            async |name: &str, at: &Position| streams.add(&back, target(name, History::NONE), Some(at)).await.unwrap();
+        assert_eq!(add("room:7", &before).await, Outcome::Recovered);
+        assert_eq!(streams.joined(&back, "room:7").unwrap().0, before);
+        assert_eq!(add("room:9", &before).await, Outcome::Gap, "a position is that of one stream");
+        streams.leave_all(&back);
+        publish(&hub, target("room:7", History::NONE), "to nobody").await;
+        assert_eq!(add("room:7", &before).await, Outcome::Gap);
+        // Nor does a stream that had events and was dropped come back as one that had none.
+        let (start, _) = streams.joined(&back, "room:7").unwrap();
+        publish(&hub, target("room:7", History::NONE), "to ada").await;
+        streams.leave_all(&back);
+        streams.bus().detach(&"room:7".into());
+        streams.known().streams.clear();
+        assert_eq!(add("room:7", &start).await, Outcome::Gap);
+
+        // A history is kept for those who come back, also where it has yet to begin.
+        let kept = || target("kept", History::of(10));
+        streams.add(&back, kept(), None).await.unwrap();
+        let (start, _) = streams.joined(&back, "kept").unwrap();
+        streams.leave_all(&back);
+        publish(&hub, kept(), "meanwhile").await;
+        assert_eq!(streams.add(&back, kept(), Some(&start)).await, Some(Outcome::Recovered));
+    }
+
+    #[tokio::test]
+    async fn a_long_channel_name_is_published_to_nobody() {
+        let hub = Hub::default();
+        let (peer, mut wire) = Peer::of_test("ada", None);
+        let long = "x".repeat(MAX_CHANNEL_BYTES + 1);
+        assert!(hub.streams().add(&peer, target(&long, History::NONE), None).await.is_none());
+        publish(&hub, target(&long, History::NONE), "lost").await;
+        hub.streams().add(&peer, target(&long[1..], History::NONE), None).await.unwrap();
+        publish(&hub, target(&long[1..], History::NONE), "said").await;
+        assert_eq!((wire.try_recv().unwrap().as_str(), wire.try_recv().is_err()), (r#"["said"]"#, true));
+        assert_eq!(hub.streams().all().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn held_events_are_bounded_over_all_streams() {
+        let hub = Hub::default();
+        let streams = hub.streams();
+        let (peer, _wire) = Peer::of_test("ada", Some("ada"));
+        let event = "x".repeat(1024 * 1024);
+        let mut holds = Vec::new();
+        for n in 0..40 {
+            let to = || target(&format!("room:{n}"), History::NONE);
+            holds.push(streams.hold(&peer, to(), None, None).await);
+            for _ in 0..3 {
+                publish(&hub, to(), &event).await;
+                assert!(streams.kept.load(Ordering::Relaxed) <= MAX_KEPT);
+            }
+        }
+        // What could not be held is a gap, and nothing else.
+        let outcomes: Vec<_> = holds.iter_mut().map(|held| (held.settle(), held.outcome()).1).collect();
+        assert!(outcomes.contains(&Outcome::Gap) && outcomes.contains(&Outcome::Fresh));
     }
 
     #[tokio::test]

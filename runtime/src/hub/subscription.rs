@@ -73,10 +73,19 @@ impl Subscriptions {
         if peer.is_gone() {
             return Err(SubscribeError::Gone);
         }
+        let limit = streams.max_channel_bytes();
+        if target.channel.len() > limit {
+            return Err(SubscribeError::NameTooLong(limit));
+        }
+        let limit = streams.max_subscriptions();
         let resume = {
             let mut state = self.lock();
             if let Some(outcome) = state.has(streams, peer, &target.channel, gate.as_deref()) {
                 return Ok(outcome);
+            }
+            // Before there is a stream, and the bus is asked for it.
+            if peer.subscriptions() >= limit {
+                return Err(SubscribeError::TooMany(limit));
             }
             state.resume.get(&*target.channel).map(|had| had.upto.clone())
         };
@@ -86,7 +95,6 @@ impl Subscriptions {
         if let Some(outcome) = state.has(streams, peer, held.channel(), gate.as_deref()) {
             return Ok(outcome);
         }
-        let limit = streams.max_subscriptions();
         if peer.subscriptions() > limit {
             return Err(SubscribeError::TooMany(limit));
         }
@@ -220,6 +228,29 @@ mod tests {
         second.add(hub.streams(), &peer, target(), None).await.unwrap();
         assert_eq!(second.lock().had.len(), 1);
         assert!(second.lock().held.is_empty());
+    }
+
+    #[tokio::test]
+    async fn refused_subscriptions_make_no_streams() {
+        let (hub, (peer, _wire)) = (Hub::default(), Peer::of_test("ada", None));
+        hub.streams().set_max_subscriptions(2);
+        hub.streams().set_max_channel_bytes(10);
+        let subscriptions = Subscriptions::default();
+        let add = |name: String| {
+            let target = Target { channel: name.as_str().into(), stream: name.as_str().into(), history: History::NONE };
+            subscriptions.add(hub.streams(), &peer, target, None)
+        };
+        let too_long = add("x".repeat(11)).await.unwrap_err();
+        assert!(too_long.to_string().contains("at most 10 bytes"), "{too_long}");
+        for n in 0..2 {
+            add(format!("{n:0>10}")).await.unwrap();
+        }
+        for n in 2..1000 {
+            assert!(matches!(add(n.to_string()).await, Err(SubscribeError::TooMany(2))));
+        }
+        assert_eq!(hub.streams().all().len(), 2);
+        // Had the bus been asked for those, it would count them.
+        assert_eq!(hub.streams().bus().streams(), 2);
     }
 
     #[tokio::test]

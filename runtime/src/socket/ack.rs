@@ -1,6 +1,12 @@
 //! A response as an ack.
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use axum::{
     body::{Body, Bytes},
@@ -8,39 +14,87 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use bytes::BytesMut;
+use http_body_util::BodyExt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::envelope::{Ack, AckBody, AckHeaders};
 use crate::{Error, hub::Settled, logged};
 
-/// The largest answer that is sent as an ack, in bytes; a longer one, or one without an end, is an error instead.
-pub(crate) const MAX_ANSWER: usize = 16 * 1024 * 1024;
-
 /// The longest line that a refusal is told in, in characters.
 const MAX_REFUSAL: usize = 200;
+
+/// The bytes of the answers that wait for one socket, and how many there may be.
+#[derive(Clone, Debug)]
+pub(crate) struct AnswerBudget {
+    taken: Arc<AtomicUsize>,
+    limit: usize,
+}
+
+impl AnswerBudget {
+    pub(crate) fn new(taken: Arc<AtomicUsize>, limit: usize) -> Self {
+        Self { taken, limit }
+    }
+
+    /// Whether so much waits that no request should begin whose answer may find no room.
+    pub(crate) fn is_filling(&self) -> bool {
+        self.taken.load(Ordering::Relaxed) > self.limit / 2
+    }
+}
+
+/// The part of a budget that one answer takes, which is free again when this is dropped.
+#[derive(Debug, Default)]
+struct Share {
+    taken: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Share {
+    /// Takes room for more bytes of an answer, or says why there is none.
+    fn grow(&mut self, bytes: usize, limit: usize) -> Result<(), Error> {
+        let taken = self.taken.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes += bytes;
+        if self.bytes > limit {
+            Err(Error::answer_too_large(limit))
+        } else if taken + bytes > limit {
+            Err(Error::answers_waiting(limit))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.taken.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
 
 /// A response whose body has arrived.
 pub(crate) struct Answer {
     head: Parts,
     body: Bytes,
+    _share: Share,
 }
 
 impl Answer {
-    /// Waits for the body of a response. What cannot become an ack becomes the answer that says so.
-    pub(crate) async fn collect(response: Response, method: &Method) -> Self {
+    /// Waits for the body of a response. What cannot become an ack becomes the answer that says so, and no more of it is
+    /// read than there is room for.
+    pub(crate) async fn collect(response: Response, method: &Method, budget: &AnswerBudget) -> Self {
         let (head, body) = response.into_parts();
         if content_type(&head.headers).starts_with("text/event-stream") {
             return Self::whole(Error::endless()).await;
         }
-        match Limited::new(body, MAX_ANSWER).collect().await {
-            Ok(_) if *method == Method::HEAD => Self { head, body: Bytes::new() },
-            Ok(collected) => Self { head, body: collected.to_bytes() },
-            Err(error) if error.is::<LengthLimitError>() => Self::whole(Error::answer_too_large(MAX_ANSWER)).await,
+        let mut share = Share { taken: budget.taken.clone(), bytes: 0 };
+        if *method == Method::HEAD {
+            return Self { head, body: Bytes::new(), _share: share };
+        }
+        match read(body, &mut share, budget.limit).await {
+            Ok(body) => Self { head, body, _share: share },
             Err(error) => {
-                tracing::error!(error = %logged::error(&error), "the body of an answer broke off");
-                Self::whole(Error::broken_answer()).await
+                drop(share);
+                Self::whole(error).await
             }
         }
     }
@@ -50,7 +104,7 @@ impl Answer {
         let (head, body) = error.into_response().into_parts();
         // An error's body is in memory, so this neither waits nor fails.
         let body = Body::collect(body).await.map(|body| body.to_bytes()).unwrap_or_default();
-        Self { head, body }
+        Self { head, body, _share: Share::default() }
     }
 
     pub(crate) fn succeeded(&self) -> bool {
@@ -128,6 +182,27 @@ impl Answer {
     }
 }
 
+/// Reads a body as long as there is room for it; one that is in memory already is not copied.
+async fn read(mut body: Body, share: &mut Share, limit: usize) -> Result<Bytes, Error> {
+    let mut whole = Bytes::new();
+    let mut parts = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            tracing::error!(error = %logged::error(&error), "the body of an answer broke off");
+            Error::broken_answer()
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        share.grow(data.len(), limit)?;
+        if whole.is_empty() && parts.is_empty() {
+            whole = data;
+        } else {
+            parts.extend_from_slice(&std::mem::take(&mut whole));
+            parts.extend_from_slice(&data);
+        }
+    }
+    Ok(if parts.is_empty() { whole } else { parts.freeze() })
+}
+
 fn content_type(headers: &HeaderMap) -> &str {
     headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
@@ -162,8 +237,16 @@ mod tests {
 
     use super::*;
 
+    fn budget(limit: usize) -> AnswerBudget {
+        AnswerBudget::new(Arc::default(), limit)
+    }
+
+    async fn collected(response: impl IntoResponse, budget: &AnswerBudget) -> Answer {
+        Answer::collect(response.into_response(), &Method::GET, budget).await
+    }
+
     async fn acked(response: impl IntoResponse, takes_binary: bool) -> String {
-        let answer = Answer::collect(response.into_response(), &Method::GET).await;
+        let answer = collected(response, &budget(1024 * 1024)).await;
         match answer.ack(takes_binary, &Settled::default()) {
             Ack { body: AckBody::Binary(bytes), headers, status, .. } => {
                 format!("{bytes:?} {} {status}", serde_json::to_string(&headers).unwrap())
@@ -228,7 +311,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_refusal_is_one_line_that_begins_with_the_status() {
-        let refusal = async |response: Response| Answer::collect(response, &Method::GET).await.refusal();
+        let refusal = async |response: Response| collected(response, &budget(1024 * 1024)).await.refusal();
         let unauthorized = StatusCode::UNAUTHORIZED;
         for (response, line) in [
             (
@@ -251,11 +334,47 @@ mod tests {
         assert_eq!(long.chars().count(), 200);
     }
 
+    /// A body without an end, and how many parts of 1,000 bytes were read of it.
+    fn endless() -> (Body, Arc<AtomicUsize>) {
+        let read = Arc::<AtomicUsize>::default();
+        let counter = read.clone();
+        let parts = futures_util::stream::repeat_with(move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, std::io::Error>("x".repeat(1000))
+        });
+        (Body::from_stream(parts), read)
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_read_no_further_than_its_limit() {
+        let (body, read) = endless();
+        let answer = collected(body, &budget(10_000)).await;
+        assert_eq!((answer.status(), read.load(Ordering::Relaxed)), (StatusCode::INTERNAL_SERVER_ERROR, 11));
+        assert!(answer.message().contains("more than the 10000 bytes"), "{}", answer.message());
+    }
+
+    #[tokio::test]
+    async fn waiting_answers_of_a_socket_share_one_budget() {
+        let budget = budget(10_000);
+        let (large, empty) = ("x".repeat(6000), StatusCode::NO_CONTENT);
+        let first = collected(large.clone(), &budget).await;
+        assert!(first.succeeded() && budget.is_filling());
+        let second = collected(large.clone(), &budget).await;
+        assert_eq!(second.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(second.message().contains("answer has no room"), "{}", second.message());
+        let (body, read) = endless();
+        assert_eq!(collected(body, &budget).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(read.load(Ordering::Relaxed), 5);
+        assert!(collected(empty, &budget).await.succeeded());
+        assert_eq!(budget.taken.load(Ordering::Relaxed), 6000);
+        drop(first);
+        assert!(!budget.is_filling() && collected(large, &budget).await.succeeded());
+        assert_eq!(budget.taken.load(Ordering::Relaxed), 0);
+    }
+
     #[tokio::test]
     async fn an_answer_without_an_end_is_an_error() {
-        let endless =
-            Body::from_stream(futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>("x".repeat(1 << 20))));
-        assert!(acked(endless, true).await.contains("answer_too_large"));
+        assert!(acked(endless().0, true).await.contains("answer_too_large"));
         let events = (
             [("content-type", "text/event-stream")],
             Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>()),

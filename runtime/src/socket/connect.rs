@@ -28,7 +28,7 @@ use tower_service::Service;
 
 use super::{
     Handshake, RequestSocket, VERBS,
-    ack::Answer,
+    ack::{Answer, AnswerBudget},
     connection::{Connection, Dispatcher},
     dispatch::bounded,
     envelope::{Client, ConnectPayload},
@@ -110,9 +110,14 @@ impl ConnectHandler<LocalAdapter, ViaEntrance> for Entrance {
         socket: Arc<Socket>,
         payload: &'a Option<Value>,
     ) -> Pin<Box<dyn Future<Output = Result<(), Box<dyn Display + Send>>> + Send + 'a>> {
-        let payload = payload.as_ref().and_then(Value::as_str).map(|text| ConnectPayload::parse(text));
+        let limits = &self.dispatcher.connect;
+        let payload = payload.as_ref().and_then(Value::as_str);
+        let payload = payload.map_or_else(|| Ok(ConnectPayload::default()), |text| ConnectPayload::read(text, limits));
         Box::pin(async move {
-            let admitted = admit(&self.dispatcher, &socket, payload.unwrap_or_default()).await;
+            let admitted = match payload {
+                Ok(payload) => admit(&self.dispatcher, &socket, payload).await,
+                Err(too_large) => Err(Answer::whole(too_large).await),
+            };
             match &admitted {
                 Ok(()) => {
                     metrics::socket_accepted();
@@ -212,20 +217,20 @@ async fn ask(
     let (peer, hub) = (peer.clone(), dispatcher.hub.clone());
     let request_socket = RequestSocket::of_request(socket.clone(), peer, hub, subscriptions.clone());
     request.extensions_mut().insert(request_socket);
-    let answer = run(hook.clone(), request, dispatcher.timeout).await;
+    let answer = run(hook.clone(), request, dispatcher.timeout, connection.answers()).await;
     connection.cookies().keep(answer.headers());
     connection.subscribed(subscriptions);
     answer
 }
 
 /// Calls a hook, and waits for the whole of its answer.
-async fn run(mut hook: Router, request: Request, limit: Duration) -> Answer {
+async fn run(mut hook: Router, request: Request, limit: Duration, budget: AnswerBudget) -> Answer {
     bounded(limit, async {
         let response = match hook.call(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         };
-        Answer::collect(response, &Method::GET).await
+        Answer::collect(response, &Method::GET, &budget).await
     })
     .await
 }
@@ -264,10 +269,10 @@ impl Visit {
         let socket =
             RequestSocket::outside_request(Handshake::Kept(self.handshake), peer.clone(), dispatcher.hub.clone());
         request.extensions_mut().insert(socket);
-        let limit = dispatcher.timeout;
+        let (limit, budget) = (dispatcher.timeout, connection.answers());
         let running = dispatcher.hooks.running.subscribe();
         runtime.spawn(async move {
-            let answer = run(hook, request, limit).await;
+            let answer = run(hook, request, limit, budget).await;
             if !answer.succeeded() {
                 // Not its words: a rejection quotes what the client said as it connected.
                 tracing::error!(status = answer.status().as_u16(), "a disconnect was not handled");

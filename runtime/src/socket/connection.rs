@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use tokio::{sync::Notify, task::AbortHandle, time::Instant};
 
 use super::{
     HeaderRules, Lifetimes,
+    ack::AnswerBudget,
     connect::{Hooks, Visit},
     cookies::Cookies,
     expiry::watch,
@@ -33,8 +34,10 @@ pub(crate) struct Dispatcher {
     pub(crate) timeout: Duration,
     /// How many requests of one socket may wait for their answers.
     pub(crate) max_in_flight: usize,
-    /// How many bytes of packets one socket may have waiting before they are looked at.
-    pub(crate) max_queued_bytes: usize,
+    /// How many bytes the packets of one socket's unanswered requests may have.
+    pub(crate) max_in_flight_bytes: usize,
+    /// How many bytes of answers one socket may have waiting.
+    pub(crate) max_answer_bytes: usize,
     /// About how many bytes may wait for one socket before it is cut off.
     pub(crate) max_backlog_bytes: usize,
     /// How many requests a second one socket may send.
@@ -45,12 +48,25 @@ pub(crate) struct Dispatcher {
     pub(crate) heartbeat: Duration,
     /// Which headers packets may set.
     pub(crate) header_rules: HeaderRules,
+    pub(crate) connect: ConnectLimits,
     /// The channels that sockets subscribe to.
     pub(crate) hub: Hub,
     /// What waits for requests to be answered when the server stops.
     pub(crate) drain: Drain,
     /// What the application does when sockets come and go.
     pub(crate) hooks: Hooks,
+}
+
+/// What a CONNECT packet may have, in bytes and in number.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConnectLimits {
+    /// The whole payload.
+    pub(crate) bytes: usize,
+    /// The application's part of it.
+    pub(crate) auth: usize,
+    /// The positions that are kept, and the names of their channels.
+    pub(crate) positions: usize,
+    pub(crate) name: usize,
 }
 
 /// One socket's requests.
@@ -66,6 +82,8 @@ pub(crate) struct Connection {
     queue: OnceLock<Queue>,
     /// What the hook of a connecting socket subscribed to, until the client has been told that it is connected.
     subscribed: Mutex<Option<Arc<Subscriptions>>>,
+    /// The bytes of answers that wait for the client.
+    answers: Arc<AtomicUsize>,
     /// The client has been told that it is connected.
     entered: Notify,
     pub(super) rate: MessageRate,
@@ -89,6 +107,7 @@ impl Connection {
             lasting: OnceLock::new(),
             queue: OnceLock::new(),
             subscribed: Mutex::default(),
+            answers: Arc::default(),
             entered: Notify::new(),
             rate: MessageRate::new(dispatcher.max_messages_per_second),
             activity: dispatcher.lifetimes.idle.map(|_| Mutex::new(Activity { busy: 0, last: Instant::now() })),
@@ -106,6 +125,11 @@ impl Connection {
 
     pub(super) fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// Where the answers to its requests wait.
+    pub(super) fn answers(&self) -> AnswerBudget {
+        AnswerBudget::new(self.answers.clone(), self.dispatcher.max_answer_bytes)
     }
 
     pub(super) fn queue(&self) -> &Queue {

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// How many refusals may wait for room in a socket's send buffer; a client that provokes more and reads none is cut off.
-const MAX_REFUSALS: usize = 16 * 1024;
+pub(super) const MAX_REFUSALS: usize = 16 * 1024;
 /// How long to wait before a full send buffer is tried again: at first, and at most.
 const FIRST_RETRY: Duration = Duration::from_millis(1);
 const LAST_RETRY: Duration = Duration::from_millis(64);
@@ -97,7 +97,7 @@ impl Refusals {
         let dispatcher = connection.dispatcher();
         match refused {
             Refused::TooMany if self.too_many.is_none() => {
-                self.too_many = Some(Answer::whole(Error::too_many_in_flight(dispatcher.max_in_flight)).await);
+                self.too_many = Some(Answer::whole(Error::too_many_in_flight(dispatcher)).await);
             }
             Refused::TooFast if self.too_fast.is_none() => {
                 self.too_fast = Some(Answer::whole(Error::too_many_messages(dispatcher.max_messages_per_second)).await);

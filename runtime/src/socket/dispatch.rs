@@ -17,7 +17,7 @@ use super::{
     ack::Answer,
     connection::{Connection, Dispatcher},
     deliver::{Refusals, deliver, room},
-    queue::{Arrival, Arrivals, Refused},
+    queue::{Arrival, Arrivals, Packet, Refused},
     request::{lasting_headers, virtual_request},
 };
 use crate::{
@@ -56,7 +56,10 @@ pub(super) async fn work(dispatcher: Arc<Dispatcher>, mut arrivals: Arrivals) {
                 }
                 let refused = match &arrival.packet {
                     Err(refused) => Some(*refused),
-                    Ok(_) => (in_flight.len() >= dispatcher.max_in_flight).then_some(Refused::TooMany),
+                    Ok(_) => {
+                        let unread = arrival.connection.answers().is_filling();
+                        (in_flight.len() >= dispatcher.max_in_flight || unread).then_some(Refused::TooMany)
+                    }
                 };
                 if let Some(refused) = refused {
                     if refusals.add(arrival, refused).await.is_err() {
@@ -77,7 +80,9 @@ pub(super) async fn work(dispatcher: Arc<Dispatcher>, mut arrivals: Arrivals) {
 
 /// Runs one request and sends its ack.
 async fn answer(arrival: Arrival) {
-    let Arrival { socket, connection, method, ack_id, packet, .. } = arrival;
+    let Arrival { socket, connection, method, ack_id, packet } = arrival;
+    // A packet that was refused does not come here.
+    let Ok(Packet { value, charge }) = packet else { return };
     let dispatcher = connection.dispatcher();
     let _in_flight = dispatcher.drain.enter(Transport::Socket);
     let _busy = connection.peer().busy();
@@ -85,18 +90,20 @@ async fn answer(arrival: Arrival) {
     let subscriptions = Arc::new(Subscriptions::default());
     // Pinned here, since a guard that takes a future by value keeps room for it twice.
     let answer = pin!(async {
-        match route(&socket, &connection, &method, packet, &subscriptions).await {
+        match route(&socket, &connection, &method, value, &subscriptions).await {
             Ok(answer) => answer,
             Err(refusal) => refuse(connection.peer(), &method, ack_id, refusal).await,
         }
     });
     let answer = bounded(dispatcher.timeout, answer).await;
+    drop(charge);
     connection.cookies().keep(answer.headers());
     metrics::request_answered(Transport::Socket, answer.status());
     let settled = subscriptions.settle(connection.peer(), answer.succeeded());
     if let Some(ack_id) = ack_id {
         deliver(&socket, connection.peer(), ack_id, &answer.ack(takes_binary(&socket), &settled)).await;
     }
+    drop(answer);
     if settled.is_held() {
         // What is published meanwhile is kept for it.
         room(connection.peer()).await;
@@ -141,11 +148,11 @@ async fn route(
     socket: &Arc<Socket>,
     connection: &Arc<Connection>,
     method: &Method,
-    packet: Result<Value, Refused>,
+    packet: Value,
     subscriptions: &Arc<Subscriptions>,
 ) -> Result<Answer, Error> {
     let text: Bytes = match packet {
-        Ok(Value::Str(text, attachments)) if attachments.as_ref().is_none_or(|all| all.is_empty()) => text.into(),
+        Value::Str(text, attachments) if attachments.as_ref().is_none_or(|all| all.is_empty()) => text.into(),
         _ => return Err(Error::malformed("a request carries JSON only: send bytes as base64, or over HTTP")),
     };
     let lasting = connection.lasting(|| lasting_headers(&socket.req_parts().headers));
@@ -163,7 +170,7 @@ async fn route(
         Ok(response) => response,
         Err(never) => match never {},
     };
-    Ok(Answer::collect(response, method).await)
+    Ok(Answer::collect(response, method, &connection.answers()).await)
 }
 
 /// Whether a binary attachment reaches this client whole. engineioxide frames one for Engine.IO 4 whatever the client

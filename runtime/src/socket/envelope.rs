@@ -1,20 +1,16 @@
 //! The wire format of a request and of its ack: the only place that knows their keys. docs/wire.md is normative.
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, HashMap},
-    fmt,
-    sync::Arc,
-};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
 use axum::{body::Bytes, http::HeaderMap};
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
-    de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
     ser::SerializeStruct,
 };
 use serde_json::value::RawValue;
 
+use super::ConnectLimits;
 use crate::{
     Error,
     hub::{Outcome, Position, Received, Resume, Settled},
@@ -55,33 +51,36 @@ impl<'a> Envelope<'a> {
             _ => Vec::new(),
         };
         let resume = match fields.resume {
-            Some(resume) => serde_json::from_str(resume.get())
+            Some(resume) => Positions { count: MAX_RESUMED, name: usize::MAX }
+                .read(resume)
                 .map_err(|error| Error::malformed(format!("`resume`: {}", readable(&error))))?,
-            None => HashMap::new(),
+            None => Resume::new(),
         };
-        Ok(Self { url: url.0, data: fields.data.or(fields.params), headers, resume: positions(resume) })
+        Ok(Self { url: url.0, data: fields.data.or(fields.params), headers, resume })
     }
 }
 
-fn positions(sent: HashMap<String, Standing>) -> Resume {
-    let received = sent.into_iter().take(MAX_RESUMED).map(|(channel, Standing { epoch, offset, since })| {
-        let upto = Position { epoch: epoch.into(), offset };
-        (channel, Received { since: since.unwrap_or(offset), upto })
-    });
-    received.collect()
-}
-
-/// A parse error without its position, which a client of a library cannot use.
+/// A parse error without its position, which a client of a library cannot use, and without most of what it quotes.
 pub(crate) fn readable(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    let text = text.split(" at line ").next().unwrap_or_default();
-    match text {
-        "lone leading surrogate in hex escape" | "unexpected end of hex escape" => {
-            "half of a surrogate pair, such as \"\\ud800\" alone, is no Unicode text: send both halves, or none".into()
-        }
-        _ => text.into(),
+    let text = text.rsplit_once(" at line ").map_or(&*text, |(text, _)| text);
+    if matches!(text, "lone leading surrogate in hex escape" | "unexpected end of hex escape") {
+        return "half of a surrogate pair, such as \"\\ud800\" alone, is no Unicode text: send both halves, or none"
+            .into();
     }
+    if text.len() <= MAX_QUOTED {
+        return text.to_owned();
+    }
+    let quoted: String = text.chars().take(MAX_QUOTED / 2).collect();
+    let end: Vec<_> = text.chars().rev().take(MAX_QUOTED / 2).collect();
+    format!("{quoted}..{}", end.into_iter().rev().collect::<String>())
 }
+
+/// How many characters of what a client sent may stand in an error.
+const MAX_QUOTED: usize = 200;
+/// How many headers a packet may have, and the bytes of all names and values.
+const MAX_HEADERS: usize = 64;
+const MAX_HEADER_BYTES: usize = 8 * 1024;
 
 /// What kind of JSON value this is, in words.
 pub(crate) fn kind(value: &RawValue) -> &'static str {
@@ -187,18 +186,35 @@ impl<'de> Deserialize<'de> for Headers<'de> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut headers = Vec::with_capacity(map.size_hint().unwrap_or_default());
-                while let Some((Text(name), value)) = map.next_entry::<Text<'de>, &RawValue>()? {
+                let (mut headers, mut bytes, mut count) = (Vec::new(), 0, 0);
+                while let Some(Text(name)) = map.next_key()? {
+                    count += 1;
+                    bytes += name.len();
+                    if count > MAX_HEADERS || bytes > MAX_HEADER_BYTES {
+                        return Err(too_many_headers());
+                    }
+                    let value: &RawValue = map.next_value()?;
+                    // A value that JSON escapes is shorter than its text, and one without escapes as long.
+                    if bytes + value.get().len() / LONGEST_ESCAPE > MAX_HEADER_BYTES {
+                        return Err(too_many_headers());
+                    }
                     match kind(value) {
                         "a string" => {
                             let Text(text) = serde_json::from_str(value.get())
                                 .map_err(|error| de::Error::custom(format!("`{name}`: {}", readable(&error))))?;
+                            bytes += text.len();
                             headers.push((name, text));
                         }
                         // A page sets a header to null to send none.
                         "null" => {}
-                        "a number" | "a boolean" => headers.push((name, Cow::Borrowed(value.get()))),
+                        "a number" | "a boolean" => {
+                            bytes += value.get().len();
+                            headers.push((name, Cow::Borrowed(value.get())));
+                        }
                         kind => return Err(de::Error::custom(format!("`{name}` must be a string, this is {kind}"))),
+                    }
+                    if bytes > MAX_HEADER_BYTES {
+                        return Err(too_many_headers());
                     }
                 }
                 Ok(Headers(headers))
@@ -207,6 +223,13 @@ impl<'de> Deserialize<'de> for Headers<'de> {
 
         deserializer.deserialize_map(Map)
     }
+}
+
+/// How many bytes of JSON text one byte of a string may take: `\u0000`.
+pub(crate) const LONGEST_ESCAPE: usize = 6;
+
+fn too_many_headers<E: de::Error>() -> E {
+    E::custom(format!("a request brings at most {MAX_HEADERS} headers of {MAX_HEADER_BYTES} bytes in all"))
 }
 
 /// What a client sends when it connects.
@@ -230,35 +253,97 @@ pub(crate) struct Client {
 }
 
 #[derive(Deserialize)]
-struct SentClient {
-    client: String,
+struct SentClient<'a> {
+    #[serde(borrow)]
+    client: Cow<'a, str>,
     #[serde(default)]
     connection: u64,
-    #[serde(default)]
-    resume: HashMap<String, Standing>,
+    #[serde(borrow, default)]
+    resume: Option<&'a RawValue>,
 }
 
 /// `["k3x9ab2c", 1234, 1201]`: where a client stands in a channel, and from where on it received what leads there.
 #[derive(Deserialize)]
-struct Standing {
-    epoch: String,
+struct Standing<'a> {
+    #[serde(borrow)]
+    epoch: Cow<'a, str>,
     offset: u64,
     #[serde(default)]
     since: Option<u64>,
 }
 
-/// In how many channels a client may say where it stands; in the others it begins anew.
+/// Reads the positions of a client: so many, and of channels whose names are no longer than this. The others are not read;
+/// in those channels the client starts anew.
+#[derive(Clone, Copy)]
+struct Positions {
+    count: usize,
+    name: usize,
+}
+
+impl Positions {
+    fn read(self, text: &RawValue) -> Result<Resume, serde_json::Error> {
+        self.deserialize(&mut serde_json::Deserializer::from_str(text.get()))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Positions {
+    type Value = Resume;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Resume, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Positions {
+    type Value = Resume;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of positions such as {\"room:7\": [\"k3x9ab2c\", 1234]}")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Resume, A::Error> {
+        let mut resume = Resume::new();
+        while let Some(Text(channel)) = map.next_key()? {
+            if resume.len() >= self.count || channel.len() > self.name {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            let Standing { epoch, offset, since } = map.next_value()?;
+            if epoch.len() <= MAX_EPOCH {
+                let upto = Position { epoch: epoch.into(), offset };
+                resume.insert(channel.into(), Received { since: since.unwrap_or(offset), upto });
+            }
+        }
+        Ok(resume)
+    }
+}
+
+/// In how many channels a request may say where its client stands; in the others it begins anew.
 const MAX_RESUMED: usize = 4096;
+/// The longest name of an epoch that a client may know, in bytes; the server's have 8.
+const MAX_EPOCH: usize = 64;
 /// The shortest and longest secret that a client may call itself by.
 const CLIENT_LENGTH: std::ops::RangeInclusive<usize> = 16..=128;
 
 impl ConnectPayload {
+    /// Reads the text of a payload, unless it is larger than what may be kept of it.
+    pub(crate) fn read(text: &str, limits: &ConnectLimits) -> Result<Self, Error> {
+        if text.len() > limits.bytes {
+            return Err(Error::connect_too_large(limits.auth));
+        }
+        let payload = Self::parse(text, Positions { count: limits.positions, name: limits.name });
+        match &payload.auth {
+            Some(auth) if auth.len() > limits.auth => Err(Error::connect_too_large(limits.auth)),
+            _ => Ok(payload),
+        }
+    }
+
     /// Reads the text of a payload. One that is no object is the application's as it is.
-    pub(crate) fn parse(text: &str) -> Self {
+    fn parse(text: &str, positions: Positions) -> Self {
         let Ok(mut entries) = serde_json::from_str::<BTreeMap<String, &RawValue>>(text) else {
             return Self { client: None, auth: Some(Bytes::copy_from_slice(text.as_bytes())) };
         };
-        let client = entries.remove("catamaran").and_then(|sent| Client::parse(sent.get()));
+        let client = entries.remove("catamaran").and_then(|sent| Client::parse(sent.get(), positions));
         // A client that says nothing but who it is has said nothing to the application.
         let auth = if entries.is_empty() { None } else { serde_json::to_vec(&entries).ok() };
         Self { client, auth: auth.map(Bytes::from) }
@@ -266,13 +351,13 @@ impl ConnectPayload {
 }
 
 impl Client {
-    fn parse(text: &str) -> Option<Self> {
+    fn parse(text: &str, positions: Positions) -> Option<Self> {
         let SentClient { client, connection, resume } = serde_json::from_str(text).ok()?;
-        CLIENT_LENGTH.contains(&client.len()).then(|| Self {
-            name: client.into(),
-            connection,
-            resume: positions(resume),
-        })
+        if !CLIENT_LENGTH.contains(&client.len()) {
+            return None;
+        }
+        let resume = resume.map_or_else(|| Ok(Resume::new()), |resume| positions.read(resume)).ok()?;
+        Some(Self { name: client.into(), connection, resume })
     }
 }
 
@@ -384,6 +469,8 @@ impl Serialize for AckHeaders<'_> {
 mod tests {
     use super::*;
 
+    const LIMITS: ConnectLimits = ConnectLimits { bytes: 4000, auth: 1000, positions: 3, name: 20 };
+
     fn refused(event: &str) -> String {
         Envelope::parse(event).unwrap_err().message().to_owned()
     }
@@ -420,7 +507,7 @@ mod tests {
     #[test]
     fn a_payload_is_ours_and_the_applications() {
         let parse = |text: &str| {
-            let ConnectPayload { client, auth } = ConnectPayload::parse(text);
+            let ConnectPayload { client, auth } = ConnectPayload::read(text, &LIMITS).unwrap();
             let auth = auth.map(|auth| String::from_utf8(auth.to_vec()).unwrap());
             (client.map(|client| (client.name.to_string(), client.connection, client.resume)), auth)
         };
@@ -447,6 +534,60 @@ mod tests {
         for no_client in ["5", r#"{"client":"short"}"#, r#"{"client":"0123456789abcdef","connection":-1}"#] {
             assert_eq!(parse(&format!(r#"{{"catamaran":{no_client},"a":1}}"#)), (None, Some(r#"{"a":1}"#.into())));
         }
+    }
+
+    #[test]
+    fn connect_payload_over_its_limit_is_not_read() {
+        let refused = |text: &str| ConnectPayload::read(text, &LIMITS).unwrap_err();
+        let auth = |bytes: usize| format!(r#"{{"a":"{}"}}"#, "x".repeat(bytes - 8));
+        assert_eq!(ConnectPayload::read(&auth(1000), &LIMITS).unwrap().auth.unwrap().len(), 1000);
+        // Were it read, the last would be an `auth` of no object.
+        for text in [auth(1001), auth(100_000), format!("{{{}", auth(100_000))] {
+            let error = refused(&text);
+            assert_eq!((error.status().as_u16(), error.message().contains("at most 1000 bytes")), (413, true));
+        }
+    }
+
+    #[test]
+    fn positions_past_their_limits_are_not_kept() {
+        let kept = |resume: &str| {
+            let text = format!(r#"{{"catamaran":{{"client":"0123456789abcdef","resume":{{{resume}}}}}}}"#);
+            let mut kept: Vec<_> =
+                ConnectPayload::read(&text, &LIMITS).unwrap().client.unwrap().resume.into_keys().collect();
+            kept.sort();
+            kept
+        };
+        // What is past the limit is no position, and nobody notices.
+        assert_eq!(kept(r#""a":["e",1],"b":["e",1],"c":["e",1],"d":5,"e":{"x":[]}"#), ["a", "b", "c"]);
+        let (long, name) = ("x".repeat(21), "x".repeat(20));
+        assert_eq!(kept(&format!(r#""{long}":5,"{name}":["e",1]"#)), [name]);
+        let epoch = |bytes: usize| "e".repeat(bytes);
+        assert_eq!(kept(&format!(r#""a":["{}",1],"b":["{}",1]"#, epoch(65), epoch(64))), ["b"]);
+    }
+
+    #[test]
+    fn headers_past_the_limit_are_not_read() {
+        let with = |headers: &str| format!(r#"["get",{{"url":"/","headers":{{{headers}}}}}]"#);
+        let many = |count: usize| (0..count).map(|n| format!(r#""x-{n}":"1""#)).collect::<Vec<_>>().join(",");
+        assert_eq!(Envelope::parse(&with(&many(64))).unwrap().headers.len(), 64);
+        let (fits, long) = ("x".repeat(8 * 1024 - 1), "x".repeat(8 * 1024));
+        assert_eq!(Envelope::parse(&with(&format!(r#""a":"{fits}""#))).unwrap().headers.len(), 1);
+        // What follows is no header, which nobody comes to see.
+        for headers in [
+            format!(r#"{},"no":{{}}"#, many(65)),
+            format!(r#""a":"{long}","no":{{}}"#),
+            format!(r#""{long}a":"","no":{{}}"#),
+            format!(r#""a":"{}\ud800""#, "x".repeat(100_000)),
+        ] {
+            let words = refused(&with(&headers));
+            assert!(words.contains("at most 64 headers of 8192 bytes"), "{words:.200}");
+        }
+    }
+
+    #[test]
+    fn an_error_quotes_little_of_what_was_sent() {
+        let words = refused(&format!(r#"["get","{}"]"#, "é".repeat(100_000)));
+        assert!(words.len() < 1000 && words.contains("expected an object such as"), "{words}");
     }
 
     #[test]

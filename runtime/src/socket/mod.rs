@@ -22,7 +22,7 @@ use axum::http::Method;
 use connect::Entrance;
 pub(crate) use connect::{Attached, Hooks};
 use connection::Connection;
-pub(crate) use connection::Dispatcher;
+pub(crate) use connection::{ConnectLimits, Dispatcher};
 pub(crate) use expiry::Lifetimes;
 pub(crate) use packet_headers::HeaderRules;
 pub use packet_headers::PacketHeaders;

@@ -8,20 +8,17 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header, request::Parts},
 };
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{
-    envelope::{Envelope, kind, readable},
+    envelope::{Envelope, LONGEST_ESCAPE, kind, readable},
     packet_headers::{HeaderRules, is_of_connection},
 };
 use crate::{Error, hub::Resume};
 
 /// The longest URL that `http::Uri` takes, in bytes.
 const MAX_URL: usize = (u16::MAX - 1) as usize;
-/// The most headers that one packet may bring, and their names' and values' most bytes.
-const MAX_HEADERS: usize = 64;
-const MAX_HEADER_BYTES: usize = 8 * 1024;
 
 /// Builds the request that the router sees, and takes out what is not for it: the positions of a client that resumes.
 ///
@@ -87,6 +84,9 @@ fn uri(url: &str, query: Option<&RawValue>) -> Result<Uri, Error> {
         let message = format!("`url` must be a path such as \"/hello\", this is {:?}", shortened(url));
         return Err(Error::malformed(message));
     }
+    if target.len() > MAX_URL {
+        return Err(Error::url_too_long(MAX_URL));
+    }
     if target.chars().any(char::is_control) {
         return Err(Error::malformed("`url` has a control character"));
     }
@@ -106,26 +106,22 @@ fn shortened(text: &str) -> String {
 
 /// Adds the data of a GET to the query as `$.get` would: scalars as values, arrays repeated, objects as JSON text.
 fn join_query(target: &mut Cow<'_, str>, data: &RawValue) -> Result<(), Error> {
-    let Entries(entries) = match kind(data) {
+    let query = match kind(data) {
         "null" => return Ok(()),
-        "an object" => serde_json::from_str(data.get()).map_err(|error| unreadable_data(&error))?,
+        "an object" => {
+            let mut query = Query { pairs: form_urlencoded::Serializer::new(String::new()), bytes: 0, ended: None };
+            let joined = serde_json::Deserializer::from_str(data.get()).deserialize_map(&mut query);
+            if let Some(error) = query.ended {
+                return Err(error);
+            }
+            joined.map_err(|error| unreadable_data(&error))?;
+            query.pairs.finish()
+        }
         kind => {
             let message = format!("`data` of a GET joins the query, so it must be an object, this is {kind}");
             return Err(Error::malformed(message));
         }
     };
-    let mut query = form_urlencoded::Serializer::new(String::new());
-    for (name, value) in &entries {
-        if kind(value) == "an array" {
-            let items: Vec<&RawValue> = serde_json::from_str(value.get()).map_err(Error::from)?;
-            for item in items {
-                query.append_pair(name, &query_value(item)?);
-            }
-        } else {
-            query.append_pair(name, &query_value(value)?);
-        }
-    }
-    let query = query.finish();
     if !query.is_empty() {
         let target = target.to_mut();
         match target.find('?') {
@@ -150,30 +146,70 @@ fn query_value(value: &RawValue) -> Result<Cow<'_, str>, Error> {
     }
 }
 
-/// The entries of a JSON object, in their order.
-struct Entries<'a>(Vec<(String, &'a RawValue)>);
+/// A query that grows by the entries of a JSON object, in their order, until no URL has room for it.
+struct Query {
+    pairs: form_urlencoded::Serializer<'static, String>,
+    /// The bytes of what was added, before it was encoded.
+    bytes: usize,
+    ended: Option<Error>,
+}
 
-impl<'de> Deserialize<'de> for Entries<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
+impl Query {
+    /// Adds a value, or ends the reading: the reader's own error says nothing then.
+    fn add<E: de::Error>(&mut self, name: &str, value: &RawValue) -> Result<(), E> {
+        let mut ended = |error| {
+            self.ended = Some(error);
+            E::custom("the query has ended")
+        };
+        // A value that JSON escapes is shorter than its text, but no shorter than this.
+        self.bytes += name.len() + value.get().len() / LONGEST_ESCAPE;
+        if self.bytes > MAX_URL {
+            return Err(ended(Error::url_too_long(MAX_URL)));
+        }
+        let value = query_value(value).map_err(ended)?;
+        self.pairs.append_pair(name, &value);
+        Ok(())
+    }
+}
 
-        impl<'de> Visitor<'de> for Object {
-            type Value = Entries<'de>;
+impl<'de> Visitor<'de> for &mut Query {
+    type Value = ();
 
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object")
-            }
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object")
+    }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(Entries(entries))
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
+            if kind(value) == "an array" {
+                let items = Items { query: self, name: &name };
+                serde_json::Deserializer::from_str(value.get()).deserialize_seq(items).map_err(de::Error::custom)?;
+            } else {
+                self.add(&name, value)?;
             }
         }
+        Ok(())
+    }
+}
 
-        deserializer.deserialize_map(Object)
+/// The items of an array, which are all values of one name.
+struct Items<'a> {
+    query: &'a mut Query,
+    name: &'a str,
+}
+
+impl<'de> Visitor<'de> for Items<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        while let Some(item) = items.next_element()? {
+            self.query.add(self.name, item)?;
+        }
+        Ok(())
     }
 }
 
@@ -184,12 +220,6 @@ fn add_headers(
     lasting: &HeaderMap,
     rules: &HeaderRules,
 ) -> Result<(), Error> {
-    if sent.len() > MAX_HEADERS
-        || sent.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > MAX_HEADER_BYTES
-    {
-        let message = format!("a request brings at most {MAX_HEADERS} headers of {MAX_HEADER_BYTES} bytes in all");
-        return Err(Error::malformed(message));
-    }
     for (name, value) in sent {
         let parsed = HeaderName::try_from(&**name)
             .map_err(|_| Error::malformed(format!("{:?} is not the name of a header", shortened(name))))?;
@@ -289,6 +319,27 @@ mod tests {
         }
         let long = format!(r#"["get",{{"url":"/{}"}}]"#, "a".repeat(70_000));
         assert_eq!(request(&Method::GET, &long).unwrap_err().status(), 414);
+        // Were it read to its end, its last character would be what is wrong.
+        let long = format!(r#"["get",{{"url":"/{}\u0000"}}]"#, "a".repeat(70_000));
+        assert_eq!(request(&Method::GET, &long).unwrap_err().status(), 414);
+    }
+
+    #[test]
+    fn data_is_joined_no_further_than_a_url_goes() {
+        // The last value is one that no query can carry, which nobody comes to see.
+        let end = r#""\ud800""#;
+        let pairs: Vec<_> = (0..20_000).map(|n| format!(r#""{n}":"x""#)).collect();
+        for data in [
+            format!(r#"{{"a":"{}","z":{end}}}"#, "x".repeat(500_000)),
+            format!(r#"{{{},"z":{end}}}"#, pairs.join(",")),
+            format!(r#"{{"a":[{}{end}]}}"#, r#""four","#.repeat(200_000)),
+            format!(r#"{{"{}":{end}}}"#, "x".repeat(70_000)),
+        ] {
+            let event = format!(r#"["get",{{"url":"/","data":{data}}}]"#);
+            assert_eq!(request(&Method::GET, &event).unwrap_err().status(), 414, "{data:.40}");
+        }
+        let short = format!(r#"["get",{{"url":"/","data":{{"a":{end}}}}}]"#);
+        assert_eq!(request(&Method::GET, &short).unwrap_err().status(), 400);
     }
 
     #[test]

@@ -334,7 +334,8 @@ async fn a_socket_has_at_most_so_many_tags() {
         assert_eq!(client.ask(&post(format!("/tag/{n}"), "null")).await.status, 200);
     }
     assert_eq!(client.ask(&post("/tag/3", "null")).await.status, 200);
-    assert_eq!(client.ask(&post("/tag/16", "null")).await.status, 500);
+    let refused = client.ask(&post("/tag/16", "null")).await;
+    assert_eq!((refused.status, refused.json()["code"].as_str()), (409, Some("too_many_tags")));
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Both transports of a running application, as clients see them.
 
 mod app;
+mod bounds;
 mod channel;
 mod channels;
 mod close;

@@ -64,7 +64,7 @@ impl Channel for Kept {
 async fn tagged(hub: &Hub, client: &str) -> (Peer, UnboundedReceiver<String>) {
     let (peer, mut wire) = Peer::of_test(client, Some(client));
     hub.streams().connect(&peer);
-    hub.streams().sockets().tag(&peer, "user:7".into()).unwrap();
+    hub.streams().sockets().tag(&peer, "user:7").unwrap();
     hub.streams().add(&peer, Target::of(&Kept), None).await.unwrap();
     assert!(wire.recv().await.unwrap().starts_with(r#"["$join""#));
     (peer, wire)
@@ -284,7 +284,7 @@ async fn a_server_that_joins_closes_what_it_had_opened_before() {
     backend.down(1);
     let (bob, _wire) = Peer::of_test("bob", Some("bob"));
     late.streams().connect(&bob);
-    late.streams().sockets().tag(&bob, "user:7".into()).unwrap();
+    late.streams().sockets().tag(&bob, "user:7").unwrap();
     tokio::time::timeout(Duration::from_secs(10), here.close_tagged("user:7", "")).await.unwrap().unwrap_err();
     backend.up(1);
     until(|| bob.is_gone()).await;

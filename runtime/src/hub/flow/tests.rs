@@ -347,6 +347,27 @@ async fn what_was_delivered_to_more_channels_than_are_remembered_is_a_gap_everyw
     bob.hears_gap().await;
 }
 
+#[tokio::test]
+async fn early_entries_are_bounded_in_bytes() {
+    let backend = Backend::default();
+    let (there, here) = (node(&backend), node(&backend));
+    let mut ada = Subscriber::of(&here, "ada", &Room(ROOM)).await;
+    backend.intercept(1);
+    let large = "x".repeat(1024 * 1024);
+    publish(&there, &[&*large; 12]).await;
+    // The first is late, so the others wait; there is room for some of them, and the rest is read later.
+    let (flow, pile) = (backend.flow(1), backend.pile(1));
+    for copy in &pile[1..] {
+        flow.entry(copy.clone());
+        let early = here.streams().find(ROOM).unwrap().lock().early.len();
+        assert!(early <= 4, "{early}");
+    }
+    for offset in 1..=12 {
+        ada.hears(offset, &large).await;
+    }
+    ada.hears_nothing_more();
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_entry_that_the_bus_does_not_bring_is_read() {
     let backend = Backend::default();
