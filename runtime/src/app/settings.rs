@@ -5,7 +5,7 @@ use std::time::Duration;
 use socketioxide::{ParserConfig, SocketIo, SocketIoBuilder, TransportType};
 
 use super::App;
-use crate::{Backend, Origins, ServeError};
+use crate::{Backend, Origins, ServeError, server::Proxies};
 
 /// What a packet may have beside its body: method, URL, headers and the names of the envelope.
 const ENVELOPE_BYTES: usize = 64 * 1024;
@@ -37,6 +37,8 @@ pub(super) struct Settings {
     pub(super) health: bool,
     pub(super) origins: Origins,
     pub(super) trusted_proxies: Vec<String>,
+    pub(super) client_addr_header: String,
+    pub(super) max_handshake_bytes: usize,
     /// What is wrong with the bus.
     pub(super) bus: Result<(), String>,
 }
@@ -60,6 +62,8 @@ impl Default for Settings {
             health: false,
             origins: Origins::same(),
             trusted_proxies: Vec::new(),
+            client_addr_header: "x-forwarded-for".into(),
+            max_handshake_bytes: 16 * 1024,
             bus: Ok(()),
         }
     }
@@ -109,23 +113,43 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
-    /// How many connections there may be, 100,000 by default; one more is answered with a bare 503 and closed.
+    /// Limits the connections, 100,000 by default; one more is answered with a bare 503 and closed.
+    ///
+    /// A long-polling session counts as one more, also between its polls, until it goes on over a websocket. Where it is
+    /// one too many, its handshake is answered with 503 `too_many_connections`. Sessions never keep a connection out that
+    /// carries requests, only one that is to become a websocket.
     ///
     /// An idle socket takes some 30 KiB of memory, and a file descriptor: the process must be allowed to have that many
-    /// (`ulimit -n`). With [`into_router`](Self::into_router) connections are your server's.
+    /// (`ulimit -n`). With [`into_router`](Self::into_router) connections are your server's, and only sessions count.
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.settings.max_connections = connections;
         self
     }
 
-    /// How many connections may come from one address, or one IPv6 network of 64 bits; as many as want to by default.
+    /// Limits the connections from one address, or one IPv6 network of 64 bits; unlimited by default.
     ///
     /// Whole offices and mobile networks share an address, so choose it generously. Connections of
-    /// [`trusted_proxies`](Self::trusted_proxies) are not counted: all their clients have the proxy's address.
+    /// [`trusted_proxies`](Self::trusted_proxies) are not counted: all their clients have the proxy's address. Long-polling
+    /// sessions are counted by their clients' addresses, behind proxies too.
     #[must_use]
     pub fn max_connections_per_address(mut self, connections: usize) -> Self {
         self.settings.max_connections_per_address = Some(connections);
+        self
+    }
+
+    /// Limits the head of a Socket.IO handshake, 16 KiB by default: its URL and headers, which are kept as long as the socket.
+    ///
+    /// A larger one is answered with 431 `handshake_too_large`. The head of any HTTP request has at most 64 KiB and 100
+    /// headers. Both limits count bytes as they are sent.
+    ///
+    /// ```
+    /// # use catamaran::prelude::*;
+    /// let app = App::new(()).max_handshake_bytes(32 * 1024);
+    /// ```
+    #[must_use]
+    pub fn max_handshake_bytes(mut self, bytes: usize) -> Self {
+        self.settings.max_handshake_bytes = bytes;
         self
     }
 
@@ -199,11 +223,15 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
-    /// The proxies in front of the server, as addresses or networks; none by default.
+    /// Trusts the proxies in front of the server, as addresses or networks; none by default.
     ///
-    /// What they say counts, over both transports: `x-forwarded-for` or `forwarded` for
-    /// [`ClientAddr`](crate::ClientAddr), read from the right up to the first address that is no proxy; the host and the
-    /// scheme in them for [`origins`](Self::origins). From any other peer these headers are nothing but a claim.
+    /// What they say counts, over both transports: `x-forwarded-for`, or the header that
+    /// [`client_addr_header`](Self::client_addr_header) names, for [`ClientAddr`](crate::ClientAddr); `x-forwarded-host` and
+    /// `x-forwarded-proto` for [`origins`](Self::origins). Lists are read from the right, up to the first address that is no
+    /// proxy. From any other peer these headers are nothing but a claim.
+    ///
+    /// A request is refused with 400 `forwarded_refused` where a proxy's header cannot be read, or where `x-forwarded-*` and
+    /// `forwarded` contradict each other. So a proxy clears the one that it does not write.
     ///
     /// ```
     /// # use catamaran::prelude::*;
@@ -212,6 +240,22 @@ impl<S: Send + Sync + 'static> App<S> {
     #[must_use]
     pub fn trusted_proxies(mut self, proxies: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.settings.trusted_proxies = proxies.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Names the one header in which the [`trusted_proxies`](Self::trusted_proxies) say who the client is, `x-forwarded-for`
+    /// by default.
+    ///
+    /// `forwarded` is read by RFC 7239, for the host and the scheme as well. Any other header, such as `x-real-ip` or
+    /// `cf-connecting-ip`, has one address and stands once; the proxy must overwrite what a client sends in it.
+    ///
+    /// ```
+    /// # use catamaran::prelude::*;
+    /// let app = App::new(()).trusted_proxies(["127.0.0.1"]).client_addr_header("x-real-ip");
+    /// ```
+    #[must_use]
+    pub fn client_addr_header(mut self, name: impl Into<String>) -> Self {
+        self.settings.client_addr_header = name.into();
         self
     }
 
@@ -255,6 +299,8 @@ impl Settings {
             "`max_in_flight` must be from 1 to 512"
         } else if self.max_backlog_bytes == 0 {
             "`max_backlog_bytes` must be more than nothing"
+        } else if self.max_handshake_bytes == 0 {
+            "`max_handshake_bytes` must be greater than zero"
         } else if self.max_connections == 0 || self.max_connections_per_address == Some(0) {
             "`max_connections` and `max_connections_per_address` must be at least 1"
         } else if self.timeout.is_zero() || self.ping_interval.is_zero() || self.ping_timeout.is_zero() {
@@ -266,6 +312,10 @@ impl Settings {
             return self.origins.check().map_err(ServeError::Setting);
         };
         Err(ServeError::Setting(mistake.into()))
+    }
+
+    pub(super) fn proxies(&self) -> Result<Proxies, ServeError> {
+        Proxies::parse(&self.trusted_proxies, &self.client_addr_header).map_err(ServeError::Setting)
     }
 
     pub(super) fn engine(&self, path: &str, max_packets: usize) -> SocketIoBuilder {
@@ -309,6 +359,8 @@ mod tests {
             App::new(()).transports([]),
             App::new(()).origins(Origins::same().and("app.example.com")),
             App::new(()).trusted_proxies(["localhost"]),
+            App::new(()).client_addr_header("x real ip"),
+            App::new(()).max_handshake_bytes(0),
         ] {
             let mistake = app.into_router().unwrap_err().to_string();
             assert!(mistake.contains("must"), "{mistake}");

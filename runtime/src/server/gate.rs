@@ -11,7 +11,8 @@ use axum::{
 
 use super::{
     origin::{Origins, Page},
-    proxy::{Proxies, only},
+    proxy::{Proxies, only, peer},
+    session::Caller,
 };
 use crate::{Error, metrics};
 
@@ -31,13 +32,14 @@ pub(crate) struct Gate {
 pub(crate) async fn guard(State(gate): State<Gate>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let origin = parts.headers.get(header::ORIGIN).cloned();
-    let page = match gate.admit(&mut parts).await {
-        Ok(page) => page,
+    let (page, caller) = match gate.admit(&mut parts).await {
+        Ok(admitted) => admitted,
         Err(refusal) => return readable_by(None, origin, refusal.into_response()),
     };
     if let Some(preflight) = answer_to_preflight(&parts) {
         return readable_by(page, origin, preflight);
     }
+    parts.extensions.insert(caller);
     if !gate.proxies.is_empty() {
         // The handshake is what a socket's client address is read from.
         parts.extensions.insert(gate.proxies);
@@ -46,9 +48,17 @@ pub(crate) async fn guard(State(gate): State<Gate>, request: Request, next: Next
 }
 
 impl Gate {
-    /// Lets a request in by its origin; `None` is for one that has none.
-    async fn admit(&self, parts: &mut Parts) -> Result<Option<Page>, Error> {
-        let site = self.proxies.site(parts).await;
+    /// Lets a request in by its proxy and its origin; `None` is for one that has no origin.
+    async fn admit(&self, parts: &mut Parts) -> Result<(Option<Page>, Caller), Error> {
+        let arrived = async {
+            let site = self.proxies.site(parts).await?;
+            let peer = peer(parts).await;
+            let address = peer.map(|peer| self.proxies.client(peer, &parts.headers)).transpose()?;
+            Ok((Caller { address, secure: site.scheme == Some("https") }, site))
+        };
+        let (caller, site) = arrived.await.inspect_err(|refusal: &Error| {
+            tracing::warn!(reason = refusal.message(), "a client was not let in to Socket.IO");
+        })?;
         let headers = &parts.headers;
         let admitted = if headers.contains_key(header::ORIGIN) {
             only(headers, header::ORIGIN.as_str())
@@ -62,7 +72,7 @@ impl Gate {
             metrics::origin_refused();
             tracing::warn!(host = ?site.host, reason = refusal.message(), "a client was not let in to Socket.IO");
         }
-        admitted
+        admitted.map(|page| (page, caller))
     }
 }
 
@@ -107,7 +117,7 @@ pub(crate) fn serve_cookie(router: Router, gate: Gate) -> Router {
 /// A script tag sends no origin, but mostly says which page it stands in. There is nothing to read in the answer, so a
 /// page that does not say is no danger.
 async fn cookie(State(gate): State<Gate>, mut parts: Parts) -> Result<impl IntoResponse, Error> {
-    let site = gate.proxies.site(&mut parts).await;
+    let site = gate.proxies.site(&mut parts).await?;
     if let Some(origin) = origin_of_page(&parts.headers) {
         gate.origins.admit(&origin, &site)?;
     }

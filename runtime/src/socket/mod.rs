@@ -22,7 +22,7 @@ use connection::Connection;
 pub(crate) use connection::Dispatcher;
 pub(crate) use request_socket::Handshake;
 pub use request_socket::RequestSocket;
-use socketioxide::SocketIo;
+use socketioxide::{SocketIo, socket::Sid};
 use tokio::time::Instant;
 #[cfg(any(test, fuzzing))]
 pub(crate) use {
@@ -40,6 +40,11 @@ const VERBS: [(&str, Method); 7] = [
     ("head", Method::HEAD),
     ("options", Method::OPTIONS),
 ];
+
+/// Makes a value of 192 random bits, which nobody can guess.
+pub(crate) fn secret() -> String {
+    format!("{}{}", Sid::new(), Sid::new())
+}
 
 /// Lets sockets into the namespace `/`, and answers their requests.
 pub(crate) fn attach(io: &SocketIo, dispatcher: Arc<Dispatcher>) {

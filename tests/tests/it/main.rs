@@ -22,6 +22,7 @@ mod limits;
 mod metrics;
 mod origin;
 mod parity;
+mod polling;
 mod process;
 mod proxy;
 mod rate_limit;
