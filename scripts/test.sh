@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything that CI checks, in order. Installs what is missing first: npm packages, cargo-deny, and on Debian, as root
-# or by sudo, nodejs, npm, chromium, redis-server and postgresql; elsewhere it says what to install and stops.
+# or by sudo, nodejs, npm, chromium, redis-server, postgresql and nginx; elsewhere it says what to install and stops.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -32,9 +32,10 @@ need chromium chromium
 need redis-server redis-server
 # Debian keeps the programs of the server outside of PATH.
 debian_postgres() { printf ':%s' /usr/lib/postgresql/*/bin; }
-PATH="$PATH$(debian_postgres)"
+PATH="$PATH$(debian_postgres):/usr/sbin"
 need initdb postgresql
 PATH="$PATH$(debian_postgres)"
+need nginx nginx
 command -v cargo-deny >/dev/null || cargo install cargo-deny --version '^0.20' --locked --quiet
 
 # What is built but once has nothing to gain from what is kept for the next build.
@@ -57,7 +58,7 @@ CATAMARAN_LEAK_CYCLES=50000 CATAMARAN_DIFFERENTIAL_REQUESTS=100000 CATAMARAN_MUT
 
 step "several servers"
 cargo test -p catamaran --features postgres,redis --lib --locked
-cargo test -p catamaran-tests --features backends --test postgres --test postgres_log --test redis --locked
+cargo test -p catamaran-tests --features backends --test nginx --test postgres --test postgres_log --test redis --locked
 
 step "resources on PostgreSQL"
 cargo test -p catamaran-resources --features backends --lib --test it --locked
