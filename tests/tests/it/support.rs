@@ -196,6 +196,11 @@ pub(crate) fn post(url: impl Into<String>, data: impl Into<String>) -> Ask {
     Ask::new("post", url).data(data)
 }
 
+/// The lines that every request of these tests has in its head, for a test that writes one itself.
+pub(crate) fn canary_lines() -> String {
+    canary::headers::<&str>(&[]).iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect()
+}
+
 /// What came back, over either transport.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
