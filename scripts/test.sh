@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything that CI checks, in order. Installs what is missing first: npm packages, cargo-deny, and on Debian, as root
-# or by sudo, nodejs, npm, chromium, redis-server and postgresql; elsewhere it says what to install and stops.
+# or by sudo, nodejs, npm, chromium, redis-server, postgresql and nginx; elsewhere it says what to install and stops.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -32,10 +32,12 @@ need chromium chromium
 need redis-server redis-server
 # Debian keeps the programs of the server outside of PATH.
 debian_postgres() { printf ':%s' /usr/lib/postgresql/*/bin; }
-PATH="$PATH$(debian_postgres)"
+PATH="$PATH$(debian_postgres):/usr/sbin"
 need initdb postgresql
 PATH="$PATH$(debian_postgres)"
-command -v cargo-deny >/dev/null || cargo install cargo-deny --version '^0.20' --locked --quiet
+need nginx nginx
+# In debug, since it compiles in half the time and runs once.
+command -v cargo-deny >/dev/null || cargo install cargo-deny --version '^0.20' --locked --quiet --debug
 
 # What is built but once has nothing to gain from what is kept for the next build.
 [ -z "${CI:-}" ] || export CARGO_INCREMENTAL=0

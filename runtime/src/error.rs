@@ -173,6 +173,30 @@ impl Error {
         Self::framework(StatusCode::FORBIDDEN, "cross_site_refused", message)
     }
 
+    /// A proxy that is trusted and says what cannot be read, or contradicts itself.
+    pub(crate) fn forwarded_refused(reason: impl Into<String>) -> Self {
+        Self::framework(StatusCode::BAD_REQUEST, "forwarded_refused", reason)
+    }
+
+    /// A request with the id of a long-polling session, but without what its handshake carried.
+    pub(crate) fn session_refused(difference: &str) -> Self {
+        let message = format!("{difference} the handshake of this session: connect again");
+        Self::framework(StatusCode::FORBIDDEN, "session_refused", message)
+    }
+
+    /// A handshake whose head would be kept for too long.
+    pub(crate) fn handshake_too_large(limit: usize) -> Self {
+        let message = format!("the head of a handshake has at most {limit} bytes: send fewer or shorter headers");
+        Self::framework(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "handshake_too_large", message)
+    }
+
+    /// A session for which there is no place.
+    pub(crate) fn too_many_connections() -> Self {
+        let message = "the server has as many connections as it takes: retry later";
+        let retry_after = Some(Duration::from_secs(5));
+        Self { retry_after, ..Self::framework(StatusCode::SERVICE_UNAVAILABLE, "too_many_connections", message) }
+    }
+
     /// A mistake of whoever serves the router, so the answer names the remedy.
     pub(crate) fn no_client_address() -> Self {
         Self::framework(

@@ -13,6 +13,11 @@ export const WAYS = {
   'polling, then an upgrade': ['polling', 'websocket'],
 }
 
+/** Whether `socket.id` of a client is the public one. A client of Engine.IO 3 shows the secret of its polling session. */
+export function showsPublicId(client, way) {
+  return client.engineio === 4 || way === 'websocket'
+}
+
 /** A copy of a package that shares no state with other copies of it. */
 export function fresh(name) {
   const inside = `${sep}node_modules${sep}${name}${sep}`

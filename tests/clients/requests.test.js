@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
-import { CLIENTS, WAYS, connect } from './clients.js'
+import { CLIENTS, WAYS, connect, showsPublicId } from './clients.js'
 import { overHttp, start } from './server.js'
 
 const server = await start('websocket', 'polling')
@@ -260,7 +260,7 @@ for (const client of CLIENTS) {
 
       test('an action sees the socket that asked', async () => {
         const { body } = await connection.request({ method: 'get', url: '/me' })
-        assert.equal(body.id, connection.raw.id)
+        assert.equal(body.id === connection.raw.id, showsPublicId(client, way))
         assert.match(body.query, new RegExp(`EIO=${client.engineio}`))
         assert.equal(/__sails_io_sdk_version=1\.2\.1/.test(body.query), client.isSails)
         assert.equal((await overHttp(server, { method: 'get', url: '/me' })).statusCode, 426)

@@ -273,11 +273,13 @@ async fn over_websocket(server: &Server, eio: Eio) {
     while !matches!(sent_away.receive().await, Packet::Closed | Packet::Other(_)) {}
 }
 
-/// Some of it over long-polling. Returns the id of the session, which is all that who polls it has to know.
-async fn over_polling(server: &Server) -> String {
+/// Some of it over long-polling. Returns what nobody else may know: the id of the session, and the key of its client.
+async fn over_polling(server: &Server) -> [String; 2] {
     let with = |ask: Ask| HANDSHAKE.iter().fold(ask, |ask, (name, value)| ask.header(name, value));
     let base = "/socket.io/?EIO=4&transport=polling&token=canary-query-of-poll";
-    let Body::Json(open) = server.http(&with(get(base))).await.body else { panic!("no open packet") };
+    let opened = server.http(&with(get(base))).await;
+    let key = opened.set_cookies[0].split(['=', ';']).nth(1).expect("a value").to_owned();
+    let Body::Json(open) = opened.body else { panic!("no open packet") };
     let sid = open.split("\\\"").nth(3).expect("an id").to_owned();
     let url = format!("{base}&sid={sid}");
     let packets = [r#"40{"password":"canary-auth"}"#.to_owned()]
@@ -294,9 +296,20 @@ async fn over_polling(server: &Server) -> String {
     for odd in ["sid=canary-unknown-session", "sid=canary%00%ff", "EIO=canary-version", "transport=canary-transport"] {
         server.http(&with(get(format!("/socket.io/?EIO=4&transport=polling&{odd}")))).await;
     }
+    // Refused: without its credentials, and under a name that is no session's.
+    server.http(&get(&url)).await;
+    server.http(&get(&url).header("cookie", "session=canary-other-cookie")).await;
+    server.http(&with(get(format!("{base}&sid=canary&sid={sid}")))).await;
     let large = with(Ask::new("post", &url)).data(format!("canary-large-poll{}", "x".repeat(200_000)));
     server.http(&large).await;
-    sid
+    // Its client shows the key, and from then on needs it.
+    let open = server.http(&with(get(base))).await.json();
+    let url = format!("{base}&sid={}", open.as_str().expect("text").split('"').nth(3).expect("an id"));
+    for headers in [vec![("cookie", format!("session=canary-cookie; catamaran_polling={key}"))], vec![]] {
+        let ask = Ask { headers: Vec::new(), ..get(&url) }.header("authorization", "Bearer canary-token");
+        server.http(&headers.iter().fold(ask, |ask, (name, value)| ask.header(name, value))).await;
+    }
+    [sid, key]
 }
 
 #[tokio::test]
@@ -311,7 +324,7 @@ async fn what_is_said_in_confidence_is_not_logged() {
     }
     over_websocket(&server, Eio::V3).await;
     over_websocket(&server, Eio::V4).await;
-    let sid = over_polling(&server).await;
+    let secrets = over_polling(&server).await;
     // A hook that refuses to hear of an end is told of at ERROR.
     until("the ends", || *ends.lock().unwrap() >= 4).await;
     until("the hook's refusal", || heard().iter().any(|line| line.contains("a disconnect was not handled"))).await;
@@ -320,7 +333,10 @@ async fn what_is_said_in_confidence_is_not_logged() {
     for of in ["catamaran", "tokio_tungstenite"] {
         assert!(heard.iter().any(|line| line.starts_with(of)), "{of} was not heard");
     }
-    let told: Vec<_> = heard.iter().filter(|line| line.contains(CANARY) || line.contains(&sid)).collect();
+    let told: Vec<_> = heard
+        .iter()
+        .filter(|line| line.contains(CANARY) || secrets.iter().any(|secret| line.contains(secret)))
+        .collect();
     assert!(told.is_empty(), "{told:#?}");
     let telltales: BTreeSet<_> = log()
         .iter()

@@ -10,7 +10,7 @@ use axum::{
     handler::Handler,
     middleware::from_fn_with_state,
     response::IntoResponse,
-    routing::{Route as RouteService, any, any_service},
+    routing::{Route as RouteService, any},
 };
 use settings::{MAX_PACKETS, MAX_PACKETS_UNCOUNTED, Settings};
 use socketioxide::SocketIo;
@@ -25,7 +25,7 @@ use crate::{
     finish::Finish,
     hub::Hub,
     metrics, route,
-    server::{self, COOKIE_PATH, CrossSite, Drain, Gate, Limits, Proxies, Server, Sessions, Slots, health},
+    server::{self, COOKIE_PATH, CrossSite, Drain, Gate, Limits, Server, Sessions, Slots, health},
     socket::{self, ConnectLimits, Dispatcher, Hooks},
 };
 
@@ -326,10 +326,8 @@ impl<S: Send + Sync + 'static> App<S> {
     /// For one of the mistakes that [`into_router`](Self::into_router) finds.
     pub async fn serve_on(self, listener: TcpListener) -> Result<(), ServeError> {
         let stall = self.settings.ping_interval + self.settings.ping_timeout;
-        let proxies = Proxies::parse(&self.settings.trusted_proxies).map_err(ServeError::Setting)?;
-        let slots = Slots::new(self.settings.max_connections, self.settings.max_connections_per_address, proxies);
         let limits = Limits::new(self.settings.drain, self.settings.health);
-        let Built { router, io, dispatcher } = self.build(MAX_PACKETS)?;
+        let Built { router, io, dispatcher, slots } = self.build(MAX_PACKETS)?;
         Server { router, io, dispatcher, stall, slots, limits }.serve(listener).await;
         Ok(())
     }
@@ -364,7 +362,8 @@ impl<S: Send + Sync + 'static> App<S> {
             reserved.extend([health::LIVE, health::READY]);
         }
         route::check(&routes, &reserved).map_err(ServeError::Routes)?;
-        let proxies = Proxies::parse(&settings.trusted_proxies).map_err(ServeError::Setting)?;
+        let proxies = settings.proxies()?;
+        let slots = Slots::new(settings.max_connections, settings.max_connections_per_address, proxies.clone());
         let gate = Gate { origins: settings.origins.clone(), proxies: proxies.clone() };
         metrics::describe();
 
@@ -430,15 +429,11 @@ impl<S: Send + Sync + 'static> App<S> {
         }
         let router = client::serve_at(router, &settings.client_path);
         let router = if settings.health { health::add_to(router, drain.clone(), hub) } else { router };
-        let engine = if settings.polling {
-            let sessions = Sessions::of(engine);
-            any(move |request| sessions.clone().serve(request))
-        } else {
-            any_service(engine)
-        };
+        let sessions = Sessions::of(engine, slots.clone(), settings.max_handshake_bytes);
+        let engine = any(move |request| sessions.clone().serve(request));
         let engine = engine.layer(from_fn_with_state(drain, server::admit));
         let router = router.route(&sockets, engine.layer(from_fn_with_state(gate, server::guard)));
-        Ok(Built { router, io, dispatcher })
+        Ok(Built { router, io, dispatcher, slots })
     }
 }
 
@@ -456,6 +451,7 @@ struct Built {
     router: Router,
     io: SocketIo,
     dispatcher: Arc<Dispatcher>,
+    slots: Slots,
 }
 
 #[cfg(test)]

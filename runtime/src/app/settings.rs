@@ -8,6 +8,7 @@ use super::App;
 use crate::{
     Backend, Origins, PacketHeaders, ServeError,
     hub::{MAX_CHANNEL_BYTES, MAX_SUBSCRIPTIONS},
+    server::Proxies,
     socket::Lifetimes,
 };
 
@@ -54,6 +55,8 @@ pub(super) struct Settings {
     pub(super) allow_cross_site: Vec<String>,
     pub(super) trusted_proxies: Vec<String>,
     pub(super) packet_headers: PacketHeaders,
+    pub(super) client_addr_header: String,
+    pub(super) max_handshake_bytes: usize,
     /// What is wrong with the bus.
     pub(super) bus: Result<(), String>,
 }
@@ -86,6 +89,8 @@ impl Default for Settings {
             allow_cross_site: Vec::new(),
             trusted_proxies: Vec::new(),
             packet_headers: PacketHeaders::default(),
+            client_addr_header: "x-forwarded-for".into(),
+            max_handshake_bytes: 16 * 1024,
             bus: Ok(()),
         }
     }
@@ -230,23 +235,43 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
-    /// How many connections there may be, 100,000 by default; one more is answered with a bare 503 and closed.
+    /// Limits the connections, 100,000 by default; one more is answered with a bare 503 and closed.
+    ///
+    /// A long-polling session counts as one more, also between its polls, until it goes on over a websocket. Where it is
+    /// one too many, its handshake is answered with 503 `too_many_connections`. Sessions never keep a connection out that
+    /// carries requests, only one that is to become a websocket.
     ///
     /// An idle socket takes some 30 KiB of memory, and a file descriptor: the process must be allowed to have that many
-    /// (`ulimit -n`). With [`into_router`](Self::into_router) connections are your server's.
+    /// (`ulimit -n`). With [`into_router`](Self::into_router) connections are your server's, and only sessions count.
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.settings.max_connections = connections;
         self
     }
 
-    /// How many connections may come from one address, or one IPv6 network of 64 bits; as many as want to by default.
+    /// Limits the connections from one address, or one IPv6 network of 64 bits; unlimited by default.
     ///
     /// Whole offices and mobile networks share an address, so choose it generously. Connections of
-    /// [`trusted_proxies`](Self::trusted_proxies) are not counted: all their clients have the proxy's address.
+    /// [`trusted_proxies`](Self::trusted_proxies) are not counted: all their clients have the proxy's address. Long-polling
+    /// sessions are counted by their clients' addresses, behind proxies too.
     #[must_use]
     pub fn max_connections_per_address(mut self, connections: usize) -> Self {
         self.settings.max_connections_per_address = Some(connections);
+        self
+    }
+
+    /// Limits the head of a Socket.IO handshake, 16 KiB by default: its URL and headers, which are kept as long as the socket.
+    ///
+    /// A larger one is answered with 431 `handshake_too_large`. The head of any HTTP request has at most 64 KiB and 100
+    /// headers. Both limits count bytes as they are sent.
+    ///
+    /// ```
+    /// # use catamaran::prelude::*;
+    /// let app = App::new(()).max_handshake_bytes(32 * 1024);
+    /// ```
+    #[must_use]
+    pub fn max_handshake_bytes(mut self, bytes: usize) -> Self {
+        self.settings.max_handshake_bytes = bytes;
         self
     }
 
@@ -342,11 +367,15 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
-    /// The proxies in front of the server, as addresses or networks; none by default.
+    /// Trusts the proxies in front of the server, as addresses or networks; none by default.
     ///
-    /// What they say counts, over both transports: `x-forwarded-for` or `forwarded` for
-    /// [`ClientAddr`](crate::ClientAddr), read from the right up to the first address that is no proxy; the host and the
-    /// scheme in them for [`origins`](Self::origins). From any other peer these headers are nothing but a claim.
+    /// What they say counts, over both transports: `x-forwarded-for`, or the header that
+    /// [`client_addr_header`](Self::client_addr_header) names, for [`ClientAddr`](crate::ClientAddr); `x-forwarded-host` and
+    /// `x-forwarded-proto` for [`origins`](Self::origins). Lists are read from the right, up to the first address that is no
+    /// proxy. From any other peer these headers are nothing but a claim.
+    ///
+    /// A request is refused with 400 `forwarded_refused` where a proxy's header cannot be read, or where `x-forwarded-*` and
+    /// `forwarded` contradict each other. So a proxy clears the one that it does not write.
     ///
     /// ```
     /// # use catamaran::prelude::*;
@@ -389,6 +418,22 @@ impl<S: Send + Sync + 'static> App<S> {
     #[must_use]
     pub fn packet_headers(mut self, headers: impl Into<PacketHeaders>) -> Self {
         self.settings.packet_headers.extend(headers.into());
+        self
+    }
+
+    /// Names the one header in which the [`trusted_proxies`](Self::trusted_proxies) say who the client is, `x-forwarded-for`
+    /// by default.
+    ///
+    /// `forwarded` is read by RFC 7239, for the host and the scheme as well. Any other header, such as `x-real-ip` or
+    /// `cf-connecting-ip`, has one address and stands once; the proxy must overwrite what a client sends in it.
+    ///
+    /// ```
+    /// # use catamaran::prelude::*;
+    /// let app = App::new(()).trusted_proxies(["127.0.0.1"]).client_addr_header("x-real-ip");
+    /// ```
+    #[must_use]
+    pub fn client_addr_header(mut self, name: impl Into<String>) -> Self {
+        self.settings.client_addr_header = name.into();
         self
     }
 
@@ -444,6 +489,8 @@ impl Settings {
             "`max_subscriptions` and `max_channel_bytes` must be at least 1"
         } else if self.max_auth_bytes > self.max_packet_bytes() {
             "`max_auth_bytes` must be at most `max_request_bytes` plus 64 KiB: a larger packet closes its connection"
+        } else if self.max_handshake_bytes == 0 {
+            "`max_handshake_bytes` must be at least 1"
         } else if self.max_connections == 0 || self.max_connections_per_address == Some(0) {
             "`max_connections` and `max_connections_per_address` must be at least 1"
         } else if self.timeout.is_zero() || self.ping_interval.is_zero() || self.ping_timeout.is_zero() {
@@ -470,6 +517,10 @@ impl Settings {
 
     fn max_packet_bytes(&self) -> usize {
         self.max_request_bytes.saturating_add(ENVELOPE_BYTES)
+    }
+
+    pub(super) fn proxies(&self) -> Result<Proxies, ServeError> {
+        Proxies::parse(&self.trusted_proxies, &self.client_addr_header).map_err(ServeError::Setting)
     }
 
     pub(super) fn engine(&self, path: &str, max_packets: usize) -> SocketIoBuilder {
@@ -525,6 +576,8 @@ mod tests {
             App::new(()).packet_headers(["x-tenant", "cookie"]),
             App::new(()).allow_cross_site(["callback"]),
             App::new(()).allow_cross_site(["/{*rest}"]),
+            App::new(()).client_addr_header("x real ip"),
+            App::new(()).max_handshake_bytes(0),
         ] {
             let mistake = app.into_router().unwrap_err().to_string();
             assert!(mistake.contains("must"), "{mistake}");

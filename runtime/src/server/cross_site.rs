@@ -73,7 +73,7 @@ impl CrossSite {
         let (mut parts, body) = request.into_parts();
         let site = if by_host {
             // It reads what the request has, and waits for nothing.
-            gate.proxies.site(&mut parts).now_or_never().unwrap_or_default()
+            gate.proxies.site(&mut parts).now_or_never().unwrap_or_else(|| Ok(Site::default()))?
         } else {
             Site::default()
         };

@@ -12,7 +12,8 @@ use tracing::field;
 
 use super::{
     origin::{Origins, Page},
-    proxy::{Proxies, only},
+    proxy::{Proxies, only, peer},
+    session::Caller,
 };
 use crate::{Error, logged, metrics};
 
@@ -35,8 +36,8 @@ pub(crate) struct Gate {
 pub(crate) async fn guard(State(gate): State<Gate>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let origin = parts.headers.get(header::ORIGIN).cloned();
-    let page = match gate.admit(&mut parts).await {
-        Ok(page) => page,
+    let (page, caller) = match gate.admit(&mut parts).await {
+        Ok(admitted) => admitted,
         Err(refusal) => return readable_by(None, origin, refusal.into_response()),
     };
     if let Some(preflight) = answer_to_preflight(&parts) {
@@ -47,15 +48,24 @@ pub(crate) async fn guard(State(gate): State<Gate>, request: Request, next: Next
         refusal.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, VERSION);
         return readable_by(page, origin, refusal);
     }
+    parts.extensions.insert(caller);
     // The handshake is what a socket's client address is read from.
     parts.extensions.insert(gate.proxies);
     readable_by(page, origin, next.run(Request::from_parts(parts, body)).await)
 }
 
 impl Gate {
-    /// Lets a request in by its origin; `None` is for one that has none.
-    async fn admit(&self, parts: &mut Parts) -> Result<Option<Page>, Error> {
-        let site = self.proxies.site(parts).await;
+    /// Lets a request in by its proxy and its origin; `None` is for one that has no origin.
+    async fn admit(&self, parts: &mut Parts) -> Result<(Option<Page>, Caller), Error> {
+        let arrived = async {
+            let site = self.proxies.site(parts).await?;
+            let peer = peer(parts).await;
+            let address = peer.map(|peer| self.proxies.client(peer, &parts.headers)).transpose()?;
+            Ok((Caller { address, secure: site.scheme == Some("https") }, site))
+        };
+        let (caller, site) = arrived.await.inspect_err(|refusal: &Error| {
+            tracing::warn!(reason = refusal.message(), "a client was not let in to Socket.IO");
+        })?;
         let headers = &parts.headers;
         let admitted = if headers.contains_key(header::ORIGIN) {
             only(headers, header::ORIGIN.as_str())
@@ -70,7 +80,7 @@ impl Gate {
             let host = site.host.as_deref().map(|host| field::display(logged::value(host)));
             tracing::warn!(host, reason = %logged::value(refusal.message()), "a client was not let in to Socket.IO");
         }
-        admitted
+        admitted.map(|page| (page, caller))
     }
 }
 
@@ -123,7 +133,7 @@ pub(crate) fn serve_cookie(router: Router, gate: Gate) -> Router {
 /// A script tag sends no origin, but mostly says which page it stands in. There is nothing to read in the answer, so a
 /// page that does not say is no danger.
 async fn cookie(State(gate): State<Gate>, mut parts: Parts) -> Result<impl IntoResponse, Error> {
-    let site = gate.proxies.site(&mut parts).await;
+    let site = gate.proxies.site(&mut parts).await?;
     if let Some(origin) = origin_of_page(&parts.headers) {
         gate.origins.admit(&origin, &site)?;
     }

@@ -1,5 +1,6 @@
 //! The listener: connections, and how they end.
 
+mod binding;
 mod cross_site;
 mod drain;
 mod gate;
@@ -56,6 +57,8 @@ use crate::{
 
 /// How long a client may take to send the head of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many bytes the head of a request may have. The number of its headers is hyper's own limit, 100.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// How long to wait before the next accept, when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long connections may take to close when there is no more time for answers.
@@ -214,7 +217,7 @@ async fn connection(
         }
     });
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_header_size(MAX_HEAD_BYTES);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
     let outcome = tokio::select! {
         // A request that has arrived is answered, and then the connection ends.

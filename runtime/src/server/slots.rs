@@ -1,4 +1,7 @@
-//! How many connections there may be, in all and from one address.
+//! How many connections and long-polling sessions there may be, in all and from one address.
+//!
+//! Sessions count toward the limit of connections when one of either is opened as a socket, but never keep a connection
+//! out: the requests of the sessions that are there need connections.
 
 use std::{
     collections::HashMap,
@@ -14,7 +17,7 @@ use super::{Proxies, proxy::network};
 const REFUSAL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\nretry-after: 5\r\n\r\n";
 
-/// The places for connections.
+/// The places for connections and sessions.
 #[derive(Clone, Debug)]
 pub(crate) struct Slots(Arc<Inner>);
 
@@ -28,17 +31,30 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Taken {
-    all: usize,
+    all: Count,
     /// Those that are counted by their addresses.
-    by_address: HashMap<IpAddr, usize>,
-    /// The last connection was one too many.
+    by_address: HashMap<IpAddr, Count>,
+    /// The last one was one too many.
     refused: bool,
 }
 
-/// The place of one connection, which ends with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Count {
+    connections: usize,
+    sessions: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Connection,
+    Session,
+}
+
+/// The place of one connection, or of one session between its connections, which ends with it.
 #[derive(Debug)]
 pub(crate) struct Slot {
     slots: Slots,
+    kind: Kind,
     address: Option<IpAddr>,
 }
 
@@ -49,25 +65,43 @@ impl Slots {
 
     /// A place for a connection from this address, or `None` if it is one too many.
     pub(crate) fn take(&self, peer: IpAddr) -> Option<Slot> {
-        let (limit, address) = (self.0.limit_per_address.unwrap_or(usize::MAX), self.counted_as(peer));
+        let is_full = |count: Count, limit| count.connections >= limit;
+        self.take_unless(is_full, Kind::Connection, Some(peer))
+    }
+
+    /// A place for a session of this client, whose connection has one already; `None` if it is one too many.
+    pub(crate) fn take_session(&self, client: Option<IpAddr>) -> Option<Slot> {
+        let is_full = |count: Count, limit| count.connections.max(1) + count.sessions > limit;
+        self.take_unless(is_full, Kind::Session, client)
+    }
+
+    /// Whether a connection that is there may become a websocket.
+    pub(crate) fn has_room(&self) -> bool {
+        let all = self.lock().all;
+        all.sessions == 0 || all.connections + all.sessions <= self.0.limit
+    }
+
+    fn take_unless(&self, is_full: impl Fn(Count, usize) -> bool, kind: Kind, address: Option<IpAddr>) -> Option<Slot> {
+        let (limit, counted) =
+            (self.0.limit_per_address.unwrap_or(usize::MAX), address.and_then(|at| self.counted_as(at)));
         let mut taken = self.lock();
-        let from_there = address.and_then(|address| taken.by_address.get(&address)).copied().unwrap_or_default();
-        let refused = taken.all >= self.0.limit || from_there >= limit;
-        if refused {
+        let from_there = counted.and_then(|at| taken.by_address.get(&at)).copied().unwrap_or_default();
+        if is_full(taken.all, self.0.limit) || counted.is_some() && is_full(from_there, limit) {
             if !std::mem::replace(&mut taken.refused, true) {
-                tracing::warn!(connections = taken.all, from_there, %peer, "connections are refused: there are too many");
+                let Count { connections, sessions } = taken.all;
+                tracing::warn!(connections, sessions, ?address, "connections are refused: there are too many");
             }
             return None;
         }
         taken.refused = false;
-        taken.all += 1;
-        if let Some(address) = address {
-            taken.by_address.insert(address, from_there + 1);
+        taken.all.change(kind, 1);
+        if let Some(address) = counted {
+            taken.by_address.entry(address).or_default().change(kind, 1);
         }
-        Some(Slot { slots: self.clone(), address })
+        Some(Slot { slots: self.clone(), kind, address: counted })
     }
 
-    /// What a connection is counted as, beside the count of all: nothing, as behind a proxy there are many clients, or the
+    /// What a client is counted as, beside the count of all: nothing, as behind a proxy there are many clients, or the
     /// network of its client.
     fn counted_as(&self, peer: IpAddr) -> Option<IpAddr> {
         self.0.limit_per_address?;
@@ -80,15 +114,25 @@ impl Slots {
     }
 }
 
+impl Count {
+    fn change(&mut self, kind: Kind, by: isize) {
+        let count = match kind {
+            Kind::Connection => &mut self.connections,
+            Kind::Session => &mut self.sessions,
+        };
+        *count = count.saturating_add_signed(by);
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut taken = self.slots.lock();
-        taken.all -= 1;
+        taken.all.change(self.kind, -1);
         if let Some(address) = self.address
             && let Some(count) = taken.by_address.get_mut(&address)
         {
-            *count -= 1;
-            if *count == 0 {
+            count.change(self.kind, -1);
+            if *count == Count::default() {
                 taken.by_address.remove(&address);
             }
         }
@@ -123,7 +167,7 @@ mod tests {
 
     #[test]
     fn each_address_has_its_own_places() {
-        let proxies = Proxies::parse(&["10.0.0.0/8".to_owned()]).unwrap();
+        let proxies = Proxies::parse(&["10.0.0.0/8".to_owned()], "x-forwarded-for").unwrap();
         let slots = Slots::new(100, Some(1), proxies);
         let taken: Vec<_> = ["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8:0:1::1"]
             .map(|peer| slots.take(address(peer)).unwrap())
@@ -134,6 +178,35 @@ mod tests {
         let _behind_a_proxy = ["10.0.0.1", "10.0.0.1"].map(|peer| slots.take(address(peer)).unwrap());
         drop(taken);
         assert!(slots.lock().by_address.is_empty());
-        assert_eq!(slots.lock().all, 2);
+        assert_eq!(slots.lock().all, Count { connections: 2, sessions: 0 });
+    }
+
+    #[test]
+    fn sessions_count_and_never_keep_connections_out() {
+        let slots = Slots::new(3, None, Proxies::default());
+        let peer = address("192.0.2.1");
+        let connection = slots.take(peer).unwrap();
+        let sessions: Vec<_> = std::iter::from_fn(|| slots.take_session(Some(peer))).take(9).collect();
+        assert_eq!(sessions.len(), 3);
+        assert!(!slots.has_room(), "no websocket beside them");
+        let polls = [slots.take(peer).unwrap(), slots.take(peer).unwrap()];
+        assert!(slots.take(peer).is_none());
+        drop(polls);
+        drop(sessions);
+        assert!(slots.has_room());
+        drop(connection);
+        assert_eq!(slots.lock().all, Count::default());
+    }
+
+    #[test]
+    fn each_client_behind_a_proxy_has_its_own_sessions() {
+        let proxies = Proxies::parse(&["10.0.0.0/8".to_owned()], "x-forwarded-for").unwrap();
+        let slots = Slots::new(100, Some(1), proxies);
+        let _proxy = slots.take(address("10.0.0.1")).unwrap();
+        let [one, two] = ["192.0.2.1", "192.0.2.2"].map(|client| slots.take_session(Some(address(client))));
+        assert!(one.is_some() && two.is_some());
+        assert!(slots.take_session(Some(address("192.0.2.1"))).is_none());
+        drop(one);
+        assert!(slots.take_session(Some(address("192.0.2.1"))).is_some());
     }
 }

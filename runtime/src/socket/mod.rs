@@ -28,7 +28,7 @@ pub(crate) use packet_headers::HeaderRules;
 pub use packet_headers::PacketHeaders;
 pub(crate) use request_socket::Handshake;
 pub use request_socket::RequestSocket;
-use socketioxide::SocketIo;
+use socketioxide::{SocketIo, socket::Sid};
 use tokio::time::Instant;
 #[cfg(any(test, fuzzing))]
 pub(crate) use {
@@ -46,6 +46,11 @@ const VERBS: [(&str, Method); 7] = [
     ("head", Method::HEAD),
     ("options", Method::OPTIONS),
 ];
+
+/// Makes a value of 192 random bits, which nobody can guess.
+pub(crate) fn secret() -> String {
+    format!("{}{}", Sid::new(), Sid::new())
+}
 
 /// Lets sockets into the namespace `/`, and answers their requests, as long as nobody else takes the namespace.
 pub(crate) fn attach(io: &SocketIo, dispatcher: Arc<Dispatcher>) -> Attached {

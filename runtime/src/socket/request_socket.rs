@@ -45,7 +45,10 @@ impl RequestSocket {
         Self { peer, hub, subscriptions: Arc::new(Subscriptions::at_once()), handshake }
     }
 
-    /// The id of the socket, new at each connect. It is no secret and no proof of anything.
+    /// Returns the id of the socket, new at each connect.
+    ///
+    /// It is public: no request is accepted by it. Clients of Socket.IO 3 and later show the same as `socket.id`. A client of
+    /// Engine.IO 3 shows the secret id of its session instead where that began by long-polling.
     pub fn id(&self) -> &str {
         self.peer.id()
     }

@@ -12,7 +12,7 @@ use tokio::{
 
 use crate::{
     process::Process,
-    support::{Answer, Client, Eio, Packet, get, http, post, within},
+    support::{Answer, Client, Eio, Packet, canary_lines, get, http, post, within},
 };
 
 /// Longer than any test waits.
@@ -208,7 +208,8 @@ async fn an_answer_still_reaches_a_client_that_polls() {
     process.signal("TERM").await;
     process.refusal().await;
     let mut poll = TcpStream::connect(process.address).await.expect("the server accepts");
-    poll.write_all(format!("GET {url} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await.expect("an open connection");
+    let head = format!("GET {url} HTTP/1.1\r\nhost: a\r\n{}\r\n", canary_lines());
+    poll.write_all(head.as_bytes()).await.expect("an open connection");
     // When this is answered, the poll has arrived.
     process.refusal().await;
     process.open_gate().await;
@@ -223,7 +224,8 @@ async fn a_long_poll_does_not_hold_the_end_up() {
     let process = start(&[NEVER, "polling"]).await;
     let url = polling(&process).await;
     let mut poll = TcpStream::connect(process.address).await.expect("the server accepts");
-    poll.write_all(format!("GET {url} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await.expect("an open connection");
+    let head = format!("GET {url} HTTP/1.1\r\nhost: a\r\n{}\r\n", canary_lines());
+    poll.write_all(head.as_bytes()).await.expect("an open connection");
     // When this is answered, the poll has arrived.
     assert_eq!(http(process.address, &get("/hello")).await.status, 200);
     process.signal("TERM").await;

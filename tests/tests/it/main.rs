@@ -26,9 +26,12 @@ mod leak;
 mod limits;
 mod metrics;
 mod names;
+#[cfg(feature = "backends")]
+mod nginx;
 mod origin;
 mod packet_headers;
 mod parity;
+mod polling;
 #[cfg(feature = "backends")]
 mod postgres;
 mod process;

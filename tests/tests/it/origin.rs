@@ -178,35 +178,45 @@ type Said<'a> = &'a [(&'a str, &'a str)];
 
 #[tokio::test]
 async fn behind_a_trusted_proxy_the_own_origin_is_what_it_says() {
-    let trusting = app(Origins::same()).trusted_proxies(["127.0.0.1"]);
     let listed = [("x-forwarded-host", "chat.example"), ("x-forwarded-proto", "https")];
     let forwarded = [("forwarded", "for=1.2.3.4;host=evil.example, for=5.6.7.8;host=\"chat.example\";proto=https")];
     let host_alone = [("x-forwarded-host", "chat.example")];
     let socket_scheme = [("host", "chat.example"), ("x-forwarded-proto", "wss")];
-    let contradiction = [("x-forwarded-host", "chat.example"), ("forwarded", "host=evil.example")];
-    let cases: [(Said<'_>, &str, bool); 12] = [
-        (&listed, "https://chat.example", true),
-        (&listed, "https://chat.example:443", true),
-        (&listed, "http://chat.example", false),
-        (&listed, OWN, false),
-        (&forwarded, "https://chat.example", true),
-        (&forwarded, "http://chat.example", false),
-        (&forwarded, "https://evil.example", false),
-        (&host_alone, "https://chat.example", true),
-        (&host_alone, "http://chat.example", true),
-        (&socket_scheme, "https://chat.example", true),
-        (&socket_scheme, "http://chat.example", false),
-        (&contradiction, "http://evil.example", false),
+    let passed_on = [("x-forwarded-for", "5.6.7.8"), ("forwarded", "host=evil.example")];
+    let contradiction =
+        [("x-forwarded-for", "5.6.7.8"), ("x-forwarded-host", "chat.example"), ("forwarded", "host=evil.example")];
+    let unreadable = [("x-forwarded-proto", "https,"), ("x-forwarded-host", "chat.example")];
+    let (by_list, by_forwarded) = ("x-forwarded-for", "forwarded");
+    let cases: [(&str, Said<'_>, &str, Option<u16>); 15] = [
+        (by_list, &listed, "https://chat.example", None),
+        (by_list, &listed, "https://chat.example:443", None),
+        (by_list, &listed, "http://chat.example", Some(403)),
+        (by_list, &listed, OWN, Some(403)),
+        (by_forwarded, &forwarded, "https://chat.example", None),
+        (by_forwarded, &forwarded, "http://chat.example", Some(403)),
+        (by_forwarded, &forwarded, "https://evil.example", Some(403)),
+        (by_list, &host_alone, "https://chat.example", None),
+        (by_list, &host_alone, "http://chat.example", None),
+        (by_list, &socket_scheme, "https://chat.example", None),
+        (by_list, &socket_scheme, "http://chat.example", Some(403)),
+        // That header is not the one that counts.
+        (by_list, &passed_on, "http://evil.example", Some(403)),
+        (by_list, &contradiction, "http://evil.example", Some(400)),
+        (by_list, &contradiction, "http://chat.example", Some(400)),
+        (by_list, &unreadable, "https://chat.example", Some(400)),
     ];
-    let served = Server::start(trusting).await;
-    let embedded = Embedded::with_peers(app(Origins::same()).trusted_proxies(["127.0.0.1"])).await;
-    for address in [served.address, embedded.address] {
-        for (headers, origin, lets_in) in cases {
-            for (handshake, open) in [(websocket(), 101), (polling(), 200)] {
-                let ask = headers.iter().fold(of(handshake, origin), |ask, (name, value)| ask.header(name, value));
-                let ask = if headers.iter().any(|(name, _)| *name == "host") { ask } else { ask.header("host", HOST) };
-                let status = if lets_in { open } else { 403 };
-                assert_eq!(http(address, &ask).await.status, status, "{ask:?}");
+    for named in [by_list, by_forwarded] {
+        let trusting = || app(Origins::same()).trusted_proxies(["127.0.0.1"]).client_addr_header(named);
+        let served = Server::start(trusting()).await;
+        let embedded = Embedded::with_peers(trusting()).await;
+        for address in [served.address, embedded.address] {
+            for (_, headers, origin, refused) in cases.iter().filter(|(header, ..)| *header == named) {
+                for (handshake, open) in [(websocket(), 101), (polling(), 200)] {
+                    let ask = headers.iter().fold(of(handshake, origin), |ask, (name, value)| ask.header(name, value));
+                    let ask =
+                        if headers.iter().any(|(name, _)| *name == "host") { ask } else { ask.header("host", HOST) };
+                    assert_eq!(http(address, &ask).await.status, refused.unwrap_or(open), "{ask:?}");
+                }
             }
         }
     }

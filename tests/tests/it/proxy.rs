@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex},
 };
 
@@ -14,8 +14,12 @@ use axum::{
 };
 use catamaran::{App, ClientAddr, ServeError, action, routes};
 use socketioxide::extract::SocketRef;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
-use crate::support::{Body, Client, Eio, Embedded, Packet, Server, get, http};
+use crate::support::{Body, Client, Eio, Embedded, Packet, Server, get, http, within};
 
 #[action(get "/ip")]
 async fn ip(ClientAddr(address): ClientAddr) -> String {
@@ -47,9 +51,12 @@ async fn both_transports_see_one_address() {
     let others = Server::start(app(&["10.0.0.0/8", "::1"])).await;
     let nearest = Server::start(app(&["127.0.0.1"])).await;
     let two = Server::start(app(&["127.0.0.0/8", "12.34.56.78"])).await;
+    let nearest_forwarded = Server::start(app(&["127.0.0.1"]).client_addr_header("forwarded")).await;
+    let two_forwarded = Server::start(app(&["127.0.0.0/8", "12.34.56.78"]).client_addr_header("Forwarded")).await;
+    let real_ip = Server::start(app(&["127.0.0.1"]).client_addr_header("x-real-ip")).await;
     let listed: &[_] = &[("x-forwarded-for", "1.2.3.4,5.6.7.8,12.34.56.78")];
     let forwarded: &[_] = &[("forwarded", "for=1.2.3.4, for=\"[2001:db8::1]:4711\", for=12.34.56.78")];
-    let contradiction: &[_] = &[("x-forwarded-for", "1.2.3.4"), ("forwarded", "for=5.6.7.8")];
+    let single: &[_] = &[("x-real-ip", "5.6.7.8"), ("x-forwarded-for", "1.2.3.4, 127.0.0.1")];
     for (server, headers, expected) in [
         (&nobody, &[] as &[_], "127.0.0.1"),
         (&nobody, listed, "127.0.0.1"),
@@ -57,12 +64,59 @@ async fn both_transports_see_one_address() {
         (&others, listed, "127.0.0.1"),
         (&nearest, &[], "127.0.0.1"),
         (&nearest, listed, "12.34.56.78"),
-        (&nearest, forwarded, "12.34.56.78"),
-        (&nearest, contradiction, "127.0.0.1"),
+        (&nearest_forwarded, forwarded, "12.34.56.78"),
         (&two, listed, "5.6.7.8"),
-        (&two, forwarded, "2001:db8::1"),
+        (&two_forwarded, forwarded, "2001:db8::1"),
+        (&real_ip, single, "5.6.7.8"),
     ] {
         assert_eq!(seen(server, headers).await, Body::text(expected), "{headers:?}");
+    }
+}
+
+/// Sends bytes as they are, and returns the answer.
+async fn raw(address: SocketAddr, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).await.expect("the server accepts");
+    stream.write_all(request).await.expect("an open connection");
+    let mut answer = Vec::new();
+    within("the answer", stream.read_to_end(&mut answer)).await.expect("bytes");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// A byte that is no ASCII, in the part of the list that the client wrote, must not hide what the proxy added.
+#[tokio::test]
+async fn a_byte_of_a_client_hides_no_address() {
+    let server = Server::start(app(&["127.0.0.1"])).await;
+    for said in [&b"\xe9"[..], b"1.2.3.4\xff", b"\x80, 1.2.3.4", b"\xe9\r\nX-Forwarded-For: \xe9"] {
+        let head = b"GET /ip HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Forwarded-For: ";
+        let answer = raw(server.address, &[&head[..], said, b", 203.0.113.9\r\n\r\n"].concat()).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("203.0.113.9"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_that_cannot_be_believed_is_refused() {
+    let listed = Server::start(app(&["127.0.0.1"])).await;
+    let forwarded = Server::start(app(&["127.0.0.1"]).client_addr_header("forwarded")).await;
+    let real_ip = Server::start(app(&["127.0.0.1"]).client_addr_header("x-real-ip")).await;
+    for (server, headers, reason) in [
+        (&listed, &[("x-forwarded-for", "1.2.3.4, unknown")] as &[_], "`x-forwarded-for`"),
+        (&listed, &[("x-forwarded-for", "")], "`x-forwarded-for`"),
+        (&listed, &[("x-forwarded-for", "1.2.3.4"), ("forwarded", "for=5.6.7.8")], "let the proxy clear the one"),
+        (&listed, &[("forwarded", "for=5.6.7.8")], "`App::client_addr_header`"),
+        (&forwarded, &[("forwarded", "for=_hidden")], "`forwarded`"),
+        (&forwarded, &[("x-forwarded-for", "5.6.7.8")], "`App::client_addr_header`"),
+        (&real_ip, &[("x-real-ip", "1.2.3.4"), ("x-real-ip", "5.6.7.8")], "`x-real-ip`"),
+        (&real_ip, &[("x-forwarded-for", "5.6.7.8")], "`App::client_addr_header`"),
+    ] {
+        for ask in [get("/ip"), get("/socket.io/?EIO=4&transport=websocket")] {
+            let answer = server.http(&headers.iter().fold(ask, |ask, (name, value)| ask.header(name, value))).await;
+            assert_eq!(
+                (answer.status, answer.json()["code"].as_str()),
+                (400, Some("forwarded_refused")),
+                "{headers:?}"
+            );
+            assert!(answer.message().contains(reason), "{headers:?}: {}", answer.message());
+        }
     }
 }
 

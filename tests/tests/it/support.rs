@@ -196,6 +196,11 @@ pub(crate) fn post(url: impl Into<String>, data: impl Into<String>) -> Ask {
     Ask::new("post", url).data(data)
 }
 
+/// The lines that every request of these tests has in its head, for a test that writes one itself.
+pub(crate) fn canary_lines() -> String {
+    canary::headers::<&str>(&[]).iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect()
+}
+
 /// What came back, over either transport.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
@@ -374,7 +379,12 @@ impl Client {
     /// Goes on over WebSocket with a session that began by long-polling.
     pub(crate) async fn upgrade(address: SocketAddr, session: &str) -> Self {
         let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket&sid={session}");
-        let mut client = Self::shake_hands(url.into_client_request().expect("a url"), Eio::V4).await;
+        let mut request = url.into_client_request().expect("a url");
+        for (name, value) in canary::headers::<&str>(&[]) {
+            let name: hyper::header::HeaderName = name.parse().expect("a name");
+            request.headers_mut().append(name, value.parse().expect("a value"));
+        }
+        let mut client = Self::shake_hands(request, Eio::V4).await;
         client.send("2probe").await;
         assert_eq!(client.receive().await, Packet::Other("3probe".into()));
         client.send("5").await;
