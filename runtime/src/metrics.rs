@@ -41,6 +41,9 @@ pub const GAPS: &str = "catamaran_gaps_total";
 /// Counter: the connections, most of them sockets, that were closed because their peers read too slowly.
 pub const SLOW: &str = "catamaran_slow_connections_closed_total";
 
+/// Counter: the connections that were refused because there were too many, in all or from one address.
+pub const REFUSED_CONNECTIONS: &str = "catamaran_refused_connections_total";
+
 /// Counter: the requests to Socket.IO that were refused because of the page they came from.
 pub const REFUSED_ORIGINS: &str = "catamaran_refused_origins_total";
 
@@ -73,6 +76,7 @@ pub(crate) fn describe() {
     describe_counter!(RESUMED, Unit::Count, "Subscriptions of clients that came back and missed nothing");
     describe_counter!(GAPS, Unit::Count, "Times that a client was told that it may have missed events");
     describe_counter!(SLOW, Unit::Count, "Connections that were closed because their peers read too slowly");
+    describe_counter!(REFUSED_CONNECTIONS, Unit::Count, "Connections that were refused because there were too many");
     describe_counter!(REFUSED_ORIGINS, Unit::Count, "Requests that were refused because of the origin of their page");
 }
 
@@ -134,6 +138,10 @@ pub(crate) fn gap() {
 
 pub(crate) fn slow_connection_closed() {
     counter!(SLOW).increment(1);
+}
+
+pub(crate) fn connection_refused() {
+    counter!(REFUSED_CONNECTIONS).increment(1);
 }
 
 pub(crate) fn origin_refused() {

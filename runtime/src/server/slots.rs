@@ -12,6 +12,7 @@ use std::{
 use tokio::net::TcpStream;
 
 use super::{Proxies, proxy::network};
+use crate::metrics;
 
 /// What a client is told whose connection is one too many.
 const REFUSAL: &[u8] =
@@ -141,6 +142,7 @@ impl Drop for Slot {
 
 /// Closes a connection that is one too many, with a word of why if that goes at once.
 pub(crate) fn turn_away(stream: &TcpStream) {
+    metrics::connection_refused();
     if let Err(error) = socket2::SockRef::from(stream).send(REFUSAL) {
         tracing::debug!(%error, "a connection was refused without a word");
     }

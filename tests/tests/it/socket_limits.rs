@@ -9,6 +9,7 @@ use axum::{
 use catamaran::{Error, TransportType, metrics, prelude::*};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use socketioxide::extract::SocketRef;
+use tokio::{io::AsyncReadExt, net::TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::{Client, Eio, Packet, Server, get, until, within};
@@ -182,8 +183,15 @@ async fn sockets_that_come_are_counted() {
     let mut refused = Client::open(server.address, "/socket.io", Eio::V4, &[("x-refuse", "1")]).await;
     refused.send("40").await;
     assert!(matches!(refused.receive().await, Packet::Other(text) if text.starts_with("44")));
+    let crowded = Server::start(app().max_connections(1)).await;
+    let _only = Client::connect(&crowded).await;
+    let mut turned_away = TcpStream::connect(crowded.address).await.expect("the server accepts");
+    let mut answer = String::new();
+    within("the refusal", turned_away.read_to_string(&mut answer)).await.expect("it is closed");
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
     let page = || prometheus.render();
-    until("the counts", || page().contains(&format!("{} 2", metrics::ACCEPTED))).await;
+    until("the counts", || page().contains(&format!("{} 3", metrics::ACCEPTED))).await;
+    assert!(page().contains(&format!("{} 1", metrics::REFUSED_CONNECTIONS)), "{}", page());
     assert!(page().contains(&format!(r#"{}{{status="403"}} 1"#, metrics::REFUSED)), "{}", page());
 }
 
