@@ -25,7 +25,7 @@ pub(crate) fn read(meta: &Meta, bytes: &Bytes) -> Result<Json, Problem> {
             }
             continue;
         }
-        let value = meta.field(&name).map_or_else(|| Json::from(&*text), |(_, field)| field.from_text(&text));
+        let value = meta.field(&name).map_or_else(|| Json::from(&*text), |(_, field)| field.read_text(&text));
         if object.contains_key(&name) {
             return Err(Problem::of(name, "duplicate value"));
         }

@@ -148,7 +148,7 @@ impl Field {
     }
 
     /// The JSON that text in a form stands for.
-    pub(crate) fn from_text(&self, text: &str) -> Json {
+    pub(crate) fn read_text(&self, text: &str) -> Json {
         (self.from_text)(text)
     }
 
