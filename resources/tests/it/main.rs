@@ -29,3 +29,4 @@ mod socket;
 mod sockets;
 mod transactions;
 mod triggers;
+mod viewers;
