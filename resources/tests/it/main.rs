@@ -37,3 +37,4 @@ mod transactions;
 #[cfg(feature = "backends")]
 mod trigger_rights;
 mod triggers;
+mod viewers;

@@ -3,9 +3,10 @@
 use std::{future::poll_fn, sync::Arc, task::Poll};
 
 use axum::{
-    Json as Body,
-    body::Body as Content,
+    Json as Body, Router,
+    body::{Body as Content, to_bytes},
     http::{Request, StatusCode},
+    routing::get,
 };
 use catamaran::{App, Error, Result, action, routes};
 use catamaran_resources::{Record, Records};
@@ -344,4 +345,15 @@ async fn a_request_that_is_cut_off_is_told_of_if_it_is_stored(world: World) {
     }
     assert_eq!(stored % 2, 1, "both or none");
     assert_eq!(told.len() + page.heard().await.len(), stored);
+}
+
+/// There the changes would be told to nobody.
+#[tokio::test]
+async fn records_outside_an_app_are_refused() {
+    let resources = World::memory().await.resources;
+    let router = Router::new().route("/", get(async |_: Records<toy::Entity>| {})).with_state(resources);
+    let response = router.oneshot(Request::new(Content::empty())).await.expect("an answer");
+    assert_eq!(response.status(), 500);
+    let body = to_bytes(response.into_body(), 10_000).await.expect("a body");
+    assert!(body.starts_with(br#"{"code":"outside_app""#), "{body:?}");
 }

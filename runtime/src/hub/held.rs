@@ -103,6 +103,10 @@ impl Held {
         self.stream.joined(self.channel(), self.peer.id())
     }
 
+    pub(super) fn stream(&self) -> Arc<Stream> {
+        self.stream.clone()
+    }
+
     pub(crate) fn channel(&self) -> &Arc<str> {
         &self.key.0
     }

@@ -147,6 +147,17 @@ impl Names {
         Ok(())
     }
 
+    /// Two channels share a name, and one of them is an `Untyped`, which has no stream of its type's own.
+    pub(super) fn stream_conflict(&self, target: &Target) -> ChannelConflict {
+        let untyped = Kind { name: type_name::<Untyped>(), pattern: Untyped::PATTERN };
+        let named = self.lock().kinds.get(&target.channel).map(|named| (named.kind, named.stream.clone()));
+        match named {
+            Some((kind, stream)) if stream == target.stream => untyped.conflict(kind, &target.channel),
+            Some((kind, _)) => kind.conflict(untyped, &target.channel),
+            None => untyped.conflict(untyped, &target.channel),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -308,6 +319,32 @@ mod tests {
         let error = crate::Error::from(hub.count(&Staff).await.unwrap_err());
         assert_eq!(error.status(), 500);
         assert!(!error.message().contains("Staff"), "a client reads no type: {}", error.message());
+    }
+
+    /// `Untyped` has no stream of a type's own, so the socket would hear one of the two only.
+    #[tokio::test]
+    async fn name_on_two_streams_is_refused_to_one_socket() {
+        let hub = Hub::default();
+        for shared_first in [true, false] {
+            let socket = TestSocket::new(&hub);
+            let (shared, untyped) = (Shared("7"), Untyped::new("room:7"));
+            let refused = match shared_first {
+                true => {
+                    socket.socket().subscribe(&shared).await.unwrap();
+                    socket.socket().subscribe(&untyped).await
+                }
+                false => {
+                    socket.socket().subscribe(&untyped).await.unwrap();
+                    socket.socket().subscribe(&shared).await
+                }
+            };
+            let Err(SubscribeError::Conflict(conflict)) = refused else { panic!("{shared_first}: {refused:?}") };
+            assert_eq!(conflict.first.ends_with("::Shared"), shared_first, "{conflict}");
+            assert_eq!(conflict.second.ends_with("::Untyped"), shared_first, "{conflict}");
+            // Once it has left the one, it may have the other.
+            socket.socket().unsubscribe(&untyped).await;
+            socket.socket().subscribe(&untyped).await.unwrap();
+        }
     }
 
     #[tokio::test]

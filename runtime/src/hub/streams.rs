@@ -156,6 +156,11 @@ impl Streams {
         })
     }
 
+    /// A socket has the name of a channel on another stream.
+    pub(super) fn stream_conflict(&self, target: &Target) -> ChannelConflict {
+        self.names.stream_conflict(target)
+    }
+
     #[cfg(test)]
     pub(super) fn names(&self) -> &Names {
         &self.names

@@ -80,6 +80,9 @@ impl Subscriptions {
         let limit = streams.max_subscriptions();
         let resume = {
             let mut state = self.lock();
+            if state.has_on_another_stream(peer, &target) {
+                return Err(streams.stream_conflict(&target).into());
+            }
             if let Some(outcome) = state.has(streams, peer, &target.channel, gate.as_deref()) {
                 return Ok(outcome);
             }
@@ -153,6 +156,13 @@ impl Subscriptions {
 }
 
 impl State {
+    /// Whether the request or its socket has the name of a channel already, and it is another channel.
+    fn has_on_another_stream(&self, peer: &Peer, target: &Target) -> bool {
+        let held = self.held.iter().find(|held| *held.channel() == target.channel).map(Held::stream);
+        let joined = || peer.joined().get(&target.channel).cloned();
+        held.or_else(joined).is_some_and(|stream| *stream.name != *target.stream)
+    }
+
     /// The outcome of a channel that the request or its socket has already. Behind a gate a socket may have a channel more
     /// than once, since what it sees by one request is not all that it sees by another.
     fn has(&mut self, streams: &Streams, peer: &Peer, channel: &Arc<str>, gate: Option<&dyn Gate>) -> Option<Outcome> {

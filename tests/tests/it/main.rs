@@ -19,6 +19,7 @@ mod guarantees;
 mod headers;
 mod health;
 mod hostile;
+mod late_tags;
 #[cfg(target_os = "linux")]
 // It reads the memory of its process as Linux tells it.
 #[cfg(target_os = "linux")]
