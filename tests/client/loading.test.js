@@ -64,7 +64,7 @@ test('a page that imports it gets no globals and no connection', async () => {
 
 test('the plain modules need no build', () => {
   assert.equal(run(`
-    import { connect, RequestError } from './node_modules/catamaran.io.js/src/module.js';
+    import { connect, RequestError } from 'catamaran.io.js/src/module.js';
     const socket = connect('http://server.example', { WebSocket: class { close() {} } });
     console.log(socket.state, RequestError.name);
     socket.disconnect();`, 'module'), 'connecting RequestError');

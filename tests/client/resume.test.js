@@ -342,6 +342,50 @@ test('256 subscriptions come back in parallel, with room for the page', async ()
   assert.deepEqual([answered, most], [256, 32]);
 });
 
+test('a lost connection takes no request that waits, whatever is in flight', async () => {
+  const ends = {
+    drop: (world) => world.sockets[1].drop(),
+    sleep: (world, socket) => {
+      world.now += 45000;
+      socket.replay();
+    },
+  };
+  for (const end of Object.values(ends)) {
+    const world = new World();
+    const socket = await subscribed(world);
+    await reconnect(world);
+    const heard = record(socket, 'disconnect');
+    const old = world.socket;
+    assert.deepEqual(urls(world), ['/rooms/7']);
+    old.emit('$drain', { after_ms: 0 });
+    const waiting = socket.post('/a');
+    end(world, socket);
+    await world.advance(5000);
+    assert.deepEqual([old.requests.length, heard.length], [1, 1]);
+    world.socket.accept();
+    await world.advance(0);
+    world.socket.answer({ statusCode: 201 }, '/a');
+    assert.equal((await waiting).statusCode, 201);
+  }
+});
+
+test('many repeats leave no warning of listeners', async () => {
+  const warnings = [];
+  const listener = ({ name }) => warnings.push(name);
+  process.on('warning', listener);
+  const world = new World();
+  const socket = await connected(world);
+  for (let i = 0; i < 40; i++) {
+    socket.get(`/rooms/${i}`);
+    world.socket.answer(answer({ [`room:${i}`]: ['epoch-aa', 1, 'fresh'] }));
+  }
+  await reconnect(world);
+  assert.equal(world.socket.requests.length, 32);
+  await settle();
+  process.off('warning', listener);
+  assert.deepEqual(warnings, []);
+});
+
 /** What a page may do in its handlers so that its subscriptions are allowed again. */
 const LOGINS = {
   'by a callback': (socket) => { socket.post('/login', () => {}); },

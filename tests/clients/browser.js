@@ -32,6 +32,13 @@ function executable() {
   return execFileSync('sh', ['-c', 'command -v chromium || command -v chromium-browser'], { encoding: 'utf8' }).trim()
 }
 
+/** With `CATAMARAN_CLIENT=src` pages get the catamaran client from the modules as these lie now, and not as the server has it. */
+async function clientFromSource() {
+  if (process.env.CATAMARAN_CLIENT !== 'src') return undefined
+  const { bundle } = (await import('../client/build.js')).default
+  return bundle('catamaran.io.js', { minify: false }).code
+}
+
 /** A browser with a profile of its own, which talks to nobody but the page's server. */
 function launch(profile) {
   // Playwright would turn the back/forward cache off, which people's browsers have.
@@ -45,6 +52,8 @@ export async function inBrowser(example, run, environment) {
   const server = await startExample(example, 0, environment)
   const profile = mkdtempSync(join(tmpdir(), 'catamaran-browser-'))
   const browser = await within(launch(profile), 'the browser starts', 30_000)
+  const client = await clientFromSource()
+  if (client) await browser.route('**/catamaran.io.js', (route) => route.fulfill({ contentType: 'text/javascript', body: client }))
   const problems = []
   const open = async (colorScheme = 'light', viewport = DESK) => {
     const page = await browser.newPage()

@@ -53,6 +53,42 @@ test('a worker asks its own origin', async (t) => {
   assert.equal(said, 'a string true')
 })
 
+test('what a page has of files and forms fails a request unsent', async (t) => {
+  const page = await (await bareBrowser(t)).newPage()
+  await page.route('**/*', (route) => {
+    if (route.request().url().includes('/client/')) return clientFile(route)
+    return route.fulfill({ contentType: 'text/html', body: '<!doctype html><title>x</title><form><input name=a><input type=file></form>' })
+  })
+  await page.goto('https://page.example/')
+  const outcomes = await page.evaluate(async () => {
+    const sent = []
+    window.WebSocket = class {
+      constructor() { setTimeout(() => this.onmessage({ data: '0{"sid":"a","pingInterval":25000,"pingTimeout":20000}' })) }
+      send(frame) {
+        if (frame.startsWith('40')) this.onmessage({ data: '40{"sid":"b"}' })
+        else sent.push(frame)
+      }
+      close() {}
+    }
+    const { connect } = await import('/client/catamaran.io.mjs')
+    const socket = connect()
+    await new Promise((resolve) => socket.on('connect', resolve))
+    const values = [
+      new File(['a'], 'a.txt'), new Blob(['a']), new FormData(document.querySelector('form')), document.querySelector('form'),
+      document.querySelector('[type=file]').files, document, window, new ImageData(1, 1), new Request('/a'), new Response('a'),
+      new ReadableStream(), new ArrayBuffer(1), new Uint8Array(1), new Map(), new Headers(), new URLSearchParams('a=1'),
+    ]
+    const outcomes = []
+    for (const value of values) {
+      for (const data of [value, { deep: [value] }]) {
+        outcomes.push(await socket.post('/a', data).then(() => 'sent', ({ name, code, sent }) => `${name} ${code} ${sent}`))
+      }
+    }
+    return { outcomes: [...new Set(outcomes)], sent }
+  })
+  assert.deepEqual(outcomes, { outcomes: ['TypeError not_serializable false'], sent: [] })
+})
+
 /** How a page may say that it does not want to be connected, in a script tag after the client's. */
 const REFUSALS = {
   'an inline script': '<script>io.sails.autoConnect = false</script>',

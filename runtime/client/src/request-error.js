@@ -14,3 +14,6 @@ export class RequestError extends Error {
     this.sent = sent;
   }
 }
+
+/** The error of a request that was in flight when its connection ended. */
+export const disconnected = () => new RequestError('disconnected', 'The socket disconnected before the request completed.', true);

@@ -24,9 +24,9 @@ export function augment(io, settings) {
     connect: (/** @type {any} */ url, /** @type {any} */ options) => connect(url, options, sails),
   };
   const socket = io.socket = new Socket(sails, {}, true);
-  // As any script of the page may still set `io.sails`, and say that it shall not connect.
+  // Any script of the page may still set `io.sails`, also that `io.socket` shall not connect.
   afterScripts(() => {
-    // The page has done it by itself.
+    // The page has connected by itself.
     if (!socket._mightBeAboutToAutoConnect) return;
     socket._mightBeAboutToAutoConnect = false;
     if (sails.autoConnect === false || sails.autoconnect === false) delete io.socket;

@@ -5,7 +5,7 @@ import { encode } from './encode.js';
 import { InjectedConnection } from './injected-connection.js';
 import { DEFAULTS, OPTIONS } from './options.js';
 import { LOCAL_EVENT, PARSE_ERROR } from './protocol.js';
-import { RequestError } from './request-error.js';
+import { disconnected } from './request-error.js';
 import { RequestQueue } from './request-queue.js';
 import { PendingRequest, checkRequest } from './request.js';
 import { Subscriptions } from './subscriptions.js';
@@ -239,16 +239,15 @@ export class Socket extends Emitter {
   /** Ends the connection at once: a browser may report its end a minute later. */
   _hangUp() {
     for (const timer of [this._deadline, this._retryTimer, this._drainTimer]) clearTimeout(timer);
-    this._requests.pause();
-    this._draining = false;
-    this._subscriptions.pause();
     const { _connection: old, _next: next } = this;
+    // First, because requests that fail make room for those that wait, which must not go out any more.
     this._connection = this._next = undefined;
+    this._draining = false;
+    this._requests.pause();
+    this._subscriptions.pause();
     next?.close();
     old?.close();
-    for (const request of old?.requests || []) {
-      request.fail(new RequestError('disconnected', 'The socket disconnected before the request completed.', true));
-    }
+    for (const request of old?.requests || []) request.fail(disconnected());
   }
 
   /** The server stops: requests in flight get their answers, then the socket connects elsewhere. @param {number} delay */

@@ -1,4 +1,5 @@
 import { DELIVERY, connectPayload } from './protocol.js';
+import { disconnected } from './request-error.js';
 import { PendingRequest } from './request.js';
 
 /** @typedef {import('./jwr.js').JWR} JWR */
@@ -28,8 +29,11 @@ export class Subscriptions {
     this.made = new Map();
     /** @type {Set<any>} */
     this.timers = new Set();
+    /** The repeats under way. @type {Set<PendingRequest>} */
+    this.repeats = new Set();
     this.duplicates = this.connections = 0;
-    this.connected = new AbortController();
+    /** The time of one connection. */
+    this.lifetime = { over: false };
   }
 
   /** The client id is a secret: a connection that says it takes the place of the one before. */
@@ -159,8 +163,9 @@ export class Subscriptions {
     for (const position of this.positions.values()) position.live = false;
     this.timers.forEach(clearTimeout);
     this.timers.clear();
-    this.connected.abort();
-    this.connected = new AbortController();
+    this.lifetime.over = true;
+    this.lifetime = { over: false };
+    this.repeats.forEach((request) => request.fail(disconnected()));
   }
 
   /**
@@ -168,11 +173,11 @@ export class Subscriptions {
    * @param {unknown[]} returned what they returned
    */
   async restore(returned) {
-    const { signal } = this.connected;
+    const { lifetime } = this;
     // Those that the handlers make are no repeats.
     const before = [...this.made.values()];
     await Promise.race([this.handled(returned), this.later(HANDLERS_WITHIN)]);
-    if (signal.aborted) return;
+    if (lifetime.over) return;
     this.repeat(before);
     await this.later(SERVER_JOINS_WITHIN);
     this.reportUnrestored(this.positions.keys());
@@ -207,21 +212,24 @@ export class Subscriptions {
   async ask(subscription) {
     const { socket } = this;
     const { key, options } = subscription;
-    const { signal } = this.connected;
+    const { lifetime } = this;
     let backoff = REPEAT_DELAY;
     for (let tried = false; ;) {
       const { asked } = subscription;
       if (asked?.done === false) {
         await asked.ended();
-        if (signal.aborted) return;
+        if (lifetime.over) return;
       }
       // The page may have done it; another request may see less.
       if (tried ? !this.made.has(key) : this.made.get(key) !== subscription) return;
       tried = true;
-      const request = new PendingRequest({ ...options, timeout: REPEAT_TIMEOUT, signal });
+      // Its signal was for the page's request.
+      const request = new PendingRequest({ ...options, timeout: REPEAT_TIMEOUT, signal: undefined });
+      this.repeats.add(request);
+      request.cleanups.push(() => this.repeats.delete(request));
       socket._requests.submit(request, Infinity);
       const jwr = await /** @type {Promise<JWR>} */ (request.promise).catch(() => undefined);
-      if (signal.aborted) return;
+      if (lifetime.over) return;
       if (jwr && jwr.statusCode !== 429 && jwr.statusCode < 500) {
         this.answered(subscription, request, jwr);
         return;
