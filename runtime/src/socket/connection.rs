@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+    atomic::{AtomicBool, Ordering},
 };
 use std::time::Duration;
 
@@ -71,8 +71,8 @@ pub(crate) struct Connection {
     queue: OnceLock<Queue>,
     /// What the hook of a connecting socket subscribed to, until the client has been told that it is connected.
     subscribed: Mutex<Option<Arc<Subscriptions>>>,
-    /// The bytes of answers that wait for the client.
-    answers: Arc<AtomicUsize>,
+    /// Where the answers to its requests wait.
+    answers: AnswerBudget,
     /// The client has been told that it is connected.
     entered: Notify,
     /// What the hook is told that hears of the socket's end.
@@ -84,6 +84,7 @@ pub(crate) struct Connection {
 impl Connection {
     /// The connection of a socket that is about to connect.
     pub(crate) fn new(dispatcher: Arc<Dispatcher>, socket: &Arc<Socket>, peer: Peer) -> Self {
+        let answers = AnswerBudget::new(dispatcher.max_answer_bytes);
         Self {
             dispatcher,
             peer,
@@ -91,7 +92,7 @@ impl Connection {
             lasting: OnceLock::new(),
             queue: OnceLock::new(),
             subscribed: Mutex::default(),
-            answers: Arc::default(),
+            answers,
             entered: Notify::new(),
             visit: Mutex::default(),
             closed: AtomicBool::new(false),
@@ -107,9 +108,8 @@ impl Connection {
         &self.peer
     }
 
-    /// Where the answers to its requests wait.
-    pub(super) fn answers(&self) -> AnswerBudget {
-        AnswerBudget::new(self.answers.clone(), self.dispatcher.max_answer_bytes)
+    pub(super) fn answers(&self) -> &AnswerBudget {
+        &self.answers
     }
 
     pub(super) fn queue(&self) -> &Queue {
