@@ -33,8 +33,8 @@ pub(crate) struct AnswerBudget {
 }
 
 impl AnswerBudget {
-    pub(crate) fn new(taken: Arc<AtomicUsize>, limit: usize) -> Self {
-        Self { taken, limit }
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { taken: Arc::default(), limit }
     }
 
     /// Whether so much waits that no request should begin whose answer may find no room.
@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     fn budget(limit: usize) -> AnswerBudget {
-        AnswerBudget::new(Arc::default(), limit)
+        AnswerBudget::new(limit)
     }
 
     async fn collected(response: impl IntoResponse, budget: &AnswerBudget) -> Answer {

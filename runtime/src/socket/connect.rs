@@ -217,7 +217,7 @@ async fn ask(
     let (peer, hub) = (peer.clone(), dispatcher.hub.clone());
     let request_socket = RequestSocket::of_request(socket.clone(), peer, hub, subscriptions.clone());
     request.extensions_mut().insert(request_socket);
-    let answer = run(hook.clone(), request, dispatcher.timeout, connection.answers()).await;
+    let answer = run(hook.clone(), request, dispatcher.timeout, connection.answers().clone()).await;
     connection.cookies().keep(answer.headers());
     connection.subscribed(subscriptions);
     answer
@@ -269,7 +269,7 @@ impl Visit {
         let socket =
             RequestSocket::outside_request(Handshake::Kept(self.handshake), peer.clone(), dispatcher.hub.clone());
         request.extensions_mut().insert(socket);
-        let (limit, budget) = (dispatcher.timeout, connection.answers());
+        let (limit, budget) = (dispatcher.timeout, connection.answers().clone());
         let running = dispatcher.hooks.running.subscribe();
         runtime.spawn(async move {
             let answer = run(hook, request, limit, budget).await;

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+    atomic::{AtomicBool, Ordering},
 };
 use std::time::Duration;
 
@@ -82,8 +82,8 @@ pub(crate) struct Connection {
     queue: OnceLock<Queue>,
     /// What the hook of a connecting socket subscribed to, until the client has been told that it is connected.
     subscribed: Mutex<Option<Arc<Subscriptions>>>,
-    /// The bytes of answers that wait for the client.
-    answers: Arc<AtomicUsize>,
+    /// Where the answers to its requests wait.
+    answers: AnswerBudget,
     /// The client has been told that it is connected.
     entered: Notify,
     pub(super) rate: MessageRate,
@@ -101,13 +101,14 @@ pub(crate) struct Connection {
 impl Connection {
     /// The connection of a socket that is about to connect.
     pub(crate) fn new(dispatcher: Arc<Dispatcher>, socket: &Arc<Socket>, peer: Peer) -> Self {
+        let answers = AnswerBudget::new(dispatcher.max_answer_bytes);
         Self {
             peer,
             cookies: Mutex::new(Cookies::of(&socket.req_parts().headers)),
             lasting: OnceLock::new(),
             queue: OnceLock::new(),
             subscribed: Mutex::default(),
-            answers: Arc::default(),
+            answers,
             entered: Notify::new(),
             rate: MessageRate::new(dispatcher.max_messages_per_second),
             activity: dispatcher.lifetimes.idle.map(|_| Mutex::new(Activity { busy: 0, last: Instant::now() })),
@@ -127,9 +128,8 @@ impl Connection {
         &self.peer
     }
 
-    /// Where the answers to its requests wait.
-    pub(super) fn answers(&self) -> AnswerBudget {
-        AnswerBudget::new(self.answers.clone(), self.dispatcher.max_answer_bytes)
+    pub(super) fn answers(&self) -> &AnswerBudget {
+        &self.answers
     }
 
     pub(super) fn queue(&self) -> &Queue {

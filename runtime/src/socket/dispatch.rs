@@ -170,7 +170,7 @@ async fn route(
         Ok(response) => response,
         Err(never) => match never {},
     };
-    Ok(Answer::collect(response, method, &connection.answers()).await)
+    Ok(Answer::collect(response, method, connection.answers()).await)
 }
 
 /// Whether a binary attachment reaches this client whole. engineioxide frames one for Engine.IO 4 whatever the client

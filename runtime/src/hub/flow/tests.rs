@@ -354,7 +354,7 @@ async fn early_entries_are_bounded_in_bytes() {
     let mut ada = Subscriber::of(&here, "ada", &Room(ROOM)).await;
     backend.intercept(1);
     let large = "x".repeat(1024 * 1024);
-    publish(&there, &[&*large; 12]).await;
+    publish(&there, &[&*large; 7]).await;
     // The first is late, so the others wait; there is room for some of them, and the rest is read later.
     let (flow, pile) = (backend.flow(1), backend.pile(1));
     for copy in &pile[1..] {
@@ -362,7 +362,7 @@ async fn early_entries_are_bounded_in_bytes() {
         let early = here.streams().find(ROOM).unwrap().lock().early.len();
         assert!(early <= 4, "{early}");
     }
-    for offset in 1..=12 {
+    for offset in 1..=7 {
         ada.hears(offset, &large).await;
     }
     ada.hears_nothing_more();
