@@ -201,7 +201,7 @@ mod tests {
         let key = set.split(';').next().unwrap();
         assert!(binding.check(&head(&[("cookie", &format!("session=new; {key}"))])).is_ok());
         assert!(binding.check(&head(&[("cookie", key)])).is_ok());
-        // From then on nobody is without it.
+        // From then on each request needs the key.
         assert!(binding.check(&head(&[("cookie", "session=old")])).is_err());
         let forged = key.replace(|c: char| c.is_ascii_digit() || c.is_ascii_uppercase(), "x");
         assert!(binding.check(&head(&[("cookie", &forged)])).is_err());

@@ -108,20 +108,20 @@ pub(crate) struct Site {
     pub(crate) host: Option<String>,
 }
 
-/// What a proxy says of something.
+/// What a header claims about the client or the site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Said<T> {
-    Nothing,
-    This(T),
+enum Claim<T> {
+    Absent,
+    Value(T),
     Unreadable,
 }
 
-impl<T> From<Option<Option<T>>> for Said<T> {
+impl<T> From<Option<Option<T>>> for Claim<T> {
     fn from(read: Option<Option<T>>) -> Self {
         match read {
-            None => Self::Nothing,
+            None => Self::Absent,
             Some(None) => Self::Unreadable,
-            Some(Some(value)) => Self::This(value),
+            Some(Some(value)) => Self::Value(value),
         }
     }
 }
@@ -183,15 +183,15 @@ impl Proxies {
             ClientHeader::Single(name) => {
                 let mut values = headers.get_all(name).iter();
                 let value = values.next().map(|value| address(value.as_bytes().trim_ascii()));
-                let named = if values.next().is_some() { Said::Unreadable } else { value.into() };
+                let named = if values.next().is_some() { Claim::Unreadable } else { value.into() };
                 // The lists name the hops between as well, so they are not compared.
                 let is_listed = headers.contains_key(X_FORWARDED_FOR) || headers.contains_key(header::FORWARDED);
-                let other = if is_listed && matches!(named, Said::Nothing) { Said::Unreadable } else { Said::Nothing };
+                let other = if is_listed && matches!(named, Claim::Absent) { Claim::Unreadable } else { Claim::Absent };
                 (named, other)
             }
         };
-        // The address of a proxy is nobody's that it asks for. It is believed only where it asks for itself.
-        if matches!((&named, &other), (Said::Nothing, Said::This(_) | Said::Unreadable)) {
+        // A proxy that forwards a request must not become the client. It is one only without any of these headers.
+        if matches!((&named, &other), (Claim::Absent, Claim::Value(_) | Claim::Unreadable)) {
             return Err(Error::forwarded_refused(format!(
                 "the proxy names its client, but not in `{0}`: let it send `{0}`, or name its header by \
                  `App::client_addr_header`",
@@ -202,8 +202,8 @@ impl Proxies {
     }
 
     /// Goes from one hop to the hop that it names, as long as the hop is trusted.
-    fn outermost(&self, hops: impl Iterator<Item = Option<IpAddr>>) -> Said<IpAddr> {
-        let mut outermost = Said::Nothing;
+    fn outermost(&self, hops: impl Iterator<Item = Option<IpAddr>>) -> Claim<IpAddr> {
+        let mut outermost = Claim::Absent;
         for hop in hops {
             outermost = Some(hop).into();
             if !hop.is_some_and(|address| self.trusts(address)) {
@@ -238,11 +238,11 @@ impl Proxies {
         read: fn(&'a [u8]) -> Option<T>,
     ) -> Result<Option<T>, Error> {
         let last = |name| elements(headers, name).next();
-        let listed = Said::from(last(listed).map(read));
-        let forwarded = match last(&header::FORWARDED).map_or(Said::Nothing, |last| parameter(last, name)) {
-            Said::This(value) => Some(read(value)).into(),
-            Said::Nothing => Said::Nothing,
-            Said::Unreadable => Said::Unreadable,
+        let listed = Claim::from(last(listed).map(read));
+        let forwarded = match last(&header::FORWARDED).map_or(Claim::Absent, |last| parameter(last, name)) {
+            Claim::Value(value) => Some(read(value)).into(),
+            Claim::Absent => Claim::Absent,
+            Claim::Unreadable => Claim::Unreadable,
         };
         let is_forwarded = self.0.header == ClientHeader::Forwarded;
         let (named, other) = if is_forwarded { (forwarded, listed) } else { (listed, forwarded) };
@@ -250,18 +250,18 @@ impl Proxies {
     }
 
     /// What the header that counts says, as long as the other one does not contradict it.
-    fn agreed<T: PartialEq>(&self, named: Said<T>, other: Said<T>, what: &str) -> Result<Option<T>, Error> {
+    fn agreed<T: PartialEq>(&self, named: Claim<T>, other: Claim<T>, what: &str) -> Result<Option<T>, Error> {
         match (named, other) {
-            (Said::Nothing, _) => Ok(None),
-            (Said::Unreadable, _) => Err(Error::forwarded_refused(format!(
+            (Claim::Absent, _) => Ok(None),
+            (Claim::Unreadable, _) => Err(Error::forwarded_refused(format!(
                 "the {what} that the proxy names cannot be read: see `{}` and what it sends beside that",
                 self.0.header
             ))),
-            (Said::This(named), Said::This(other)) if named != other => Err(Error::forwarded_refused(format!(
+            (Claim::Value(named), Claim::Value(other)) if named != other => Err(Error::forwarded_refused(format!(
                 "`forwarded` and `x-forwarded-*` name different values for the {what}: let the proxy clear the one that it \
                  does not write"
             ))),
-            (Said::This(named), _) => Ok(Some(named)),
+            (Claim::Value(named), _) => Ok(Some(named)),
         }
     }
 }
@@ -281,27 +281,27 @@ fn elements<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item
 }
 
 /// A parameter of an element of `forwarded`: `for=192.0.2.1;proto=https`. It cannot be read if it stands twice.
-fn parameter<'a>(element: &'a [u8], name: &str) -> Said<&'a [u8]> {
+fn parameter<'a>(element: &'a [u8], name: &str) -> Claim<&'a [u8]> {
     let mut values = element.split(|byte| *byte == b';').filter_map(|pair| {
         let at = pair.iter().position(|byte| *byte == b'=')?;
         let (key, value) = (pair[..at].trim_ascii(), pair[at + 1..].trim_ascii());
         key.eq_ignore_ascii_case(name.as_bytes()).then_some(value)
     });
     match (values.next(), values.next()) {
-        (None, _) => Said::Nothing,
+        (None, _) => Claim::Absent,
         (Some(value), None) => {
             let unquoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
-            Said::This(unquoted.unwrap_or(value))
+            Claim::Value(unquoted.unwrap_or(value))
         }
-        (Some(_), Some(_)) => Said::Unreadable,
+        (Some(_), Some(_)) => Claim::Unreadable,
     }
 }
 
 /// The address in an element of `forwarded`.
 fn address_of_for(element: &[u8]) -> Option<IpAddr> {
     match parameter(element, "for") {
-        Said::This(value) => address(value),
-        Said::Nothing | Said::Unreadable => None,
+        Claim::Value(value) => address(value),
+        Claim::Absent | Claim::Unreadable => None,
     }
 }
 

@@ -286,7 +286,7 @@ async fn a_browser_keeps_its_session_when_cookies_change() {
         let cookie = format!("session=renewed; {key}");
         page.headers = vec![("cookie", &*cookie)];
         assert!(page.ask("get", "/who").await.contains(r#""body":"session=visitor""#));
-        // The key is worth as much as the cookies were: from now on nobody is without it.
+        // The key takes the place of the cookies: from now on each request needs it.
         let refused = page.post("1", &[("cookie", "session=visitor")]).await;
         assert_refused(&refused, 403, "session_refused");
         // Its next session is bound to the same key from the start.
