@@ -183,7 +183,7 @@ mod tests {
     }
 
     fn publish(bus: &Memory, stream: &Arc<str>) -> Option<Position> {
-        let target = Target { channel: stream.clone(), stream: stream.clone(), history: History::NONE };
+        let target = Target { channel: stream.clone(), stream: stream.clone(), history: History::NONE, shape: None };
         let message = Message { name: "said".into(), arguments: Vec::new() };
         let id = crate::hub::Id { node: Node(0), number: 0 };
         let places = vec![Place { target, position: None }];

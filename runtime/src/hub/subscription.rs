@@ -247,7 +247,12 @@ mod tests {
         hub.streams().set_max_channel_bytes(10);
         let subscriptions = Subscriptions::default();
         let add = |name: String| {
-            let target = Target { channel: name.as_str().into(), stream: name.as_str().into(), history: History::NONE };
+            let target = Target {
+                channel: name.as_str().into(),
+                stream: name.as_str().into(),
+                history: History::NONE,
+                shape: None,
+            };
             subscriptions.add(hub.streams(), &peer, target, None)
         };
         let too_long = add("x".repeat(11)).await.unwrap_err();

@@ -73,7 +73,7 @@ impl From<Result<usize, Unreached>> for Done {
 impl From<Result<usize, MembersError>> for Done {
     fn from(done: Result<usize, MembersError>) -> Self {
         match done {
-            Ok(sockets) => Ok(sockets).into(),
+            Ok(sockets) => Self { sockets, unreached: None },
             Err(MembersError::Unreached(unreached)) => Err(unreached).into(),
             Err(other) => panic!("one type for each name, and few subscriptions: {other}"),
         }
