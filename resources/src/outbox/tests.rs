@@ -50,7 +50,9 @@ async fn written(resources: &Resources) -> Vec<Change> {
     let mut changes = Vec::new();
     for row in transaction.query_all_raw(Statement::from_string(backend, rows)).await.unwrap() {
         let [table, message]: [String; 2] = ["changed_table", "message"].map(|name| row.try_get("", name).unwrap());
-        changes.extend(image::changes(&transaction, &[sample::Entity::meta()], &table, &message).await.unwrap());
+        let mut ended = image::Ended::since(0);
+        let read = image::changes(&transaction, &[sample::Entity::meta()], &table, &message, &mut ended).await;
+        changes.extend(read.unwrap());
     }
     changes
 }
