@@ -47,11 +47,12 @@ async fn written(resources: &Resources) -> Vec<Change> {
     let transaction = resources.db().begin().await.unwrap();
     let backend = transaction.get_database_backend();
     let rows = "select changed_table, message from catamaran_outbox order by seq";
-    let (mut changes, mut ended) = (Vec::new(), image::Ended::since(0));
+    let mut changes = Vec::new();
     for row in transaction.query_all_raw(Statement::from_string(backend, rows)).await.unwrap() {
         let [table, message]: [String; 2] = ["changed_table", "message"].map(|name| row.try_get("", name).unwrap());
-        let resources = [sample::Entity::meta()];
-        changes.extend(image::changes(&transaction, &resources, &table, &message, &mut ended).await.unwrap());
+        let mut ended = image::Ended::since(0);
+        let read = image::changes(&transaction, &[sample::Entity::meta()], &table, &message, &mut ended).await;
+        changes.extend(read.unwrap());
     }
     changes
 }
