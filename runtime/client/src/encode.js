@@ -17,14 +17,14 @@ export function encode(value, name) {
       const path = parent === undefined ? name : parent + (Array.isArray(this) ? `[${key}]` : `.${key}`);
       const lost = lostType(ArrayBuffer.isView(this[key]) ? this[key] : item);
       if (lost) {
-        throw new TypeError(`\`${path}\` is a ${lost}, which cannot be sent as JSON. Convert it to an object, an array or a string, or upload it by \`fetch\`.`);
+        throw new TypeError(`\`${path}\` cannot be sent as JSON, its type is ${lost}. Send bytes as base64 or by \`fetch\`, and collections as arrays or objects.`);
       }
       if (typeof item === 'object') paths.set(item, path);
       return item;
     });
   } catch (error) {
-    // A circular object is a `TypeError` too. Others are of a getter or a `toJSON` of the page.
-    if (error instanceof TypeError) Object.assign(error, { code: 'not_serializable', sent: false });
+    // Circular and too deep objects are such errors too. Others are of a getter or a `toJSON` of the page.
+    if (error instanceof TypeError || error instanceof RangeError) Object.assign(error, { code: 'not_serializable', sent: false });
     throw error;
   }
 }
