@@ -35,7 +35,6 @@ function bundle(name, { minify = true } = {}) {
     metafile: true,
     minify,
     format,
-    keepNames: true,
     target: 'es2020',
     charset: 'utf8',
     sourcemap: 'linked',

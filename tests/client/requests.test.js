@@ -154,7 +154,7 @@ test('values that JSON loses fail the request unsent', async () => {
       for (const name of ['data', 'params']) {
         const refused = {
           name: 'TypeError', code: 'not_serializable', sent: false,
-          message: new RegExp(`^\`${place.replace('NAME', name).replace(/[.[]/g, '\\$&')}\` is a ${type.split(' ')[0]}, `),
+          message: new RegExp(`^\`${place.replace('NAME', name).replace(/[.[]/g, '\\$&')}\` cannot be sent as JSON, its type is ${type.split(' ')[0]}\\.`),
         };
         await assert.rejects(socket.request({ url: '/x', method: 'post', [name]: value }), refused);
         const [error, { statusCode }] = await new Promise((resolve) => {
@@ -164,7 +164,7 @@ test('values that JSON loses fail the request unsent', async () => {
       }
     }
     const socketOf = await world.connected({ headers: () => ({ a: make() }) });
-    await assert.rejects(socketOf.get('/x'), { name: 'TypeError', message: /^`headers\.a` is a / });
+    await assert.rejects(socketOf.get('/x'), { name: 'TypeError', message: /^`headers\.a` cannot be sent/ });
     assert.throws(() => socket._raw.emit('event', { a: make() }), { name: 'TypeError' });
   }
   assert.deepEqual(world.sockets.flatMap(({ requests }) => requests), []);
@@ -186,6 +186,9 @@ test('values with a JSON form are sent as that', async () => {
   const circular = {};
   circular.self = { circular };
   await assert.rejects(socket.post('/x', circular), { name: 'TypeError', code: 'not_serializable', sent: false });
+  let deep = {};
+  for (let i = 0; i < 100000; i++) deep = { deep };
+  await assert.rejects(socket.post('/x', deep), { name: 'RangeError', code: 'not_serializable', sent: false });
 });
 
 test('common headers are added where a request has not that key', async () => {

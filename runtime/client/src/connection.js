@@ -51,7 +51,7 @@ export class Connection {
 
   get connected() { return !!this.id && !this.ended; }
 
-  /** @param {any[]} args the event, its arguments, and maybe a handler of the ack */
+  /** Sends an event, without waiting for a connection. @param {any[]} args the event, its arguments, and maybe a handler of the ack */
   emit(...args) {
     const ack = typeof args[args.length - 1] === 'function' ? args.pop() : undefined;
     if (!this.connected || !this.alive()) return;
@@ -65,7 +65,12 @@ export class Connection {
     this.acks.set(this.acksAsked++, ack);
   }
 
-  /** @param {string} type @param {number | string} id @param {string | undefined} json */
+  /**
+   * Sends a packet. Throws if it is larger than the server takes.
+   * @param {string} type
+   * @param {number | string} id
+   * @param {string | undefined} json
+   */
   send(type, id, json) {
     const frame = ENGINE.message + type + id + json;
     if (new TextEncoder().encode(frame).length > this.maxPayload) {
@@ -74,7 +79,7 @@ export class Connection {
     this.socket.send(frame);
   }
 
-  /** @param {any} data */
+  /** Takes a frame of the WebSocket. @param {any} data */
   frame(data) {
     if (this.ended) return;
     this.heard = Date.now();
@@ -91,7 +96,7 @@ export class Connection {
     }
   }
 
-  /** @param {Dictionary} handshake */
+  /** Answers the handshake of Engine.IO with a CONNECT packet. @param {Dictionary} handshake */
   handshake({ pingInterval, pingTimeout, maxPayload }) {
     // Whatever the server says, the client neither waits for ever nor gives up at once.
     this.patience = Math.min(Math.max(pingInterval + pingTimeout, 1000), 300000) || 45000;
@@ -100,7 +105,7 @@ export class Connection {
     this.watch();
   }
 
-  /** @param {string} text */
+  /** Takes a Socket.IO packet, which may wait for attachments. @param {string} text */
   message(text) {
     const packet = parsePacket(text);
     if (this.incomplete) throw new Error('an attachment is missing');
@@ -111,7 +116,7 @@ export class Connection {
     else this.packet(packet);
   }
 
-  /** @param {unknown} bytes */
+  /** Takes an attachment of the last packet. @param {unknown} bytes */
   attachment(bytes) {
     const packet = /** @type {Dictionary} */ (this.incomplete);
     if (packet.attachments.push(bytes) < packet.count) return;
@@ -119,7 +124,7 @@ export class Connection {
     this.packet(packet);
   }
 
-  /** @param {Dictionary} packet */
+  /** Takes a packet that is complete. @param {Dictionary} packet */
   packet({ type, id, json, attachments }) {
     if (type === PACKET.disconnect) return this.end('io server disconnect');
     const content = decode(json, attachments);
@@ -152,6 +157,7 @@ export class Connection {
     return false;
   }
 
+  /** Looks again when the heartbeat is due. */
   watch() {
     clearTimeout(this.watchTimer);
     if (this.alive()) this.watchTimer = setTimeout(() => this.watch(), this.heard + this.patience - Date.now());

@@ -1,5 +1,5 @@
-/** What JSON carries whole; further objects need a `toJSON`. */
-const CARRIED = /^\[object (Object|Array|Null|Number|String|Boolean)\]$/;
+/** What JSON carries whole. Other objects need a `toJSON`. */
+const CARRIED = /^\[object (Object|Array|Number|String|Boolean)\]$/;
 
 /**
  * Makes JSON of a value. Throws a `TypeError` for what JSON would lose in silence, such as a file, bytes, a `Map` or a function,
@@ -9,29 +9,49 @@ const CARRIED = /^\[object (Object|Array|Null|Number|String|Boolean)\]$/;
  * @returns {string | undefined} none if the value is undefined
  */
 export function encode(value, name) {
-  /** The path of each object, for the error. */
-  const paths = new Map();
   try {
     return JSON.stringify(value, /** @this {any} */ function check(key, item) {
-      const parent = paths.get(this);
-      const path = parent === undefined ? name : parent + (Array.isArray(this) ? `[${key}]` : `.${key}`);
-      const lost = lostType(ArrayBuffer.isView(this[key]) ? this[key] : item);
-      if (lost) {
-        throw new TypeError(`\`${path}\` is a ${lost}, which cannot be sent as JSON. Convert it to an object, an array or a string, or upload it by \`fetch\`.`);
-      }
-      if (typeof item === 'object') paths.set(item, path);
-      return item;
+      const type = lostType(item) || (ArrayBuffer.isView(this[key]) && lostType(this[key]));
+      if (!type) return item;
+      const path = key === '' && this[key] === value ? name : (pathTo(this, value, name) || name) + step(this, key);
+      throw new TypeError(`\`${path}\` cannot be sent as JSON, its type is ${type}. `
+        + 'Send bytes as base64 or by `fetch`, and collections as arrays or objects.');
     });
   } catch (error) {
-    // A circular object is a `TypeError` too. Others are of a getter or a `toJSON` of the page.
-    if (error instanceof TypeError) Object.assign(error, { code: 'not_serializable', sent: false });
+    // Circular and too deep objects are such errors too. Others are of a getter or a `toJSON` of the page.
+    if (error instanceof TypeError || error instanceof RangeError) Object.assign(error, { code: 'not_serializable', sent: false });
     throw error;
   }
 }
 
-/** The name of a type that JSON does not carry. @param {unknown} item */
+/** The name of a type that JSON does not carry. @param {any} item */
 function lostType(item) {
-  if (typeof item !== 'object') return /function|symbol|bigint/.test(typeof item) ? typeof item : undefined;
-  const type = Object.prototype.toString.call(item);
-  return CARRIED.test(type) ? undefined : type.slice(8, -1);
+  if (typeof item === 'object') {
+    const prototype = item && Object.getPrototypeOf(item);
+    // Nearly all are these.
+    if (!prototype || prototype === Object.prototype || prototype === Array.prototype) return undefined;
+    const type = Object.prototype.toString.call(item);
+    return CARRIED.test(type) ? undefined : type.slice(8, -1);
+  }
+  return typeof item === 'function' || typeof item === 'symbol' || typeof item === 'bigint' ? typeof item : undefined;
 }
+
+/**
+ * Where an object is in a value. An object that a `toJSON` made is nowhere.
+ * @param {any} wanted
+ * @param {any} value
+ * @param {string} path of the value
+ * @returns {string | undefined}
+ */
+function pathTo(wanted, value, path) {
+  if (value === wanted) return path;
+  if (!value || typeof value !== 'object') return undefined;
+  for (const key of Object.keys(value)) {
+    const found = pathTo(wanted, value[key], path + step(value, key));
+    if (found) return found;
+  }
+  return undefined;
+}
+
+/** @param {any} parent @param {string} key */
+const step = (parent, key) => (Array.isArray(parent) ? `[${key}]` : `.${key}`);

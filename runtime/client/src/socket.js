@@ -25,7 +25,7 @@ const STABLE_AFTER = 2000;
 /** How long a server that stops may take to answer what is in flight. */
 const DRAIN_TIMEOUT = 10000;
 
-/** What a page has: requests, events, and the state of the connection, which is made again when it is lost. */
+/** The socket of a page or program: its requests and events, and its connection, which is made again when it is lost. */
 export class Socket extends Emitter {
   /** @param {Dictionary} defaults `io.sails` @param {Dictionary} options @param {boolean} [eager] whether it is `io.socket` */
   constructor(defaults, options, eager = false) {
@@ -107,26 +107,24 @@ export class Socket extends Emitter {
 
   get _raw() { return this._connection || this._next; }
 
-  /** @param {any[]} packet */
+  /** Called with each event of the server. @param {any[]} packet */
   _received([event, ...args]) {
     if (!LOCAL_EVENT.test(event) && !this._subscriptions.received(event, args)) this._emit(event, ...args);
   }
 
-  // The connection: made, lost, made again.
-
-  /** @param {string} name */
+  /** The value of an option: the socket's, or the default. @param {string} name */
   _option(name) {
     const value = this._options[name];
     return value === undefined ? DEFAULTS[name] : value;
   }
 
-  /** Of an option that may be a function. @param {string} name */
+  /** The value of an option that may be a function. @param {string} name */
   _value(name) {
     const value = this._option(name);
     return typeof value === 'function' ? value() : value;
   }
 
-  /** @param {string} name @param {unknown} value */
+  /** Sets an option. Those of the connection are fixed while it is there. @param {string} name @param {unknown} value */
   _setOption(name, value) {
     if (name === 'headers') {
       // Read for each request.
@@ -138,14 +136,14 @@ export class Socket extends Emitter {
     this._options[name] = value;
   }
 
-  /** Returns what the handlers return. @param {State} state @returns {unknown[]} */
+  /** Raises `state` if it changes, and returns what the handlers return. @param {State} state @returns {unknown[]} */
   _setState(state) {
     const previous = this._state;
     this._state = state;
     return state === previous ? [] : this._emit('state', { state, previous });
   }
 
-  /** @param {State} state */
+  /** Begins to connect, with the options of this moment. @param {State} state */
   _connect(state) {
     for (const name of OPTIONS) {
       if (this._options[name] === undefined) this._options[name] = this._defaults[name];
@@ -157,7 +155,7 @@ export class Socket extends Emitter {
     this._setState(state);
   }
 
-  /** @param {Address} address */
+  /** Opens a connection. It becomes the socket's once the server has accepted it. @param {Address} address */
   async _open(address) {
     const connection = this._next = new (this._option('io') ? InjectedConnection : Connection)(address, this);
     this._deadline = setTimeout(() => connection.end('timeout'), this._option('timeout'));
@@ -171,11 +169,11 @@ export class Socket extends Emitter {
     }
   }
 
-  /** @param {Connection} connection */
+  /** The server has accepted a connection. @param {Connection} connection */
   _opened(connection) {
     this._next = undefined;
     if (this._connection) this._leave('reconnecting', 'transport close');
-    // Unless a handler has done so.
+    // A handler of `disconnect` may have connected or disconnected.
     if (this._next || this._state === 'disconnected') return connection.close();
     this._connection = connection;
     const again = this._connectedAt > 0;
@@ -195,7 +193,7 @@ export class Socket extends Emitter {
     this._requests.pump();
   }
 
-  /** @param {Connection} connection @param {string} reason @param {any} error */
+  /** A connection has ended, or could not be made. @param {Connection} connection @param {string} reason @param {any} error */
   _closed(connection, reason, error) {
     const { _connection: old, _next: next } = this;
     if (old && connection === next) return old.end('transport close');
@@ -214,7 +212,7 @@ export class Socket extends Emitter {
       if (error.refused) this._emit('error', error);
     }
     if (gaveUp && !unwanted) this._emit('reconnect_failed');
-    // Unless a handler has done so.
+    // A handler may have connected or disconnected.
     if (!over && this._state === 'reconnecting' && !this._next) {
       const delay = Math.min(this._option('reconnectionDelay') * 2 ** this._attempts++, this._option('reconnectionDelayMax'));
       // At random, so that not all clients come at once when a server restarts.
@@ -222,12 +220,13 @@ export class Socket extends Emitter {
     }
   }
 
+  /** Makes the next attempt. */
   _retry() {
     this._emit('reconnecting', this._attempts);
     if (this._state === 'reconnecting') this._connect('reconnecting');
   }
 
-  /** @param {State} state @param {string} reason */
+  /** Ends the connection for good, or until the next attempt. @param {State} state @param {string} reason */
   _leave(state, reason) {
     const connected = this.isConnected();
     if (state === 'disconnected') active.delete(this);
@@ -236,7 +235,7 @@ export class Socket extends Emitter {
     if (connected) this._emit('disconnect', reason);
   }
 
-  /** Ends the connection at once: a browser may report its end a minute later. */
+  /** Ends the connection without waiting for its close: a browser may report its end a minute later. */
   _hangUp() {
     for (const timer of [this._deadline, this._retryTimer, this._drainTimer]) clearTimeout(timer);
     const { _connection: old, _next: next } = this;
@@ -259,7 +258,7 @@ export class Socket extends Emitter {
     this._moveOn();
   }
 
-  /** The old connection serves until the next is there. @param {boolean} [anyway] */
+  /** Opens the next connection once the old one owes no answer. The old one serves until then. @param {boolean} [anyway] */
   _moveOn(anyway) {
     const connection = this._connection;
     if (!this._draining || !connection) return;
@@ -267,13 +266,13 @@ export class Socket extends Emitter {
     else if (connection.requests.size === 0 && !this._next) this._open(connection.address);
   }
 
-  /** The page is back, or the network. */
+  /** The page is shown again, or the network is back. */
   _wake() {
     if (this.isConnected()) /** @type {Connection} */ (this._connection).probe();
     else if (!this._next) this._retry();
   }
 
-  /** @param {unknown[]} words */
+  /** Writes to the console, except in production. @param {unknown[]} words */
   _log(...words) {
     const { environment = 'production' } = this._defaults;
     if (environment !== 'production') console.log('catamaran.io.js:', ...words);

@@ -23,11 +23,11 @@ export class Subscriptions {
   /** @param {Socket} socket */
   constructor(socket) {
     this.socket = socket;
-    /** @type {Map<string, Position>} */
+    /** How far each channel was delivered. @type {Map<string, Position>} */
     this.positions = new Map();
-    /** @type {Map<string, Dictionary>} */
+    /** The requests that subscribed, with their channels, by their keys. @type {Map<string, Dictionary>} */
     this.made = new Map();
-    /** @type {Set<any>} */
+    /** Those of this connection. @type {Set<any>} */
     this.timers = new Set();
     /** The repeats under way. @type {Set<PendingRequest>} */
     this.repeats = new Set();
@@ -59,7 +59,7 @@ export class Subscriptions {
     return method === 'get' && options.resume !== false ? `${json} ${url}` : '';
   }
 
-  /** @param {PendingRequest} request */
+  /** The positions that a request tells the server, so that it replays what was missed. @param {PendingRequest} request */
   positionsFor(request) {
     const subscription = this.made.get(this.key(request));
     if (subscription) subscription.asked = request;
@@ -68,7 +68,7 @@ export class Subscriptions {
     return Object.keys(held).length === 0 ? undefined : held;
   }
 
-  /** @param {PendingRequest} request @param {Dictionary} ack */
+  /** Notes the channels that an answer says it subscribed to or left. @param {PendingRequest} request @param {Dictionary} ack */
   acked(request, { channels, left, statusCode }) {
     if (statusCode >= 400) return;
     const named = Object.entries(channels || {}).filter(([, state]) => Array.isArray(state));
@@ -89,7 +89,7 @@ export class Subscriptions {
     for (const channel of left || []) this.forget(channel);
   }
 
-  /** @param {string} event @param {any[]} args */
+  /** Takes an event about channels, and returns whether it was one. @param {string} event @param {any[]} args */
   received(event, [channel, ...args]) {
     if (!this.socket._option('resume')) return false;
     const position = this.positions.get(channel);
@@ -113,7 +113,7 @@ export class Subscriptions {
     return true;
   }
 
-  /** @param {string} channel @param {any[]} entry */
+  /** Passes an entry on, unless it came before. @param {string} channel @param {any[]} entry */
   deliver(channel, [offset, event, ...data]) {
     const position = this.positions.get(channel);
     if (position && offset <= position.offset) {
@@ -124,13 +124,19 @@ export class Subscriptions {
     this.socket._received([event, ...data]);
   }
 
-  /** @param {string} channel @param {string} epoch @param {number} offset @param {string} gap */
+  /**
+   * Counts a channel from this position, with a gap before it or none.
+   * @param {string} channel
+   * @param {string} epoch
+   * @param {number} offset
+   * @param {string} gap
+   */
   start(channel, epoch, offset, gap) {
     this.positions.set(channel, { epoch, offset, since: offset, live: true });
     if (gap) this.socket._emit('gap', { channel, reason: gap });
   }
 
-  /** @param {string} channel @param {string} reason */
+  /** The server has ended a subscription, or all. One that expired is renewed. @param {string} channel @param {string} reason */
   left(channel, reason) {
     const position = this.positions.get(channel);
     const again = this.askingFor(channel);
@@ -144,12 +150,12 @@ export class Subscriptions {
     }
   }
 
-  /** @param {string} channel */
+  /** The requests that subscribed to a channel. @param {string} channel */
   askingFor(channel) {
     return [...this.made.values()].filter(({ channels }) => channels.has(channel));
   }
 
-  /** @param {string} channel */
+  /** Drops a channel, and the requests that subscribed to nothing else. @param {string} channel */
   forget(channel) {
     this.positions.delete(channel);
     for (const { key, channels } of this.askingFor(channel)) {
@@ -176,7 +182,7 @@ export class Subscriptions {
     const { lifetime } = this;
     // Those that the handlers make are no repeats.
     const before = [...this.made.values()];
-    await Promise.race([this.handled(returned), this.later(HANDLERS_WITHIN)]);
+    await Promise.race([this.handlersDone(returned), this.later(HANDLERS_WITHIN)]);
     if (lifetime.over) return;
     this.repeat(before);
     await this.later(SERVER_JOINS_WITHIN);
@@ -187,7 +193,7 @@ export class Subscriptions {
    * Resolves when the promises of handlers have settled, and the requests that the page made since, also in their callbacks.
    * @param {unknown[]} returned
    */
-  async handled(returned) {
+  async handlersDone(returned) {
     let pending = returned.filter((each) => typeof (/** @type {any} */ (each)?.then) === 'function').map(settled);
     for (;;) {
       pending.push(...[...this.socket._requests.recent].map((request) => request.ended()));
@@ -220,7 +226,7 @@ export class Subscriptions {
         await asked.ended();
         if (lifetime.over) return;
       }
-      // The page may have done it; another request may see less.
+      // The page may have repeated it. Another request for the channel is no repeat, because it may see less.
       if (tried ? !this.made.has(key) : this.made.get(key) !== subscription) return;
       tried = true;
       // Its signal was for the page's request.
@@ -240,7 +246,7 @@ export class Subscriptions {
     }
   }
 
-  /** @param {Dictionary} subscription @param {PendingRequest} request @param {JWR} jwr */
+  /** Raises the outcome of a repeat. @param {Dictionary} subscription @param {PendingRequest} request @param {JWR} jwr */
   answered({ key, options: { url }, channels }, request, jwr) {
     if (jwr.statusCode < 400) {
       this.socket._emit('resubscribed', { url, recovered: request.recovered, body: jwr.body, jwr });
@@ -251,7 +257,7 @@ export class Subscriptions {
     this.socket._emit('lost', { url, channels: [...channels], reason: `status ${jwr.statusCode}`, jwr });
   }
 
-  /** @param {Iterable<string>} channels */
+  /** Raises a gap for each channel that neither the server nor a request has restored. @param {Iterable<string>} channels */
   reportUnrestored(channels) {
     for (const channel of channels) {
       const position = this.positions.get(channel);
