@@ -78,7 +78,10 @@ async fn revoke(hub: Hub) -> catamaran::Result<Json<usize>> {
 }
 
 pub(crate) fn app() -> App<Arc<Vec<Note>>> {
-    App::new(Arc::new(vec![Note::of(100); 100])).mount(routes![hello, number, echo, watch, publish, lines, tag, revoke])
+    // Counted as by default, with a limit that no bench reaches.
+    App::new(Arc::new(vec![Note::of(100); 100]))
+        .mount(routes![hello, number, echo, watch, publish, lines, tag, revoke])
+        .max_messages_per_second(1_000_000)
 }
 
 /// Serves with the others that share a backend, once it reaches them.
