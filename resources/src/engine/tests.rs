@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use super::{Change, Kind, Members, View, Work, write::Written};
 use crate::{
     __private::Viewed,
-    Meta, Resource, Resources,
+    Meta, Resource, Resources, Row,
     body::{self, Purpose},
     criteria::Shape,
     policy::Viewers,
@@ -51,6 +51,25 @@ async fn viewers() -> Viewers {
 async fn write(resources: &Resources, viewers: &Viewers, meta: &'static Meta, work: &Work) -> Written {
     let (mut request, _alive) = tokio::sync::oneshot::channel();
     super::write(resources, viewers, meta, work, None, &mut request).await.unwrap()
+}
+
+/// What a request of a user knows of who asks; one without a user has no login.
+pub(crate) async fn viewers_of(user: Option<i64>) -> Viewers {
+    let request = Request::builder();
+    let request = match user {
+        Some(user) => request.header("user", user),
+        None => request,
+    };
+    let (mut parts, ()) = request.body(()).unwrap().into_parts();
+    Viewers::of_request(<user::Entity as Viewed<()>>::VIEWERS, &mut parts, &()).await
+}
+
+/// User 1, and the note `a` of that user.
+pub(crate) fn user_with_note() -> (Row, Row) {
+    let user = json!({"id": 1, "name": "Ann", "email": "ann@example.org", "password": "s3cret", "is_admin": false});
+    let note = json!({"id": "a", "body": "hello", "user_id": 1});
+    let row = |meta: &'static Meta, columns: Json| meta.row_of(columns.as_object().unwrap().clone()).unwrap();
+    (row(USER(), user), row(note::Entity::meta(), note))
 }
 
 fn parts(meta: &'static Meta, purpose: Purpose, body: &Json) -> body::Parts {

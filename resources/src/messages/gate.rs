@@ -114,7 +114,9 @@ impl Gate for Follow {
     fn widen(&self, by: &dyn Gate) {
         let by: &dyn Any = by;
         if let Some(by) = by.downcast_ref::<Self>() {
-            for (id, viewer) in lock(&by.known).clone() {
+            // One lock after the other: both may be the same.
+            let known = lock(&by.known).clone();
+            for (id, viewer) in known {
                 lock(&self.known).entry(id).or_insert(viewer);
             }
             let by = by.state().clone();

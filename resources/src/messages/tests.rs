@@ -116,3 +116,40 @@ fn what_has_other_columns_is_not_told() {
     let message = Message::new("sample", serde_json::value::RawValue::from_string(text).unwrap());
     assert!(transfer::read(meta(), &Passing { id: (0, 0), message: &message, missed: false }).is_none());
 }
+
+/// Notes have a viewer of their own, and users are open to everybody.
+#[tokio::test]
+async fn gate_that_does_not_know_the_viewer_names_no_member() {
+    use catamaran::__resources::Gate;
+    use std::sync::Arc;
+
+    use super::gate::{Changes, Follow};
+    use crate::{engine::tests::viewers_of, policy::Viewers};
+
+    let (user, note) = crate::engine::tests::user_with_note();
+    let change = Change {
+        meta: user.meta(),
+        id: json!(1),
+        kind: Kind::AddedTo { attribute: "notes", child: json!("a") },
+        before: Some(user.clone()),
+        after: Some(user.clone()),
+        member: Some(note),
+    };
+    let gate = |viewers: &Viewers| {
+        let gate = Follow::new(user.meta(), viewers, Arc::<Changes>::default()).ok().unwrap();
+        gate.state().follow("1".to_owned());
+        gate
+    };
+    let message = Message::new("user", transfer::write(&change));
+    let event = Passing { id: (0, 0), message: &message, missed: false };
+    let [knows_nobody, knows_ann, knows_bob] = [None, Some(1), Some(2)];
+    let knows_nobody = gate(&viewers_of(knows_nobody).await);
+    assert!(knows_nobody.pass(&event).is_none());
+    assert!(gate(&viewers_of(knows_bob).await).pass(&event).is_none());
+    let knows_ann = gate(&viewers_of(knows_ann).await);
+    assert!(knows_ann.pass(&event).is_some());
+    // Another request of the socket said who it is.
+    knows_nobody.widen(&knows_ann);
+    knows_nobody.widen(&knows_nobody);
+    assert!(knows_nobody.pass(&event).is_some());
+}

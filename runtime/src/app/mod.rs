@@ -67,6 +67,11 @@ enum Change {
     Map(Box<dyn FnOnce(Router) -> Router + Send>),
 }
 
+/// Whether the first layer stands before all routes, although there are some.
+fn wraps_nothing(changes: &[Change]) -> bool {
+    matches!(changes.first(), Some(Change::Layer(_))) && changes.iter().any(|change| matches!(change, Change::Mount))
+}
+
 /// What somebody is told who took the namespace of the requests.
 const NAMESPACE_TAKEN: &str = "`App::socketio` replaced the namespace `/`, so no request of a socket would be answered: give your \
                                handler a namespace of its own, such as `io.ns(\"/metrics\", ..)`; `App::on_connect` hears of \
@@ -377,6 +382,11 @@ impl<S: Send + Sync + 'static> App<S> {
             let finish = Finish { hub: hub.clone(), proxies: proxies.clone(), cross_site: cross_site.clone(), drain };
             (finish, DefaultBodyLimit::max(settings.max_request_bytes))
         };
+        if wraps_nothing(&changes) {
+            tracing::warn!(
+                "a layer was added before every route, so it wraps none of them: call `layer` after `mount`"
+            );
+        }
         let [on_connect, on_disconnect] = [on_connect, on_disconnect].map(|hook| {
             let layers = changes.iter().filter_map(Change::layer);
             // Never refused: a socket that connects while the server drains goes on after the end of its connection, as one

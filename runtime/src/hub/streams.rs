@@ -143,7 +143,10 @@ impl Streams {
     /// Where a channel is: the one way to it for whatever an application does with it.
     pub(crate) fn target<C: Channel + ?Sized>(&self, channel: &C) -> Result<Target, ChannelConflict> {
         let target = Target::of(channel);
-        if let Some(kind) = Kind::of::<C>() {
+        // A name that is too long has no subscribers, so nobody can be mistaken in it, and it must not be kept.
+        if let Some(kind) = Kind::of::<C>()
+            && target.channel.len() <= self.max_channel_bytes()
+        {
             self.claim(&target, kind)?;
         }
         Ok(target)
