@@ -1,3 +1,5 @@
+// Makes JSON of everything that the page sends.
+
 /** What JSON carries whole. Other objects need a `toJSON`. */
 const CARRIED = /^\[object (Object|Array|Number|String|Boolean)\]$/;
 
