@@ -13,6 +13,8 @@ mod documents {
     mod guide {}
     #[doc = include_str!("../../docs/deployment.md")]
     mod deployment {}
+    #[doc = include_str!("../../docs/securing.md")]
+    mod securing {}
     #[doc = include_str!("../../docs/security.md")]
     mod security {}
     #[doc = include_str!("../../docs/channels.md")]

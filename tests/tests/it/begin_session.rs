@@ -1,4 +1,4 @@
-//! The layer of docs/security.md that begins a session for a page of another origin; a test holds the two side by side.
+//! The layer of docs/securing.md that begins a session for a page of another origin; a test holds the two side by side.
 
 use axum::{extract::Request, middleware::Next, response::Response};
 use tower_sessions::Session;

@@ -21,7 +21,7 @@ use crate::support::{Ask, Body, Client, Eio, Server, get, http, until, within};
 const PROXY: &str = "127.0.0.8";
 const CLIENT: &str = "127.0.0.1";
 
-const DOCUMENTS: [&str; 2] = ["security.md", "deployment.md"];
+const DOCUMENTS: [&str; 2] = ["securing.md", "deployment.md"];
 
 #[action(get "/ip")]
 async fn ip(ClientAddr(address): ClientAddr) -> String {

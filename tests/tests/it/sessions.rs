@@ -443,7 +443,7 @@ async fn getcookie_begins_the_session_of_the_socket() {
 fn layer_of_the_documentation_is_the_tested_one() {
     let tested = include_str!("begin_session.rs");
     let (_, tested) = tested.split_once("/// Begins").expect("the layer");
-    let documented = include_str!("../../../docs/security.md");
+    let documented = include_str!("../../../docs/securing.md");
     assert!(documented.contains(tested.replace("pub(crate) ", "").trim()));
     assert!(documented.contains(".layer(from_fn(begin_session))\n        .layer(sessions)"));
 }
