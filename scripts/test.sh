@@ -64,7 +64,7 @@ cargo build "${everything[@]}" --all-targets
 # MySQL needs a server that somebody starts: CONTRIBUTING.md. With the canary, `it` is also a test that no log says a secret.
 step "tests"
 CATAMARAN_LEAK_CYCLES=50000 CATAMARAN_DIFFERENTIAL_REQUESTS=100000 CATAMARAN_MUTATED_PACKETS=100000 CATAMARAN_ACKED_REQUESTS=100000 \
-  CATAMARAN_CROWD=2000 CATAMARAN_CANARY=canary-7f3a cargo test "${everything[@]}" -- --skip mysql::
+  CATAMARAN_CROWD=2000 CATAMARAN_CANARY=canary-7f3a cargo test "${everything[@]}" --no-fail-fast -- --skip mysql::
 
 step "third-party clients"
 npm --prefix tests/clients ci --no-audit --no-fund --loglevel=error
@@ -73,6 +73,7 @@ CATAMARAN_BINARIES="$binaries" npm --prefix tests/clients test
 step "catamaran client"
 npm --prefix tests/client ci --no-audit --no-fund --loglevel=error
 CATAMARAN_BINARIES="$binaries" npm --prefix tests/client test
+CATAMARAN_BINARIES="$binaries" npm --prefix tests/client run test:src
 
 step "benches run"
 "$binaries/catamaran-benches" --smoke

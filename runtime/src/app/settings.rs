@@ -287,7 +287,7 @@ impl<S: Send + Sync + 'static> App<S> {
     #[must_use]
     pub fn bus(mut self, backend: impl Into<Backend>) -> Self {
         let streams = self.hub.streams();
-        self.settings.bus = backend.into().start(streams.flow()).map(|bus| streams.join(bus));
+        self.settings.bus = streams.join(|flow| backend.into().start(flow));
         self
     }
 

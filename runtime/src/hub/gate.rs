@@ -283,7 +283,7 @@ mod tests {
         let backend = puppet::Backend::default();
         let [hub, other] = [0, 1].map(|node| {
             let hub = Hub::default();
-            hub.streams().join(Arc::new(backend.connect(hub.streams().flow())));
+            hub.streams().join(|flow| Ok(Arc::new(backend.connect(flow)))).unwrap();
             backend.up(node);
             hub
         });

@@ -376,7 +376,7 @@ mod tests {
 
     fn server(backend: &Backend) -> Hub {
         let hub = Hub::default();
-        hub.streams().join(Arc::new(backend.connect(hub.streams().flow())));
+        hub.streams().join(|flow| Ok(Arc::new(backend.connect(flow)))).unwrap();
         assert!(hub.streams().end_outage(hub.streams().outage()));
         hub
     }

@@ -131,13 +131,29 @@ impl Streams {
 
     /// Joins these streams to those of other nodes by a bus that cannot be reached yet.
     ///
+    /// # Errors
+    ///
+    /// If the bus does not start, with the reason.
+    ///
     /// # Panics
     ///
     /// If something was published or subscribed to before.
-    pub(crate) fn join(&self, bus: Arc<dyn Bus>) {
+    pub(crate) fn join(&self, start: impl FnOnce(Flow) -> Result<Arc<dyn Bus>, String>) -> Result<(), String> {
         self.begin_outage();
-        assert!(self.bus.set(bus).is_ok(), "`App::bus` must come before anything is published or subscribed to");
-        assert!(self.cluster.set(Cluster::new(self)).is_ok(), "it comes with the bus");
+        assert!(self.cluster.set(Cluster::new(self)).is_ok(), "an application has one bus");
+        let mut started = None;
+        // A bus that has started may bring something at once, on another thread, which then waits here for the bus.
+        self.bus.get_or_init(|| match start(self.flow()) {
+            Ok(bus) => {
+                started = Some(Ok(()));
+                bus
+            }
+            Err(mistake) => {
+                started = Some(Err(mistake));
+                Arc::new(Memory::new(self.flow()))
+            }
+        });
+        started.expect("`App::bus` must come before anything is published or subscribed to")
     }
 
     /// Where a channel is: the one way to it for whatever an application does with it.

@@ -4,7 +4,7 @@ use std::{
     io,
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
@@ -30,7 +30,7 @@ pub(crate) struct StallGuard {
     stalling: Option<Pin<Box<Sleep>>>,
     wire: Wire,
     /// The connection has its place for as long as this, also when it has become a websocket.
-    _slot: Slot,
+    _slot: Arc<Slot>,
 }
 
 /// A connection from outside, as it lies in the extensions of every request that came over it: how much was written to
@@ -45,6 +45,7 @@ struct State {
     blocked: AtomicBool,
     written: AtomicU64,
     waiting: Mutex<Waiting>,
+    slot: Weak<Slot>,
 }
 
 /// How many bytes the kernel takes for a connection beyond those on their way to the peer. Without a limit it takes
@@ -92,6 +93,11 @@ impl Wire {
         self.0.dead.load(Ordering::SeqCst)
     }
 
+    /// The place of the connection, for work that goes on when the connection has ended.
+    pub(crate) fn slot(&self) -> Option<Arc<Slot>> {
+        self.0.slot.upgrade()
+    }
+
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -103,7 +109,9 @@ impl StallGuard {
         if let Err(error) = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT) {
             tracing::debug!(%error, "the kernel's buffer of a connection has no limit");
         }
-        Self { stream, limit, stalling: None, wire: Wire::default(), _slot: slot }
+        let slot = Arc::new(slot);
+        let wire = Wire(Arc::new(State { slot: Arc::downgrade(&slot), ..State::default() }));
+        Self { stream, limit, stalling: None, wire, _slot: slot }
     }
 
     pub(crate) fn wire(&self) -> Wire {

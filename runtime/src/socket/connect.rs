@@ -40,6 +40,7 @@ use crate::{
     ClientAddr, Error,
     hub::{Peer, Resume, Subscriptions},
     logged, metrics,
+    server::{Slot, Wire},
 };
 
 /// Logs what became of a socket, from where it came, and of which page.
@@ -182,7 +183,9 @@ async fn admit(dispatcher: &Arc<Dispatcher>, socket: &Arc<Socket>, payload: Conn
         }
     }
     if dispatcher.hooks.disconnect.is_some() {
-        connection.remember(Visit { handshake: Arc::new(socket.req_parts().clone()), auth });
+        let handshake = Arc::new(socket.req_parts().clone());
+        let slot = handshake.extensions.get::<Wire>().and_then(Wire::slot);
+        connection.remember(Visit { handshake, auth, slot });
     }
     for (verb, method) in VERBS {
         socket.on(verb, Dispatch { method, connection: connection.clone() });
@@ -258,6 +261,9 @@ impl DisconnectHandler<LocalAdapter, ViaExit> for Exit {
 pub(crate) struct Visit {
     handshake: Arc<Parts>,
     auth: Option<Bytes>,
+    /// The place of its websocket, which is taken until the hook has ended, so that clients that come and go cannot have
+    /// more hooks than connections. The place of a long-polling session lies in the extensions of the handshake.
+    slot: Option<Arc<Slot>>,
 }
 
 impl Visit {
@@ -278,6 +284,7 @@ impl Visit {
                 tracing::error!(status = answer.status().as_u16(), "a disconnect was not handled");
             }
             drop(running);
+            drop(self.slot);
         });
     }
 }

@@ -197,7 +197,7 @@ fn routes_are_a_constant() {
     assert_eq!(HELLO.path, "/chat/hello");
     assert_eq!(HELLO.reach, Reach::Both);
     assert_eq!(HELLO.action, "hello");
-    assert_eq!(HELLO.module, "dsl::chat");
+    assert_eq!(HELLO.module, "it::dsl::chat");
     assert!(HELLO.file.ends_with("tests/dsl.rs"), "{}", HELLO.file);
     assert_eq!(HELLO.doc, "Greets the caller.\n\nTwice, if asked.");
     assert_eq!(HELLO.params, [""; 0]);

@@ -69,10 +69,11 @@ mod actions {
     }
 }
 
-/// The memory of this process in KiB, as the kernel counts it.
+/// The memory of this process in KiB, without the pages of its binary: those come as code runs for the first time.
 pub(crate) fn memory() -> usize {
-    let pages = std::fs::read_to_string("/proc/self/statm").expect("Linux");
-    pages.split(' ').nth(1).expect("the resident pages").parse::<usize>().expect("a number") * 4
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let anonymous = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("a figure for it");
+    anonymous.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
 /// Subscribes each socket to a channel of its own, and refuses those that ask for it.

@@ -1,13 +1,14 @@
 //! Connections that are too slow, or too many.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::body::Bytes;
-use catamaran::prelude::*;
+use catamaran::{RequestSocket, prelude::*};
 use socketioxide::TransportType;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    sync::Notify,
     task::JoinSet,
     time::interval,
 };
@@ -142,6 +143,23 @@ async fn ask(server: &Server) -> Option<String> {
     };
     within("an answer, or an end", asked).await.ok()?;
     (!answer.starts_with("HTTP/1.1 503")).then_some(answer)
+}
+
+/// Clients that come and go have no more hooks than connections.
+#[tokio::test]
+async fn place_is_taken_until_on_disconnect_has_ended() {
+    let (began, ends) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let hook = (began.clone(), ends.clone());
+    let app = application().max_connections(1).on_disconnect(async move |_: RequestSocket| {
+        hook.0.notify_one();
+        hook.1.notified().await;
+    });
+    let server = Server::start(app).await;
+    Client::connect(&server).await.drop_connection();
+    within("the hook", began.notified()).await;
+    assert_eq!(ask(&server).await, None);
+    ends.notify_one();
+    within("a place", async { while ask(&server).await.is_none() {} }).await;
 }
 
 #[tokio::test]

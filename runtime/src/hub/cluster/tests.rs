@@ -17,7 +17,7 @@ use crate::{
 fn server(backend: &Backend) -> Hub {
     let hub = Hub::default();
     let flow = hub.streams().flow();
-    hub.streams().join(Arc::new(backend.connect(flow.clone())));
+    hub.streams().join(|_| Ok(Arc::new(backend.connect(flow.clone())))).unwrap();
     flow.up();
     hub
 }
@@ -280,7 +280,7 @@ async fn a_server_that_joins_closes_what_it_had_opened_before() {
     let here = server(&backend);
     let late = Hub::default();
     let flow = late.streams().flow();
-    late.streams().join(Arc::new(backend.connect(flow)));
+    late.streams().join(|_| Ok(Arc::new(backend.connect(flow)))).unwrap();
     backend.down(1);
     let (bob, _wire) = Peer::of_test("bob", Some("bob"));
     late.streams().connect(&bob);

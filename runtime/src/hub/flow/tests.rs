@@ -34,7 +34,7 @@ impl Channel for Room {
 fn node(backend: &Backend) -> Hub {
     let hub = Hub::default();
     let flow = hub.streams().flow();
-    hub.streams().join(Arc::new(backend.connect(flow)));
+    hub.streams().join(|_| Ok(Arc::new(backend.connect(flow)))).unwrap();
     assert!(hub.streams().end_outage(hub.streams().outage()));
     hub
 }
