@@ -530,7 +530,10 @@ impl Known {
             self.list(&stream);
             self.trim(&**streams.bus());
         }
-        if let Some(linger) = streams.bus().linger() {
+        // Those of commands stay, and are made before there is a bus.
+        if !stream.is_for_commands()
+            && let Some(linger) = streams.bus().linger()
+        {
             tokio::spawn(detach_when_idle(Arc::downgrade(&stream), streams.this.clone(), linger));
         }
         stream

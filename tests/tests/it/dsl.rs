@@ -198,7 +198,7 @@ fn routes_are_a_constant() {
     assert_eq!(HELLO.reach, Reach::Both);
     assert_eq!(HELLO.action, "hello");
     assert_eq!(HELLO.module, "it::dsl::chat");
-    assert!(HELLO.file.ends_with("tests/dsl.rs"), "{}", HELLO.file);
+    assert!(HELLO.file.ends_with("tests/it/dsl.rs"), "{}", HELLO.file);
     assert_eq!(HELLO.doc, "Greets the caller.\n\nTwice, if asked.");
     assert_eq!(HELLO.params, [""; 0]);
     assert_eq!(ROUTES[2].params, ["id", "type"]);
