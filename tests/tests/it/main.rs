@@ -16,6 +16,7 @@ mod expiry;
 mod extractors;
 mod gapless;
 mod guarantees;
+mod handshakes;
 mod headers;
 mod health;
 mod hostile;
