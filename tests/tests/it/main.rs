@@ -12,6 +12,7 @@ mod csrf;
 #[cfg(unix)]
 mod drain;
 mod dsl;
+mod event_names;
 mod expiry;
 mod extractors;
 mod gapless;
