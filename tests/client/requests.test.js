@@ -454,6 +454,20 @@ test('events reach their handlers', async () => {
   assert.equal(heard.length, 4);
 });
 
+test('off with a handler that is undefined takes off nothing', async () => {
+  const world = new World();
+  const socket = await world.connected();
+  const heard = [];
+  socket.on('said', () => heard.push('on')).once('said', () => heard.push('once'));
+  socket.off('said', undefined).off('said', () => {});
+  world.socket.emit('said');
+  assert.deepEqual(heard, ['on', 'once']);
+  socket.on('other', () => heard.push('other')).off();
+  world.socket.emit('said');
+  world.socket.emit('other');
+  assert.equal(heard.length, 2);
+});
+
 test('names of events without handlers are not kept', async () => {
   const world = new World();
   const socket = await world.connected();
