@@ -21,6 +21,7 @@ mod handshakes;
 mod headers;
 mod health;
 mod hostile;
+mod http;
 mod late_tags;
 #[cfg(target_os = "linux")]
 // It reads the memory of its process as Linux tells it.
