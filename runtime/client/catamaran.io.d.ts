@@ -170,7 +170,9 @@ declare namespace catamaran {
     on<Event extends keyof (LocalEvents & Events) & string>(event: Event, handler: (...args: Arguments<Events, Event>) => void): this;
     /** Calls the handler at the next event only: `io.socket.once('connect', start)`. */
     once<Event extends keyof (LocalEvents & Events) & string>(event: Event, handler: (...args: Arguments<Events, Event>) => void): this;
-    /** Takes a handler off, or all of an event: `io.socket.off('said', show)`. */
+    /** Takes all handlers off, as `removeAllListeners` does: `io.socket.off()`. */
+    off(): this;
+    /** Takes a handler off, or all of an event: `io.socket.off('said', show)`. A handler that is `undefined` takes off nothing. */
     off(event: keyof (LocalEvents & Events) & string, handler?: (...args: any[]) => void): this;
     /** Takes all handlers off: `io.socket.removeAllListeners()`. */
     removeAllListeners(): this;

@@ -151,6 +151,22 @@ impl Error {
         Self::framework(StatusCode::UPGRADE_REQUIRED, "websocket_version", message)
     }
 
+    /// A websocket handshake that a proxy, most likely, has made into a plain request.
+    pub(crate) fn websocket_upgrade(fault: &str) -> Self {
+        let message = format!(
+            "the websocket handshake {fault}: the proxy in front of the server must pass `upgrade: websocket` and \
+             `connection: upgrade` on, over HTTP/1.1 (docs/deployment.md); without websockets, clients can use long-polling \
+             where `App::transports` allows it"
+        );
+        Self::framework(StatusCode::UPGRADE_REQUIRED, "websocket_upgrade", message)
+    }
+
+    /// A websocket handshake without a key that RFC 6455 allows.
+    pub(crate) fn websocket_key() -> Self {
+        let message = "the websocket handshake must have one header `sec-websocket-key`, the base64 of 16 bytes";
+        Self::framework(StatusCode::BAD_REQUEST, "websocket_key", message)
+    }
+
     /// A request that may change something, sent by a page that may not.
     pub(crate) fn cross_site(method: &Method, origin: Option<&str>) -> Self {
         let message = match origin {

@@ -78,7 +78,10 @@ test('arguments that are wrong are refused at once', async () => {
   const refused = (args, line) => assert.throws(() => socket.request(...args), (error) => error.message.split('\n')[0] === line);
   refused([{ url: '/x' }, 'callback'], 'Invalid callback function!');
   for (const options of [undefined, null, 'url', {}, { url: 5 }]) refused([options], 'Invalid or missing URL!');
-  refused([{ url: '/x', method: 5 }], 'Invalid `method` provided (should be a string like "post" or "put")');
+  // With a name that JSON escapes, the server would close the connection.
+  for (const method of [5, 'say "hi"', 'größe', 'a\\b', 'a\n', ' ', '\ud800']) {
+    refused([{ url: '/x', method }], 'Invalid `method` provided (should be a string like "post" or "put")');
+  }
   refused([{ url: '/x', headers: 'x' }], 'Invalid `headers` provided (should be a dictionary with string values)');
   refused([{ url: '/x', params: 'x' }], 'Invalid `params` provided (should be a dictionary with JSON-serializable values)');
   refused([{ url: '/x', data: 5 }], 'Invalid `data` provided (should be a dictionary with JSON-serializable values)');
@@ -449,6 +452,20 @@ test('events reach their handlers', async () => {
   socket.on('said', never).removeAllListeners();
   world.socket.emit('said');
   assert.equal(heard.length, 4);
+});
+
+test('off with a handler that is undefined takes off nothing', async () => {
+  const world = new World();
+  const socket = await world.connected();
+  const heard = [];
+  socket.on('said', () => heard.push('on')).once('said', () => heard.push('once'));
+  socket.off('said', undefined).off('said', () => {});
+  world.socket.emit('said');
+  assert.deepEqual(heard, ['on', 'once']);
+  socket.on('other', () => heard.push('other')).off();
+  world.socket.emit('said');
+  world.socket.emit('other');
+  assert.equal(heard.length, 2);
 });
 
 test('names of events without handlers are not kept', async () => {

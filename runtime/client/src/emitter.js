@@ -36,11 +36,13 @@ export class Emitter {
     return this.on(event, Object.assign(once, { handler }));
   }
 
-  /** @param {string} event @param {Handler} [handler] */
-  off(event, handler) {
+  /** A handler that is `undefined` is none: it takes off nothing. @param {[event?: string, handler?: Handler]} args */
+  off(...args) {
+    const [event = '', handler] = args;
+    if (args.length === 0) return this.removeAllListeners();
     const handlers = this._handlers(event);
-    const index = handlers.findIndex((each) => each === handler || each.handler === handler);
-    const rest = handlers.filter((_, i) => handler && i !== index);
+    const index = handlers.findIndex((each) => handler && (each === handler || each.handler === handler));
+    const rest = handlers.filter((_, i) => args.length > 1 && i !== index);
     if (rest.length > 0) this._listeners.set(event, rest);
     else this._listeners.delete(event);
     return this;

@@ -82,6 +82,8 @@ export function checkRequest(options, callback) {
   refuse(callback !== undefined && typeof callback !== 'function', 'Invalid callback function!');
   refuse(!options || typeof options.url !== 'string', 'Invalid or missing URL!');
   check('method', 'string', 'string like "post" or "put"');
+  // It names the event: a server may close the connection for a name with escapes, and with it all other requests.
+  refuse(options.method && !/^[\w-]+$/.test(options.method), 'Invalid `method` provided (should be a string like "post" or "put")');
   check('headers', 'object', 'dictionary with string values');
   for (const name of ['params', 'data']) check(name, 'object', 'dictionary with JSON-serializable values');
   refuse(options.data && options.params, 'Cannot specify both `params` and `data`!  They are aliases of each other.');

@@ -3,7 +3,7 @@
 use axum::{
     Router,
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header, request::Parts},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
     routing::get,
@@ -13,7 +13,7 @@ use tracing::field;
 use super::{
     origin::{Origins, Page},
     proxy::{Proxies, only, peer},
-    session::Caller,
+    session::{Caller, transport},
 };
 use crate::{Error, logged, metrics};
 
@@ -43,8 +43,9 @@ pub(crate) async fn guard(State(gate): State<Gate>, request: Request, next: Next
     if let Some(preflight) = answer_to_preflight(&parts) {
         return readable_by(page, origin, preflight);
     }
-    if is_of_another_version(&parts.headers) {
-        let mut refusal = Error::websocket_version().into_response();
+    if let Err(refusal) = check_websocket(&parts) {
+        tracing::warn!(reason = refusal.message(), "websocket handshake refused");
+        let mut refusal = refusal.into_response();
         refusal.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, VERSION);
         return readable_by(page, origin, refusal);
     }
@@ -84,10 +85,49 @@ impl Gate {
     }
 }
 
-/// Whether a request asks for a websocket in another version than ours.
-fn is_of_another_version(headers: &HeaderMap) -> bool {
-    let upgrades = headers.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
-    upgrades && headers.get(header::SEC_WEBSOCKET_VERSION) != Some(&VERSION)
+/// Checks a websocket handshake as RFC 6455 (4.2.1) describes it. Engine.IO's library answers 101 to any request that has a
+/// key, and then nobody hears anything if a proxy has dropped the headers of the upgrade.
+fn check_websocket(parts: &Parts) -> Result<(), Error> {
+    // Other methods are refused by Engine.IO, and polls may carry an offer to upgrade, which is ignored.
+    if parts.method != Method::GET || transport(&parts.uri) != Some("websocket") {
+        return Ok(());
+    }
+    let headers = &parts.headers;
+    // HTTP/1.0 has no upgrades, and in HTTP/2 a websocket is no GET.
+    if parts.version != Version::HTTP_11 {
+        return Err(Error::websocket_upgrade(&format!("arrived over {:?}", parts.version)));
+    }
+    if !lists(headers, header::UPGRADE, "websocket") {
+        return Err(Error::websocket_upgrade("arrived without the header `upgrade: websocket`"));
+    }
+    if !lists(headers, header::CONNECTION, "upgrade") {
+        return Err(Error::websocket_upgrade("arrived without the header `connection: upgrade`"));
+    }
+    if !is_single(headers, header::SEC_WEBSOCKET_VERSION, |version| version == VERSION.as_bytes()) {
+        return Err(Error::websocket_version());
+    }
+    if !is_single(headers, header::SEC_WEBSOCKET_KEY, is_key) {
+        return Err(Error::websocket_key());
+    }
+    Ok(())
+}
+
+/// Whether a header that is a list has this token.
+fn lists(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
+    let mut tokens = headers.get_all(name).into_iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    tokens.any(|found| found.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+}
+
+/// Whether a header is there once, with such a value.
+fn is_single(headers: &HeaderMap, name: HeaderName, is_valid: impl FnOnce(&[u8]) -> bool) -> bool {
+    let mut values = headers.get_all(name).into_iter();
+    matches!((values.next(), values.next()), (Some(value), None) if is_valid(value.as_bytes()))
+}
+
+/// Whether this is the base64 of 16 bytes.
+fn is_key(key: &[u8]) -> bool {
+    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    matches!(key, [digits @ .., b'=', b'='] if digits.len() == 22 && digits.iter().all(is_base64))
 }
 
 /// The answer to a browser that asks whether one of its pages may send a request to long-polling.

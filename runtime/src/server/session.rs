@@ -110,7 +110,7 @@ impl Sessions {
 
     /// Answers a request of a session, or one that opens one.
     pub(crate) async fn serve(self, request: Request) -> Response {
-        let Some(secret) = parameter(&request, "sid") else { return self.open(request).await };
+        let Some(secret) = parameter(request.uri(), "sid") else { return self.open(request).await };
         let session = self.0.lock().get(secret).and_then(Weak::upgrade).map(Session);
         let request = match &session {
             None => return self.0.call(with_sid(request, UNKNOWN)).await,
@@ -220,7 +220,7 @@ impl Session {
     /// Lets a request of the session in, and returns the id by which Engine.IO knows it.
     fn admit(&self, request: &Request) -> Result<&str, Error> {
         self.0.binding.check(request.headers())?;
-        if transport(request) != Some("websocket") && !self.0.has_place() {
+        if transport(request.uri()) != Some("websocket") && !self.0.has_place() {
             return Err(Error::too_many_connections());
         }
         Ok(self.0.ids.get().map_or(UNKNOWN, |ids| &ids.public))
@@ -341,14 +341,14 @@ fn with_sid(mut request: Request, id: &str) -> Request {
 }
 
 fn is_poll(request: &Request) -> bool {
-    *request.method() == Method::GET && transport(request) == Some("polling")
+    *request.method() == Method::GET && transport(request.uri()) == Some("polling")
 }
 
-fn transport(request: &Request) -> Option<&str> {
-    parameter(request, "transport")?.split('=').next()
+pub(super) fn transport(uri: &Uri) -> Option<&str> {
+    parameter(uri, "transport")?.split('=').next()
 }
 
 /// A parameter of the query, read as Engine.IO's own server does: what one of them takes for another would be a way past.
-fn parameter<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
-    request.uri().query()?.split('&').find_map(|parameter| parameter.strip_prefix(name)?.strip_prefix('='))
+fn parameter<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
+    uri.query()?.split('&').find_map(|parameter| parameter.strip_prefix(name)?.strip_prefix('='))
 }

@@ -1,9 +1,11 @@
-//! The server that `tests/client` subscribes to. It prints `listening on http://127.0.0.1:PORT`, and stops on SIGTERM.
+//! The server that `tests/client` subscribes to: `channel-app [INTERVAL_MS TIMEOUT_MS]`, its heartbeat. It prints
+//! `listening on http://127.0.0.1:PORT`, and stops on SIGTERM.
 
 use std::{
     collections::BTreeMap,
     error::Error,
     sync::{LazyLock, Mutex, PoisonError},
+    time::Duration,
 };
 
 use axum::{Json, http::StatusCode};
@@ -205,7 +207,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     println!("listening on http://{}", listener.local_addr()?);
     let transports = [catamaran::TransportType::Websocket, catamaran::TransportType::Polling];
-    let app = App::new(()).transports(transports).mount(routes![log, storm]).on_connect(connected);
+    let mut app = App::new(()).transports(transports).mount(routes![log, storm]).on_connect(connected);
+    let args = std::env::args().skip(1).map(|arg| arg.parse()).collect::<Result<Vec<u64>, _>>()?;
+    if let [interval, timeout] = args[..] {
+        app = app.heartbeat(Duration::from_millis(interval), Duration::from_millis(timeout));
+    }
     app.serve_on(listener).await?;
     Ok(())
 }

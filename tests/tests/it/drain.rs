@@ -123,7 +123,12 @@ async fn what_began_is_answered_and_the_rest_is_refused_over_both_transports() {
     let refused = idle.get("/hello").await;
     assert_eq!(refused.status(), 503);
     assert_eq!([&refused.headers()["x-catamaran-not-run"], &refused.headers()["connection"]], ["1", "close"]);
-    let handshake = http(process.address, &get("/socket.io/?EIO=4&transport=websocket")).await;
+    let handshake = get("/socket.io/?EIO=4&transport=websocket")
+        .header("connection", "upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+    let handshake = http(process.address, &handshake).await;
     assert!(is_refusal(&handshake), "{handshake:?}");
     // A client that sends all of its body, more than lies in buffers, before it reads.
     let large = TcpSocket::new_v4().expect("a socket");

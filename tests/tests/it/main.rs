@@ -12,13 +12,16 @@ mod csrf;
 #[cfg(unix)]
 mod drain;
 mod dsl;
+mod event_names;
 mod expiry;
 mod extractors;
 mod gapless;
 mod guarantees;
+mod handshakes;
 mod headers;
 mod health;
 mod hostile;
+mod http;
 mod late_tags;
 #[cfg(target_os = "linux")]
 // It reads the memory of its process as Linux tells it.

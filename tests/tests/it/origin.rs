@@ -100,6 +100,37 @@ async fn each_setting_lets_its_origins_in_over_both_transports() {
 }
 
 #[tokio::test]
+async fn own_origin_counts_in_each_spelling_of_its_host() {
+    let server = Server::start(app(Origins::same())).await;
+    let table: [(&[&str], &str, bool); 15] = [
+        (&["[::1]:1337"], "http://[::1]:1337", true),
+        (&["[2001:DB8::1]:1337"], "http://[2001:db8::1]:1337", true),
+        (&["[::1]:1337"], "http://[::2]:1337", false),
+        (&["[::1]:1337"], "http://[::1]:1338", false),
+        (&["EXAMPLE.com"], "http://example.com", true),
+        (&["example.com:80"], "http://example.com", true),
+        (&["example.com:443"], "https://example.com", true),
+        (&["example.com:80"], "http://example.com:81", false),
+        (&["example.com"], "http://example.com:80", true),
+        (&["example.com"], "http://example.com.evil", false),
+        (&["xn--gre-hoa3k.example"], "http://xn--gre-hoa3k.example", true),
+        // Whose a request with two hosts is, nobody knows.
+        (&["a.example", "b.example"], "http://a.example", false),
+        (&["a.example", "b.example"], "http://b.example", false),
+        (&["a.example, b.example"], "http://a.example", false),
+        (&[""], "http://", false),
+    ];
+    for (hosts, origin, lets_in) in table {
+        for (handshake, open) in [(websocket(), 101), (polling(), 200)] {
+            let ask = hosts.iter().fold(handshake, |ask, host| ask.header("host", host));
+            let answer = server.http(&of(ask, origin)).await;
+            let refused = matches!(answer.status, 400 | 403);
+            assert!(if lets_in { answer.status == open } else { refused }, "{hosts:?} {origin}: {answer:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_refusal_says_why_and_nothing_is_opened() {
     let server = Server::start(app(Origins::same())).await;
     for (handshake, _) in handshakes() {
