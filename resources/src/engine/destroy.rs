@@ -53,6 +53,7 @@ impl Writer<'_> {
         let mut is_first = true;
         while let Some(last) = page.last() {
             let key = target.fields[target.key()].save(last.value(target.key()).clone());
+            let is_last = (page.len() as u64) < MAX_MEMBERS;
             let after_last = led.clone().add(sql::column(target, target.key()).gt(key));
             for (before, after) in self.change_all(target, page, (at, null.clone())).await? {
                 if is_first {
@@ -60,6 +61,9 @@ impl Writer<'_> {
                 }
             }
             is_first = false;
+            if is_last {
+                break;
+            }
             page = self.view.matching(target, after_last, Lock::Yes, Some(MAX_MEMBERS)).await?;
         }
         Ok(())

@@ -21,6 +21,7 @@ on_each_database! {
     two_associations_lead_to_one_entity
     a_key_to_nothing_is_refused
     the_end_of_a_record_releases_what_led_to_it
+    end_of_a_record_asks_more_records_than_a_page_has
 }
 
 async fn a_key_is_shown_under_the_name_of_its_association(world: World) {
@@ -247,4 +248,25 @@ async fn the_end_of_a_record_releases_what_led_to_it(world: World) {
     assert_eq!(world.get("/pet/1/toys").await.ids(), [0; 0]);
     world.put("/pet/1/toys/1").await.is_missing();
     world.delete("/pet/1").await.ok();
+}
+
+async fn end_of_a_record_asks_more_records_than_a_page_has(world: World) {
+    world.user("Ann").await;
+    world.toy("ball").await;
+    let numbers = (0..2010).map(|number| format!("('pet {number}', false, 1)")).collect::<Vec<_>>().join(", ");
+    world.run(&format!("insert into pet (name, private, owner_id) values {numbers}")).await;
+    world.run("insert into pet_toy (pet_id, toy_id) select id, 1 from pet").await;
+    let last = world.get("/pet?sort=id%20DESC&limit=1").await.ids();
+    // The last one is another's, and private: user 7 may write all others.
+    world.run(&format!("update pet set private = true where id = {}", last[0])).await;
+    for target in ["/toy/1", "/user/1"] {
+        assert_eq!(world.ask("DELETE", target, Some(7), None).await.status, 403, "{target}");
+    }
+    assert_eq!(world.get("/user/1/pets?limit=1000").await.ids().len(), 1000);
+    world.run("update pet set private = false").await;
+    for target in ["/toy/1", "/user/1"] {
+        world.ask("DELETE", target, Some(7), None).await.ok();
+    }
+    assert_eq!(world.get("/pet?owner=").await.ids().len(), 30);
+    assert_eq!(world.get(&format!("/pet/{}", last[0])).await.ok()["owner"], json!(null));
 }
