@@ -87,7 +87,7 @@ async fn answer(arrival: Arrival) {
     let _in_flight = dispatcher.drain.enter(Transport::Socket);
     let _busy = connection.peer().busy();
     connection.active(true);
-    let subscriptions = Arc::new(Subscriptions::default());
+    let subscriptions = Arc::new(Subscriptions::of(&method));
     // Pinned here, since a guard that takes a future by value keeps room for it twice.
     let answer = pin!(async {
         match route(&socket, &connection, &method, value, &subscriptions).await {
