@@ -41,6 +41,12 @@ fn parameter(segment: &str) -> Result<Option<String>, String> {
         let name = if name.is_empty() { "rest" } else { name };
         return Err(format!("write `{{*{name}}}` instead of `{segment}`"));
     }
+    if let Some(wrong) = segment.chars().find(|c| "\\^|".contains(*c)) {
+        return Err(format!("clients differ in how they send {wrong:?} in a path: choose another character"));
+    }
+    if matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..") {
+        return Err(format!("browsers resolve `{segment}` before they send a path: leave it out"));
+    }
     if let Some(wrong) = segment.chars().find(|c| c.is_whitespace() || c.is_control() || "?#".contains(*c)) {
         return Err(format!("a path has no {wrong:?}; a query is read by `Query<T>`"));
     }
@@ -81,16 +87,35 @@ pub(crate) fn prefix(prefix: &LitStr, errors: &mut Errors) -> LitStr {
         None
     };
     message.into_iter().for_each(|message| errors.at(prefix.span(), message));
-    LitStr::new(text.trim_end_matches('/'), prefix.span())
+    LitStr::new(&encoded(text.trim_end_matches('/')), prefix.span())
 }
 
-/// A path under a prefix; `/` under a prefix means the prefix itself.
+/// A path under a prefix, as clients send it; `/` under a prefix means the prefix itself.
 pub(crate) fn join(prefix: &str, path: &LitStr) -> LitStr {
     let text = match path.value() {
         root if root == "/" && !prefix.is_empty() => prefix.to_owned(),
         path => format!("{prefix}{path}"),
     };
-    LitStr::new(&text, path.span())
+    LitStr::new(&encoded(&text), path.span())
+}
+
+/// A path as every client sends it: percent-encoded, but for the names of its parameters.
+pub(crate) fn encoded(path: &str) -> String {
+    let mut encoded = String::with_capacity(path.len());
+    for (nth, segment) in path.split('/').enumerate() {
+        if nth > 0 {
+            encoded.push('/');
+        }
+        for c in segment.chars() {
+            let is_sent = segment.starts_with('{') || (c.is_ascii_graphic() && !"\"<>`".contains(c));
+            if is_sent {
+                encoded.push(c);
+            } else {
+                c.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| encoded += &format!("%{byte:02X}"));
+            }
+        }
+    }
+    encoded
 }
 
 #[cfg(test)]
@@ -117,7 +142,8 @@ mod tests {
     #[test]
     fn what_the_router_would_refuse_is_one_error() {
         for path in [
-            "", "a", "/:id", "/*", "/*rest", "/{x}/{x}", "/{*r}/t", "/{n}.png", "/{}", "/{a-b}", "/{_}", "/a b", "/a?b",
+            "", "a", "/:id", "/*", "/*rest", "/{x}/{x}", "/{*r}/t", "/{n}.png", "/{}", "/{a-b}", "/{_}", "/a b",
+            "/a?b", "/a|b", "/a^b", "/a\\b", "/a/../b", "/./a", "/%2E%2e",
         ] {
             let errors = names(path).unwrap_err();
             assert_eq!(errors.matches("compile_error").count(), 1, "{path}: {errors}");
@@ -131,5 +157,19 @@ mod tests {
         assert_eq!(join("/users", "/{id}"), "/users/{id}");
         assert_eq!(join("", "/"), "/");
         assert_eq!(join("", "/a"), "/a");
+    }
+
+    #[test]
+    fn path_is_encoded_as_clients_send_it() {
+        for (path, sent) in [
+            ("/größe/{größe}", "/gr%C3%B6%C3%9Fe/{größe}"),
+            ("/u/<id>/\"a`b", "/u/%3Cid%3E/%22a%60b"),
+            ("/gr%C3%B6%C3%9Fe/{*rest}", "/gr%C3%B6%C3%9Fe/{*rest}"),
+            ("/~!$&'()*+,;=:@[]-._%20", "/~!$&'()*+,;=:@[]-._%20"),
+            ("/", "/"),
+        ] {
+            assert_eq!(encoded(path), sent);
+            assert_eq!(encoded(sent), sent);
+        }
     }
 }

@@ -189,6 +189,28 @@ impl Error {
         Self::framework(StatusCode::FORBIDDEN, "cross_site_refused", message)
     }
 
+    /// A request that names no host, or several.
+    pub(crate) fn host_refused(reason: &str) -> Self {
+        Self::framework(
+            StatusCode::BAD_REQUEST,
+            "host_refused",
+            format!("{reason}: send one `Host`, such as \"example.com\""),
+        )
+    }
+
+    /// A path that a client over a socket cannot request either.
+    pub(crate) fn path_refused() -> Self {
+        let message = "the path begins with two slashes, so a browser would take it for a host: begin it with one `/`";
+        Self::framework(StatusCode::BAD_REQUEST, "path_refused", message)
+    }
+
+    /// A final status of 1xx, after which the client would wait for the answer.
+    pub(crate) fn informational(status: StatusCode) -> Self {
+        let message = "the action answered with a status of 1xx, which is no answer: use 200 or above";
+        tracing::error!(status = status.as_u16(), "{message}");
+        Self::framework(StatusCode::INTERNAL_SERVER_ERROR, "informational_status", message)
+    }
+
     /// A proxy that is trusted and says what cannot be read, or contradicts itself.
     pub(crate) fn forwarded_refused(reason: impl Into<String>) -> Self {
         Self::framework(StatusCode::BAD_REQUEST, "forwarded_refused", reason)

@@ -1,6 +1,6 @@
 //! The outermost layer of the application's router, the same for both transports: the hub, the proxies, the span of a
-//! request, the refusal of cross-site requests, a panic outside our actions, the body of an answer that nobody gave, and what
-//! becomes of a request when the server stops.
+//! request, the refusal of requests whose host or path is unclear and of cross-site requests, a panic outside our actions, the
+//! body that a status has or must not have, and what becomes of a request when the server stops.
 
 use std::{
     convert::Infallible,
@@ -29,7 +29,7 @@ use tracing::{Span, field};
 use crate::{
     ClientAddr, Error, Hub, RequestSocket, logged,
     metrics::{self, Transport},
-    server::{CrossSite, Drain, InFlight, Proxies, refuse},
+    server::{CrossSite, Drain, InFlight, Proxies, check_target, refuse},
 };
 
 /// Wraps every route and the fallback, however the application combined them.
@@ -76,13 +76,20 @@ impl<S: Service<Request, Response = Response, Error = Infallible>> Service<Reque
         }
         // A socket's request is in flight until its ack is sent, so it is counted there.
         let over_http = request.extensions().get::<RequestSocket>().is_none();
+        let switches = over_http && request.headers().contains_key(header::UPGRADE);
         let in_flight = over_http.then(|| self.drain.enter(Transport::Http));
         let span = span(&request, over_http);
         let answering = if self.drain.refuses() {
             let refused: Refusal = Box::pin(async { Ok(refuse(request).await) });
             Either::Right(refused)
         } else {
-            span.in_scope(|| match with_client_address(request).and_then(|request| self.cross_site.admit(request)) {
+            let admitted = || {
+                if over_http {
+                    check_target(&request)?;
+                }
+                self.cross_site.admit(with_client_address(request)?)
+            };
+            span.in_scope(|| match admitted() {
                 Ok(request) => Either::Left(self.inner.call(request)),
                 Err(refusal) => Either::Right(Box::pin(ready(Ok(refusal.into_response()))) as Refusal),
             })
@@ -90,7 +97,7 @@ impl<S: Service<Request, Response = Response, Error = Infallible>> Service<Reque
         let guarded = AssertUnwindSafe(answering).catch_unwind();
         // Reading the clock costs as much as routing does, so it is read only for somebody who listens.
         let started = (!span.is_disabled()).then(Instant::now);
-        Finished { guarded, span, started, in_flight }
+        Finished { guarded, span, started, in_flight, switches }
     }
 }
 
@@ -131,6 +138,8 @@ pin_project! {
         span: Span,
         started: Option<Instant>,
         in_flight: Option<InFlight>,
+        // The request asks for another protocol, so 101 can be its answer.
+        switches: bool,
     }
 }
 
@@ -141,7 +150,7 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for Finished<F> {
         let this = self.project();
         let entered = this.span.enter();
         let response = match task::ready!(this.guarded.poll(cx)) {
-            Ok(Ok(response)) => with_body(response),
+            Ok(Ok(response)) => finished(response, *this.switches),
             Ok(Err(never)) => match never {},
             Err(_panic) => Error::panicked().into_response(),
         };
@@ -158,13 +167,27 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for Finished<F> {
     }
 }
 
-/// axum answers an unknown path and a wrong method with an empty body; a client is told in words.
-fn with_body(mut response: Response) -> Response {
-    let words = match response.status() {
-        StatusCode::NOT_FOUND => "Not Found",
-        StatusCode::METHOD_NOT_ALLOWED => "Method Not Allowed",
-        _ => return response,
-    };
+/// The answer that both transports can carry. hyper would do the same for most of it, but over HTTP alone.
+fn finished(mut response: Response, switches: bool) -> Response {
+    match response.status() {
+        // axum answers an unknown path and a wrong method with an empty body; a client is told in words.
+        StatusCode::NOT_FOUND => with_words(response, "Not Found"),
+        StatusCode::METHOD_NOT_ALLOWED => with_words(response, "Method Not Allowed"),
+        // These have no body, nor what describes one.
+        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED => {
+            *response.body_mut() = Body::empty();
+            for name in [header::CONTENT_TYPE, header::CONTENT_LENGTH, header::CONTENT_ENCODING] {
+                response.headers_mut().remove(name);
+            }
+            response
+        }
+        StatusCode::SWITCHING_PROTOCOLS if switches => response,
+        status if status.is_informational() => Error::informational(status).into_response(),
+        _ => response,
+    }
+}
+
+fn with_words(mut response: Response, words: &'static str) -> Response {
     if response.body().is_end_stream() && !response.headers().contains_key(header::CONTENT_TYPE) {
         *response.body_mut() = Body::from(words);
         let headers = response.headers_mut();

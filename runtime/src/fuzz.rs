@@ -78,7 +78,7 @@ fn asked(method: &Method, packet: &[u8]) -> Option<axum::extract::Request> {
         OWN.iter().fold(Request::get("/socket.io/"), |request, (name, value)| request.header(*name, *value));
     let (handshake, ()): (Parts, ()) = handshake.body(()).expect("a request").into_parts();
     let lasting = lasting_headers(&handshake.headers);
-    let cookie = Some(HeaderValue::from_static("sid=1"));
+    let cookie = |_: &str| Some(HeaderValue::from_static("sid=1"));
     // Every name that can be allowed is.
     static RULES: LazyLock<HeaderRules> = LazyLock::new(|| PacketHeaders::from(Any).rules().expect("a setting"));
     let packet = Bytes::copy_from_slice(packet);

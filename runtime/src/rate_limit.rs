@@ -27,7 +27,7 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::{ClientAddr, Error, RequestSocket, server::network};
+use crate::{ClientAddr, Error, RequestSocket, route::encoded, server::network};
 
 /// How many keys have a count of their own. Beyond that, new ones share counts, so that no crowd takes all the memory.
 const MAX_KEYS: usize = 65_536;
@@ -116,7 +116,7 @@ impl RateLimit {
         let (route, name) = (route.into(), name.into());
         let has = [format!("{{{name}}}"), format!("{{*{name}}}")].iter().any(|parameter| route.contains(parameter));
         assert!(has, "the route {route:?} has no parameter {name:?}: write it as in \"/login/{{name}}\"");
-        Self { key: Key::Param { route: route.into(), name: name.into() }, ..self }
+        Self { key: Key::Param { route: encoded(&route).into(), name: name.into() }, ..self }
     }
 
     /// Counts by what this says of a request, such as the user whom an outer layer has found; `None` is not counted.

@@ -1,12 +1,12 @@
 //! A socket on a pipe in memory: as a client has it, without a port, and on a clock that a test may stop.
 
 use axum::{Router, body::Body, http::Request};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{body::Incoming, header::HeaderValue, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::io::{DuplexStream, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 use tokio_tungstenite::{
-    WebSocketStream, client_async,
-    tungstenite::{client::IntoClientRequest, http::HeaderName},
+    WebSocketStream,
+    tungstenite::{client::IntoClientRequest, http::HeaderName, protocol::Role},
 };
 use tower::ServiceExt;
 
@@ -25,7 +25,30 @@ pub async fn connect(router: &Router, headers: &[(&'static str, &str)]) -> WebSo
     });
     let mut request = "ws://app.example/socket.io/?EIO=4&transport=websocket".into_client_request().expect("a url");
     for (name, value) in headers {
-        request.headers_mut().insert(HeaderName::from_static(name), value.parse().expect("a value"));
+        let value = HeaderValue::from_bytes(value.as_bytes()).expect("a value");
+        request.headers_mut().insert(HeaderName::from_static(name), value);
     }
-    client_async(request, ours).await.expect("an upgrade").0
+    upgrade(&request, ours).await
+}
+
+/// Sends the request of a websocket, whose headers may have any bytes: a browser's cookies do, and tungstenite sends ASCII
+/// only.
+///
+/// # Panics
+///
+/// If the server does not answer with 101.
+pub async fn upgrade<S: AsyncRead + AsyncWrite + Unpin>(request: &Request<()>, mut stream: S) -> WebSocketStream<S> {
+    let target = request.uri().path_and_query().expect("a target");
+    let mut head = format!("GET {target} HTTP/1.1\r\n").into_bytes();
+    for (name, value) in request.headers() {
+        head.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    head.extend(b"\r\n");
+    stream.write_all(&head).await.expect("an open connection");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(stream.read_u8().await.expect("the head of an answer"));
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&answer));
+    WebSocketStream::from_raw_socket(stream, Role::Client, None).await
 }

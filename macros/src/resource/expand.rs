@@ -151,6 +151,7 @@ fn routes(resource: &Resource) -> Vec<(TokenStream, TokenStream)> {
         if !resource.does(verb) {
             return;
         }
+        let path = crate::path::encoded(path);
         let params = ["id", "fk"].into_iter().filter(|name| path.contains(&format!("{{{name}}}")));
         let (method, variant) = (format_ident!("{method}"), format_ident!("{}", upper_camel_case(verb)));
         let route = quote! {

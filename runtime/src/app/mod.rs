@@ -347,6 +347,9 @@ impl<S: Send + Sync + 'static> App<S> {
     /// router guards HTTP and the Socket.IO handshake, not the requests of sockets; use
     /// [`map_router`](Self::map_router) for those. **The end**: nothing [drains](Self::drain).
     ///
+    /// A request over HTTP/1.1 without a `Host` is refused only if it has the address of its peer. So a test can call the router
+    /// without a `Host`.
+    ///
     /// # Errors
     ///
     /// If two tables clash, a route lies under a configured path, a setting makes no sense, or [`socketio`](Self::socketio)

@@ -8,6 +8,7 @@ use super::App;
 use crate::{
     Backend, Origins, PacketHeaders, ServeError,
     hub::{MAX_CHANNEL_BYTES, MAX_SUBSCRIPTIONS},
+    route::encoded,
     server::Proxies,
     socket::Lifetimes,
 };
@@ -294,7 +295,7 @@ impl<S: Send + Sync + 'static> App<S> {
     /// Where Socket.IO is served, `/socket.io` by default, which is what clients expect.
     #[must_use]
     pub fn socket_path(mut self, path: impl Into<String>) -> Self {
-        self.settings.path = path.into();
+        self.settings.path = encoded(&path.into());
         self
     }
 
@@ -306,7 +307,7 @@ impl<S: Send + Sync + 'static> App<S> {
     /// `/js/dependencies/sails.io.js`.
     #[must_use]
     pub fn client_path(mut self, path: impl Into<String>) -> Self {
-        self.settings.client_path = path.into();
+        self.settings.client_path = encoded(&path.into());
         self
     }
 
@@ -363,7 +364,7 @@ impl<S: Send + Sync + 'static> App<S> {
     /// ```
     #[must_use]
     pub fn allow_cross_site(mut self, paths: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.settings.allow_cross_site.extend(paths.into_iter().map(Into::into));
+        self.settings.allow_cross_site.extend(paths.into_iter().map(|path| encoded(&path.into())));
         self
     }
 

@@ -199,6 +199,8 @@ impl RequestSocket {
     /// subscribes first, and then reads. It counts once the action answers with a status below 400. The outcome says
     /// whether a client that comes back has missed nothing, in which case the action may spare its reads.
     ///
+    /// A HEAD request has no effect, so it subscribes nothing: the outcome is [`Fresh`](Outcome::Fresh).
+    ///
     /// # Errors
     ///
     /// If the socket is gone, has too many subscriptions, the name of the channel is too long, or it belongs to another type.
@@ -208,7 +210,7 @@ impl RequestSocket {
     }
 
     /// Ends this socket's subscription to a channel, if there is one. A channel whose name belongs to another type is none
-    /// of the socket's, which the log says.
+    /// of the socket's, which the log says. A HEAD request unsubscribes nothing.
     #[allow(clippy::unused_async)]
     pub async fn unsubscribe<C: Channel + ?Sized>(&self, channel: &C) {
         match self.hub().streams().target(channel) {

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use axum::http::Method;
 use tokio::time::Instant;
 
 use super::{
@@ -25,6 +26,8 @@ pub(crate) struct Subscriptions {
 struct State {
     /// Nobody will settle these subscriptions: each is live at once.
     settled: bool,
+    /// The request is a HEAD, which has no effect.
+    without_effect: bool,
     resume: Resume,
     held: Vec<Held>,
     /// Channels that the socket had before.
@@ -46,6 +49,12 @@ pub(crate) struct Settled {
 }
 
 impl Subscriptions {
+    /// Those of a request. A HEAD subscribes and unsubscribes nothing: no client would repeat it after a reconnect.
+    pub(crate) fn of(method: &Method) -> Self {
+        let without_effect = *method == Method::HEAD;
+        Self { state: Mutex::new(State { without_effect, ..State::default() }) }
+    }
+
     /// The client says where it was.
     pub(crate) fn resume(&self, resume: Resume) {
         self.lock().resume = resume;
@@ -80,6 +89,9 @@ impl Subscriptions {
         let limit = streams.max_subscriptions();
         let resume = {
             let mut state = self.lock();
+            if state.without_effect {
+                return Ok(Outcome::Fresh);
+            }
             if state.has_on_another_stream(peer, &target) {
                 return Err(streams.stream_conflict(&target).into());
             }
@@ -112,6 +124,9 @@ impl Subscriptions {
     /// Ends a subscription, held or live.
     pub(crate) fn remove(&self, streams: &Streams, peer: &Peer, channel: &str) {
         let mut state = self.lock();
+        if state.without_effect {
+            return;
+        }
         state.held.retain(|held| **held.channel() != *channel);
         state.had.retain(|(had, _, _)| **had != *channel);
         if state.settled {
@@ -132,7 +147,8 @@ impl Subscriptions {
     pub(crate) fn settle(&self, peer: &Peer, succeeded: bool) -> Settled {
         let mut state = {
             let mut state = self.lock();
-            let after = State { settled: true, end: state.end, ..State::default() };
+            let without_effect = state.without_effect;
+            let after = State { settled: true, without_effect, end: state.end, ..State::default() };
             std::mem::replace(&mut *state, after)
         };
         if !succeeded || peer.is_gone() || state.end.is_some_and(|end| end <= Instant::now()) {

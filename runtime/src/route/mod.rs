@@ -5,8 +5,21 @@ mod table;
 
 use std::fmt;
 
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
 pub use clash::{Clash, check, clash, settle};
 pub use table::{flatten, guards, join, joined, text, total};
+
+/// A path of a setting as the macros write those of routes: percent-encoded as every client sends it, but for the names of
+/// its parameters.
+pub(crate) fn encoded(path: &str) -> String {
+    const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'`');
+    let segments = path.split('/').map(|segment| match segment.starts_with('{') {
+        true => segment.to_owned(),
+        false => utf8_percent_encode(segment, ENCODED).to_string(),
+    });
+    segments.collect::<Vec<_>>().join("/")
+}
 
 /// The HTTP method of a route; over a socket it is the name of the event, in lower case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -69,7 +82,8 @@ impl fmt::Display for Reach {
 pub struct Route {
     /// The method it answers.
     pub method: Method,
-    /// The full path, the controller's prefix included: `/chat/rooms/{id}`.
+    /// The full path, the controller's prefix included: `/chat/rooms/{id}`. It is percent-encoded as clients send it: the
+    /// action at `/größe` has the path `/gr%C3%B6%C3%9Fe`.
     pub path: &'static str,
     /// The transports it answers.
     pub reach: Reach,

@@ -14,6 +14,7 @@ use super::{
     origin::{Origins, Page},
     proxy::{Proxies, only, peer},
     session::{Caller, transport},
+    target::check_target,
 };
 use crate::{Error, logged, metrics};
 
@@ -34,8 +35,12 @@ pub(crate) struct Gate {
 
 /// Guards the Socket.IO path: the handshake, each request of long-polling, and the upgrade.
 pub(crate) async fn guard(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    let target = check_target(&request);
     let (mut parts, body) = request.into_parts();
     let origin = parts.headers.get(header::ORIGIN).cloned();
+    if let Err(refusal) = target {
+        return readable_by(None, origin, refusal.into_response());
+    }
     let (page, caller) = match gate.admit(&mut parts).await {
         Ok(admitted) => admitted,
         Err(refusal) => return readable_by(None, origin, refusal.into_response()),

@@ -12,6 +12,7 @@ mod session;
 mod signals;
 mod slots;
 mod stall;
+mod target;
 
 use std::{convert::Infallible, future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
@@ -19,11 +20,14 @@ use axum::{
     Router,
     extract::ConnectInfo,
     http::{HeaderValue, Request, StatusCode, header},
-    response::Response,
+    response::{IntoResponse, Response},
 };
 pub(crate) use cross_site::CrossSite;
 pub(crate) use drain::{Drain, InFlight, Limits, admit, refuse};
-use futures_util::FutureExt;
+use futures_util::{
+    FutureExt,
+    future::{Either, ready},
+};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 pub use origin::Origins;
@@ -38,6 +42,8 @@ pub(crate) use slots::{Slot, Slots};
 use socketioxide::SocketIo;
 use stall::StallGuard;
 pub(crate) use stall::Wire;
+pub(crate) use target::check_target;
+use target::{check_host, needs_host};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -209,7 +215,11 @@ async fn connection(
         let (mut request, pace) = Pace::of(request);
         request.extensions_mut().insert(ConnectInfo(peer));
         request.extensions_mut().insert(wire.clone());
-        let (response, drain) = (router.clone().call(request), drain.clone());
+        let response = match check_host(&request, needs_host(&request)) {
+            Ok(()) => Either::Left(router.clone().call(request)),
+            Err(refusal) => Either::Right(ready(Ok(refusal.into_response()))),
+        };
+        let drain = drain.clone();
         async move {
             let response = response.await?;
             let response = if let Some(pace) = pace { pace.answer(response) } else { response };

@@ -83,12 +83,12 @@ impl Answer {
     /// read than there is room for.
     pub(crate) async fn collect(response: Response, method: &Method, budget: &AnswerBudget) -> Self {
         let (head, body) = response.into_parts();
-        if content_type(&head.headers).starts_with("text/event-stream") {
-            return Self::whole(Error::endless()).await;
-        }
         let mut share = Share { taken: budget.taken.clone(), bytes: 0 };
         if *method == Method::HEAD {
             return Self { head, body: Bytes::new(), _share: share };
+        }
+        if content_type(&head.headers).starts_with("text/event-stream") {
+            return Self::whole(Error::endless()).await;
         }
         match read(body, &mut share, budget.limit).await {
             Ok(body) => Self { head, body, _share: share },

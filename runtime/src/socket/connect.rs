@@ -216,12 +216,14 @@ async fn ask(
     let dispatcher = connection.dispatcher();
     let subscriptions = Arc::new(Subscriptions::default());
     subscriptions.resume(resume);
-    let mut request = handshake_request(socket.req_parts(), connection.cookies().header(), auth);
+    let cookie = connection.cookies().header(socket.req_parts().uri.path());
+    let mut request = handshake_request(socket.req_parts(), cookie, auth);
     let (peer, hub) = (peer.clone(), dispatcher.hub.clone());
     let request_socket = RequestSocket::of_request(socket.clone(), peer, hub, subscriptions.clone());
     request.extensions_mut().insert(request_socket);
     let answer = run(hook.clone(), request, dispatcher.timeout, connection.answers().clone()).await;
-    connection.cookies().keep(answer.headers());
+    // A cookie without a path is for all requests: none of them goes to the path of the handshake.
+    connection.cookies().keep(answer.headers(), "/");
     connection.subscribed(subscriptions);
     answer
 }
@@ -271,7 +273,8 @@ impl Visit {
     pub(crate) fn end(self, dispatcher: &Arc<Dispatcher>, connection: &Connection, peer: &Peer) {
         // Without a runtime the process is at its end.
         let (Some(hook), Ok(runtime)) = (dispatcher.hooks.disconnect.clone(), Handle::try_current()) else { return };
-        let mut request = handshake_request(&self.handshake, connection.cookies().header(), self.auth);
+        let cookie = connection.cookies().header(self.handshake.uri.path());
+        let mut request = handshake_request(&self.handshake, cookie, self.auth);
         let socket =
             RequestSocket::outside_request(Handshake::Kept(self.handshake), peer.clone(), dispatcher.hub.clone());
         request.extensions_mut().insert(socket);

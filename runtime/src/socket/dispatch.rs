@@ -87,7 +87,7 @@ async fn answer(arrival: Arrival) {
     let _in_flight = dispatcher.drain.enter(Transport::Socket);
     let _busy = connection.peer().busy();
     connection.active(true);
-    let subscriptions = Arc::new(Subscriptions::default());
+    let subscriptions = Arc::new(Subscriptions::of(&method));
     // Pinned here, since a guard that takes a future by value keeps room for it twice.
     let answer = pin!(async {
         match route(&socket, &connection, &method, value, &subscriptions).await {
@@ -97,7 +97,6 @@ async fn answer(arrival: Arrival) {
     });
     let answer = bounded(dispatcher.timeout, answer).await;
     drop(charge);
-    connection.cookies().keep(answer.headers());
     metrics::request_answered(Transport::Socket, answer.status());
     let settled = subscriptions.settle(connection.peer(), answer.succeeded());
     if let Some(ack_id) = ack_id {
@@ -156,9 +155,10 @@ async fn route(
         _ => return Err(Error::malformed("a request carries JSON only: send bytes as base64, or over HTTP")),
     };
     let lasting = connection.lasting(|| lasting_headers(&socket.req_parts().headers));
-    let cookie = connection.cookies().header();
+    let cookie = |path: &str| connection.cookies().header(path);
     let rules = &connection.dispatcher().header_rules;
     let (mut request, resume) = virtual_request(method, &text, socket.req_parts(), lasting, cookie, rules)?;
+    let uri = request.uri().clone();
     if !resume.is_empty() {
         subscriptions.resume(resume);
     }
@@ -170,7 +170,9 @@ async fn route(
         Ok(response) => response,
         Err(never) => match never {},
     };
-    Ok(Answer::collect(response, method, connection.answers()).await)
+    let answer = Answer::collect(response, method, connection.answers()).await;
+    connection.cookies().keep(answer.headers(), uri.path());
+    Ok(answer)
 }
 
 /// Whether a binary attachment reaches this client whole. engineioxide frames one for Engine.IO 4 whatever the client

@@ -23,13 +23,13 @@ const MAX_URL: usize = (u16::MAX - 1) as usize;
 /// Builds the request that the router sees, and takes out what is not for it: the positions of a client that resumes.
 ///
 /// `packet` is the whole packet's text, so that the body can share its memory; `lasting` are the headers that the
-/// handshake lends to every request of its socket.
+/// handshake lends to every request of its socket, and `cookie` gives the cookies of a request to a path.
 pub(crate) fn virtual_request(
     method: &Method,
     packet: &Bytes,
     handshake: &Parts,
     lasting: &HeaderMap,
-    cookie: Option<HeaderValue>,
+    cookie: impl FnOnce(&str) -> Option<HeaderValue>,
     rules: &HeaderRules,
 ) -> Result<(Request, Resume), Error> {
     let text = std::str::from_utf8(packet).map_err(|_| Error::malformed("the packet is not text"))?;
@@ -38,6 +38,7 @@ pub(crate) fn virtual_request(
 
     let uri = uri(&envelope.url, envelope.data.filter(|_| in_query))?;
     let body = envelope.data.filter(|_| !in_query).map(|data| packet.slice_ref(data.get().as_bytes()));
+    let cookie = cookie(uri.path());
     let mut request = request(method, uri, handshake, lasting, cookie, body);
     add_headers(request.headers_mut(), &envelope.headers, lasting, rules)?;
     Ok((request, envelope.resume))
@@ -266,7 +267,7 @@ mod tests {
             .into_parts()
             .0;
         let lasting = lasting_headers(&handshake.headers);
-        let cookie = Some(HeaderValue::from_static("sid=1"));
+        let cookie = |_: &str| Some(HeaderValue::from_static("sid=1"));
         let packet = Bytes::copy_from_slice(event.as_bytes());
         let rules = PacketHeaders::from(["x-own"]).rules().unwrap();
         virtual_request(method, &packet, &handshake, &lasting, cookie, &rules).map(|(request, _)| request)

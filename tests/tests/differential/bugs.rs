@@ -17,6 +17,7 @@ pub(crate) enum Bug {
     DotsResolved,
     LastOfAQueryWins,
     CookieFromPacket,
+    NonAsciiCookieLost,
     HandshakeHeaderLost,
     MethodOverridden,
     BodyParsedAndWritten,
@@ -32,13 +33,14 @@ pub(crate) enum Bug {
 }
 
 /// All of them.
-pub(crate) const BUGS: [Bug; 18] = [
+pub(crate) const BUGS: [Bug; 19] = [
     Bug::PathDecodedTwice,
     Bug::CaseIgnored,
     Bug::SlashForgiven,
     Bug::DotsResolved,
     Bug::LastOfAQueryWins,
     Bug::CookieFromPacket,
+    Bug::NonAsciiCookieLost,
     Bug::HandshakeHeaderLost,
     Bug::MethodOverridden,
     Bug::BodyParsedAndWritten,
@@ -89,6 +91,12 @@ impl Bug {
             Self::CookieFromPacket => {
                 if let Some(cookie) = own_cookie {
                     request.headers_mut().insert(header::COOKIE, cookie);
+                }
+            }
+            Self::NonAsciiCookieLost => {
+                let cookie = request.headers().get(header::COOKIE);
+                if cookie.is_some_and(|cookie| cookie.to_str().is_err()) {
+                    request.headers_mut().remove(header::COOKIE);
                 }
             }
             Self::HandshakeHeaderLost => drop(request.headers_mut().remove(header::USER_AGENT)),

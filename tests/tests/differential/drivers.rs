@@ -85,7 +85,7 @@ impl Http {
             }
         }
         if let Some(cookie) = &self.cookie {
-            request.headers_mut().insert(header::COOKIE, cookie.parse().expect("a cookie"));
+            request.headers_mut().insert(header::COOKIE, HeaderValue::from_bytes(cookie.as_bytes()).expect("a cookie"));
         }
         let (head, body) = self.router.clone().oneshot(request).await.expect("a router never fails").into_parts();
         self.keep(&head.headers);
@@ -98,16 +98,19 @@ impl Http {
         Ok(Answer { status: head.status.as_u16(), body: Body::of_http(&headers, &bytes), headers })
     }
 
-    /// Sets the cookie of the session, or takes it away; the others stay.
+    /// Sets a cookie in place of those of its name, or takes them away; the others stay. All are for every path.
     fn keep(&mut self, headers: &HeaderMap) {
         for line in headers.get_all(header::SET_COOKIE) {
-            let line = line.to_str().expect("text");
-            let (sid, attributes) = line.split_once("; ").expect("attributes");
+            let line = std::str::from_utf8(line.as_bytes()).expect("text");
+            let (set, attributes) = line.split_once("; ").expect("attributes");
+            let (name, _) = set.split_once('=').expect("a name");
             let before = self.cookie.take().unwrap_or_default();
             let mut cookies: Vec<_> = before.split("; ").filter(|cookie| !cookie.is_empty()).collect();
-            cookies.retain(|cookie| !cookie.starts_with("sid="));
+            let of_name = |cookie: &&str| cookie.split('=').next() == Some(name);
+            let place = cookies.iter().position(of_name).unwrap_or(cookies.len());
+            cookies.retain(|cookie| !of_name(cookie));
             if !attributes.contains("Max-Age=0") {
-                cookies.push(sid);
+                cookies.insert(place, set);
             }
             self.cookie = (!cookies.is_empty()).then(|| cookies.join("; "));
         }
@@ -149,6 +152,10 @@ fn as_sent(byte: u8) -> String {
 fn joined(headers: &HeaderMap) -> BTreeMap<String, String> {
     let mut all = BTreeMap::<String, String>::new();
     for (name, value) in headers {
+        // What the browser keeps may have any bytes; a script sees none of it.
+        if name == header::SET_COOKIE {
+            continue;
+        }
         let value = value.to_str().expect("a header of text");
         all.entry(name.as_str().into())
             .and_modify(|known| *known = format!("{known}, {value}"))

@@ -71,6 +71,9 @@ const FIRST: &[&str] = &[
     "empty",
     "null",
     "bytes",
+    "status",
+    "bare",
+    "größe",
     "missing",
     "Items",
     "",
@@ -90,6 +93,11 @@ const NEXT: &[&str] = &[
     "+1",
     "1e3",
     "0x1",
+    "101",
+    "199",
+    "204",
+    "205",
+    "304",
     "404",
     "599",
     "42",
@@ -240,6 +248,8 @@ impl Requests {
             Some("a=b; sid=good-hunter2"),
             Some("sid=old-hunter2"),
             Some("sid=forged-hunter2"),
+            Some("name=José; sid=good-hunter2; größe=é"),
+            Some("sid=good-hunter2; ü; a=1; a=2; sid=old-hunter2"),
         ];
         let cookie = self.one(&cookies);
         let steps = (0..self.0.usize(1..=20)).map(|_| self.step()).collect();
@@ -311,6 +321,15 @@ impl Requests {
             ("get", "/Items/ID"),
             ("get", "/items/ID/"),
             ("head", "/items/ID"),
+            ("head", "/feed"),
+            ("get", "/größe/ID/<id>"),
+            ("get", "/status/204"),
+            ("post", "/status/205"),
+            ("get", "/status/304"),
+            ("head", "/status/304"),
+            ("get", "/bare/204"),
+            ("put", "/status/103"),
+            ("get", "/fails/204"),
         ]);
         (method, url.replace("ID", id))
     }

@@ -73,7 +73,8 @@ struct SessionId(Option<String>);
 
 /// Reads the cookie, as any session layer does.
 async fn session(mut request: Request, next: Next) -> Response {
-    let cookies = request.headers().get(header::COOKIE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let cookies = request.headers().get(header::COOKIE).map_or(&[][..], |value| value.as_bytes());
+    let cookies = String::from_utf8_lossy(cookies);
     let id = cookies.split("; ").find_map(|cookie| cookie.strip_prefix("sid=")).map(str::to_owned);
     request.extensions_mut().insert(SessionId(id));
     next.run(request).await
@@ -168,7 +169,14 @@ mod login {
         let mut memory = world.lock();
         old.and_then(|old| memory.sessions.remove(&old));
         memory.sessions.insert(id.clone(), Session { user, visits: 0, expired: false });
-        ([(header::SET_COOKIE, format!("sid={id}; Path=/; HttpOnly"))], "welcome").into_response()
+        let made = memory.made;
+        drop(memory);
+        let mut answer = "welcome".into_response();
+        for cookie in [format!("sid={id}; Path=/; HttpOnly"), format!("größe={made}é; Path=/; Max-Age=3600")] {
+            let value = header::HeaderValue::from_bytes(cookie.as_bytes()).expect("a cookie");
+            answer.headers_mut().append(header::SET_COOKIE, value);
+        }
+        answer
     }
 
     #[action(post "/logout")]
@@ -245,6 +253,11 @@ mod odd {
         Ok(Json("no number".parse()?))
     }
 
+    #[action(get "/größe/{x}/<id>")]
+    pub(crate) async fn size(x: String) -> String {
+        x
+    }
+
     #[action(get "/sum/{a}/{b}")]
     pub(crate) async fn sum(a: u8, b: i16) -> Json<i16> {
         Json(i16::from(a) + b)
@@ -287,6 +300,10 @@ fn seen(headers: &HeaderMap) -> BTreeMap<&str, Vec<String>> {
     headers.keys().filter(|name| *name != PACKET_COOKIE).map(|name| (name.as_str(), text(name))).collect()
 }
 
+fn status(code: u16) -> StatusCode {
+    StatusCode::from_u16(code).unwrap_or(StatusCode::BAD_REQUEST)
+}
+
 fn plain(world: &World) -> Router {
     Router::new()
         .route("/echo/{*rest}", any(echo))
@@ -294,6 +311,8 @@ fn plain(world: &World) -> Router {
         .route("/html", any(async || Html("<p>")))
         .route("/to", any(async || Redirect::to("/items")))
         .route("/empty", any(async || ()))
+        .route("/status/{code}", any(async |Path(code): Path<u16>| (status(code), Json(code))))
+        .route("/bare/{code}", any(async |Path(code): Path<u16>| status(code)))
         .route("/null", any(async || Json(Value::Null)))
         .route("/bytes", any(async || Bytes::from_static(&[0, 0x89, 0xff])))
         .with_state(world.clone())

@@ -3,7 +3,7 @@
 use catamaran::prelude::*;
 use serde::Serialize;
 
-use crate::support::{Ask, Client, Eio, Packet, Server, get, post, until};
+use crate::support::{Ask, Body, Client, Eio, Packet, Server, get, post, until};
 
 /// How many events one request publishes, to overrun whoever does not read.
 const FLOOD: usize = 200;
@@ -34,6 +34,11 @@ mod rooms {
 
     #[action(delete "/")]
     pub(crate) async fn leave(ctx: Ctx<Socket>, id: u64) {
+        ctx.socket().unsubscribe(&Room { id }).await;
+    }
+
+    #[action(get "/leave")]
+    pub(crate) async fn leave_by_get(ctx: Ctx<Socket>, id: u64) {
         ctx.socket().unsubscribe(&Room { id }).await;
     }
 
@@ -84,6 +89,29 @@ async fn a_subscriber_receives_what_is_published_over_either_transport() {
         assert_eq!(ada.next().await, event(r#"["moved",1,-2]"#));
         assert_eq!(ada.next().await, event(r#"["closed"]"#));
     }
+}
+
+/// A HEAD has no effect, and no client repeats it after a reconnect.
+#[tokio::test]
+async fn head_subscribes_and_unsubscribes_nothing() {
+    let server = start().await;
+    for eio in [Eio::V3, Eio::V4] {
+        let mut ada = Client::with(&server, eio, &[]).await;
+        ada.ask(&get("/rooms/1")).await;
+        let head = ada.ask(&Ask::new("head", "/rooms/2")).await;
+        assert_eq!((head.status, &head.body), (200, &Body::None));
+        server.http(&post("/rooms/2", r#""to nobody""#)).await;
+        server.http(&post("/rooms/1", r#""to ada""#)).await;
+        assert_eq!(ada.next().await, event(r#"["said",{"text":"to ada"}]"#));
+        // After it a GET subscribes, and is the first to.
+        ada.ask(&get("/rooms/2")).await;
+        ada.ask(&Ask::new("head", "/rooms/2/leave")).await;
+        server.http(&post("/rooms/2", r#""to her again""#)).await;
+        assert_eq!(ada.next().await, event(r#"["said",{"text":"to her again"}]"#));
+    }
+    let mut ours = Client::resuming(&server, "ours").await;
+    let head = ours.ask(&Ask::new("head", "/rooms/1")).await;
+    assert!(head.channels.as_object().is_none_or(serde_json::Map::is_empty), "{head:?}");
 }
 
 #[tokio::test]

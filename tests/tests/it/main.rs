@@ -50,4 +50,5 @@ mod sessions;
 mod slow;
 mod socket_limits;
 mod support;
+mod targets;
 mod traps;

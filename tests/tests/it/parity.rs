@@ -36,6 +36,13 @@ const IMPLIED: [&str; 3] = ["application/json", "text/plain; charset=utf-8", "ap
 
 const LIMIT: usize = 4096;
 
+/// Statuses without a body, and those that are no answer.
+const BARE_STATUSES: [(u16, u16); 8] =
+    [(204, 204), (205, 205), (304, 304), (100, 500), (101, 500), (102, 500), (103, 500), (199, 500)];
+
+/// What the action answers beside the status.
+const STATUS_BODIES: [&str; 4] = ["", "/bare", "/text", "/error"];
+
 #[derive(Deserialize, Serialize)]
 pub(crate) struct Item {
     name: String,
@@ -117,6 +124,24 @@ fn answers() -> Router {
         .route("/failed", on_get(failed))
         .route("/panic", on_get(panics))
         .route("/late", on_get(async || std::future::pending::<&'static str>().await))
+        .route("/status/{code}", any(async |Path(code): Path<u16>| (status(code), Json(json!({ "code": code })))))
+        .route("/status/{code}/bare", any(async |Path(code): Path<u16>| status(code)))
+        .route("/status/{code}/text", any(async |Path(code): Path<u16>| (status(code), [("etag", "\"1\"")], "text")))
+        .route("/status/{code}/error", any(async |Path(code): Path<u16>| Error::new(status(code), "an error")))
+        .route(
+            "/status/{code}/events",
+            any(async |Path(code): Path<u16>| (status(code), [EVENTS], pieces_without_end())),
+        )
+}
+
+const EVENTS: (header::HeaderName, &str) = (header::CONTENT_TYPE, "text/event-stream");
+
+fn status(code: u16) -> StatusCode {
+    StatusCode::from_u16(code).expect("a status")
+}
+
+fn pieces_without_end() -> HttpBody {
+    HttpBody::from_stream(stream::pending::<std::result::Result<Bytes, std::io::Error>>())
 }
 
 /// A body without a known length, as a file or a proxy has.
@@ -169,6 +194,16 @@ pub(crate) mod acts {
     #[action(post "/optional")]
     pub(crate) async fn optional(there: Option<Extension<u8>>, item: Option<Json<Item>>) -> Json<Value> {
         Json(json!([there.is_some(), item.map(|Json(item)| item)]))
+    }
+
+    #[action(get "/größe/{größe}")]
+    pub(crate) async fn size(größe: String) -> String {
+        größe
+    }
+
+    #[action(get "/u/<id>/\"`")]
+    pub(crate) async fn marks() -> &'static str {
+        "marks"
     }
 
     #[action(get "/failed")]
@@ -341,6 +376,9 @@ fn table() -> Vec<(u16, Ask)> {
         (500, get("/act/failed")),
         (500, get("/act/panic")),
         (408, get("/act/late")),
+        (200, get("/act/gr%C3%B6%C3%9Fe/%C3%A9")),
+        (404, get("/act/gr%c3%b6%c3%9fe/1")),
+        (200, get("/act/u/%3Cid%3E/%22%60")),
         // Other JSON.
         (200, post("/value", "0")),
         (200, post("/value", "\"\"")),
@@ -352,6 +390,16 @@ fn table() -> Vec<(u16, Ask)> {
         [(200, 1), (200, 100), (200, 127), (400, 128), (400, 129), (400, 1000), (400, 2000)]
             .map(|(status, depth)| (status, post("/value", nested(depth)))),
     );
+    for (code, status) in BARE_STATUSES {
+        for method in ["get", "post", "delete", "head"] {
+            asks.extend(STATUS_BODIES.map(|body| (status, Ask::new(method, format!("/status/{code}{body}")))));
+        }
+        // With 200 it has no end, which HTTP can carry and an ack cannot.
+        let (get, head) = (get(format!("/status/{code}/events")), Ask::new("head", format!("/status/{code}/events")));
+        asks.extend([(status, get), (status, head)]);
+    }
+    asks.extend(STATUS_BODIES.map(|body| (200, Ask::new("head", format!("/status/200{body}")))));
+    asks.push((200, Ask::new("head", "/status/200/events")));
     for (status, length) in [(200, LIMIT - 1), (200, LIMIT), (413, LIMIT + 1), (413, 2 * LIMIT)] {
         asks.extend(["/length", "/text", "/value"].map(|url| (status, post(url, of_length(length)))));
         asks.push((200, post("/unread", of_length(length))));
@@ -440,6 +488,33 @@ async fn a_socket_keeps_the_cookie_it_is_given() {
 }
 
 #[tokio::test]
+async fn non_ascii_cookie_is_kept_on_set_cookie() {
+    let server = Server::start(application()).await;
+    for eio in [Eio::V3, Eio::V4] {
+        let mut client = Client::with(&server, eio, &[("cookie", "auth=token; name=José; auth=old")]).await;
+        let mut cookie = async |url: &str| {
+            assert_eq!(client.ask(&get(url)).await.status, 200);
+            client.ask(&get("/header")).await.json()["cookie"].clone()
+        };
+        assert_eq!(cookie("/hello").await, "auth=token; name=José; auth=old");
+        assert_eq!(cookie("/cookie").await, "auth=token; name=José; auth=old; a=1");
+    }
+}
+
+/// A 1xx of the application would leave the client waiting for the answer.
+#[tokio::test]
+async fn informational_status_is_an_error_in_words() {
+    let server = Server::start(application()).await;
+    let mut client = Client::connect(&server).await;
+    for ask in [get("/status/101"), get("/status/103/bare")] {
+        for answer in [server.http(&ask).await, client.ask(&ask).await] {
+            assert_eq!((answer.status, &answer.json()["code"]), (500, &json!("informational_status")), "{answer:?}");
+            assert!(answer.message().contains("1xx") && answer.message().contains("use 200"), "{answer:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_timeout_passes_through_the_layers() {
     let marked = SetResponseHeaderLayer::overriding(header::SERVER, HeaderValue::from_static("catamaran"));
     let app = App::new(()).mount(routes![acts]).timeout(Duration::from_millis(50)).layer(marked);
@@ -476,6 +551,10 @@ impl Requests {
             "items",
             "name",
             "sum",
+            "größe",
+            "u",
+            "<id>",
+            "\"`",
             "7",
             "256",
             "-1",
@@ -579,6 +658,10 @@ impl Requests {
         const METHODS: [&str; 7] = ["get", "post", "put", "patch", "delete", "head", "options"];
         const BODIES: [&str; 6] = ["/json", "/value", "/maybe-json", "/text", "/params/7", "/act/items/7"];
         let method = METHODS[self.below(7)];
+        if self.below(8) == 0 {
+            let code = self.one(&["100", "101", "103", "199", "200", "204", "205", "206", "304", "404", "599", "999"]);
+            return Ask::new(method, format!("/status/{code}{}", self.one(&STATUS_BODIES)));
+        }
         if !["post", "put", "patch", "delete"].contains(&method) || self.below(4) == 0 {
             return Ask::new(method, self.url());
         }
@@ -616,7 +699,7 @@ async fn generated_requests_are_answered_alike() {
         *statuses.entry(over_http.status).or_default() += 1;
         assert_eq!(over_socket, over_http, "{ask:?}");
     }
-    for status in [200, 204, 400, 404, 405, 415, 422] {
+    for status in [200, 204, 205, 304, 400, 404, 405, 415, 422, 500, 999] {
         assert!(statuses.contains_key(&status), "{statuses:?}");
     }
 }

@@ -13,6 +13,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, Request, Response},
 };
 use catamaran::{App, Channel, Hub, ServeError};
+use catamaran_tests::pipe;
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -22,7 +23,7 @@ use serde_json::value::RawValue;
 use socketioxide::SocketIo;
 use tokio::{net::TcpListener, net::TcpStream, sync::oneshot, task::JoinSet};
 use tokio_tungstenite::{
-    WebSocketStream, client_async,
+    WebSocketStream,
     tungstenite::{Message, client::IntoClientRequest},
 };
 
@@ -369,7 +370,7 @@ impl Client {
         let mut request = url.into_client_request().expect("a url");
         for (name, value) in canary::handshake(headers) {
             let name: hyper::header::HeaderName = name.parse().expect("a name");
-            request.headers_mut().append(name, value.parse().expect("a value"));
+            request.headers_mut().append(name, HeaderValue::from_bytes(value.as_bytes()).expect("a value"));
         }
         let mut client = Self::shake_hands(request, eio).await;
         assert!(matches!(client.receive().await, Packet::Other(open) if open.starts_with("0{")));
@@ -395,7 +396,7 @@ impl Client {
         let address = request.uri().authority().expect("an address").as_str();
         let stream = within("the connection", TcpStream::connect(address)).await.expect("the server accepts");
         stream.set_nodelay(true).expect("a connection that is there");
-        let (stream, _) = within("the handshake", client_async(request, stream)).await.expect("the handshake");
+        let stream = within("the handshake", pipe::upgrade(&request, stream)).await;
         Self { stream, eio, last_id: 0, acks: HashMap::new(), others: VecDeque::new() }
     }
 
