@@ -23,7 +23,7 @@ use serde_json::value::RawValue;
 use socketioxide::SocketIo;
 use tokio::{net::TcpListener, net::TcpStream, sync::oneshot, task::JoinSet};
 use tokio_tungstenite::{
-    WebSocketStream,
+    WebSocketStream, client_async,
     tungstenite::{Message, client::IntoClientRequest},
 };
 
@@ -396,7 +396,12 @@ impl Client {
         let address = request.uri().authority().expect("an address").as_str();
         let stream = within("the connection", TcpStream::connect(address)).await.expect("the server accepts");
         stream.set_nodelay(true).expect("a connection that is there");
-        let stream = within("the handshake", pipe::upgrade(&request, stream)).await;
+        // tungstenite sends headers of ASCII only.
+        let stream = if request.headers().values().all(|value| value.to_str().is_ok()) {
+            within("the handshake", client_async(request, stream)).await.expect("the handshake").0
+        } else {
+            within("the handshake", pipe::upgrade(&request, stream)).await
+        };
         Self { stream, eio, last_id: 0, acks: HashMap::new(), others: VecDeque::new() }
     }
 
