@@ -27,6 +27,16 @@ const SAME_OVER_HTTP = [
   { ask: { method: 'get', url: '/answers/nothing' }, body: undefined },
   { ask: { method: 'get', url: '/answers/no-content' }, status: 204, body: undefined },
 
+  // Statuses without a body, whatever the action gives them, and one that is no answer.
+  ...[204, 205, 304].map((status) => ({ ask: { method: 'get', url: `/answers/status/${status}` }, status, body: undefined })),
+  {
+    ask: { method: 'get', url: '/answers/status/103' },
+    status: 500,
+    body: { code: 'informational_status', message: 'the action answered with a status of 1xx, which is no answer: use 200 or above' },
+  },
+  // Paths that every client encodes.
+  { ask: { method: 'get', url: '/answers/größe/süß' }, body: 'süß' },
+
   // Methods.
   { ask: { method: 'get', url: '/users/7' }, body: { id: 7 } },
   {

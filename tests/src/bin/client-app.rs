@@ -79,6 +79,17 @@ mod answers {
     }
 
     /// Bytes that are not text in any encoding a client would guess.
+    /// A body with a status that has none, or that is none.
+    #[action(get "/status/{status}")]
+    async fn status(status: u16) -> catamaran::Result<Response> {
+        Ok((StatusCode::from_u16(status)?, Json(json!({ "never": "sent" }))).into_response())
+    }
+
+    #[action(get "/größe/{size}")]
+    async fn size(size: String) -> String {
+        size
+    }
+
     #[action(get "/bytes")]
     async fn bytes() -> Bytes {
         (0..=255).collect::<Vec<u8>>().into()

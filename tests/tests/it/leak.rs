@@ -152,8 +152,8 @@ fn measures(name: &str) -> bool {
     false
 }
 
-fn cycles(unset: usize) -> usize {
-    std::env::var(CYCLES).map_or(unset, |cycles| cycles.parse().expect("a number of cycles"))
+fn cycles() -> usize {
+    std::env::var(CYCLES).map_or(10_000, |cycles| cycles.parse().expect("a number of cycles"))
 }
 
 /// Runs the cycles in ten parts, and compares the memory after the seventh and after the last, which may be so many KiB
@@ -181,7 +181,7 @@ where
 #[test]
 fn sockets_that_come_and_go_leave_nothing_behind() {
     if measures("sockets_that_come_and_go_leave_nothing_behind") {
-        let cycles = cycles(10_000);
+        let cycles = cycles();
         // The allocator's own caches grow at first, and longer on a busy machine. A leak of the least of a socket's parts,
         // 1 KiB each time, would be 3 MiB in the last tenths of 10,000 cycles.
         measure(App::new(()), cycles, 1024 + cycles / 20, cycle);
@@ -208,7 +208,7 @@ fn abandoned_polling_sessions_leave_nothing_behind() {
     if measures("abandoned_polling_sessions_leave_nothing_behind") {
         let both = [TransportType::Websocket, TransportType::Polling];
         let app = App::new(()).transports(both).heartbeat(BEAT, BEAT);
-        let cycles = cycles(3_000);
+        let cycles = 3_000;
         // So few do not fill the caches. In the last tenths of 20,000 it was 0.5 MiB, or 0.1 KiB a session; one that is left has
         // its head, its queues and its tasks, more than 4 KiB.
         measure(app, cycles, 2048 + cycles / 5, abandon);
