@@ -14,8 +14,9 @@ mkdir -p "$unpacked"
 {
   printf '[workspace]\nresolver = "3"\nmembers = ["*-*.*.*"]\n[patch.crates-io]\n'
   for package in "${packages[@]}"; do
+    # With the time of today: in a package all files are of one old date, by which cargo would take them for checked.
     for file in "$target/package/$package"-[0-9]*.crate; do
-      tar -xzf "$file" -C "$unpacked"
+      tar -xzmf "$file" -C "$unpacked"
       printf '%s = { path = "%s" }\n' "$package" "$(basename "$file" .crate)"
     done
   done
