@@ -208,9 +208,9 @@ fn abandoned_polling_sessions_leave_nothing_behind() {
     if measures("abandoned_polling_sessions_leave_nothing_behind") {
         let both = [TransportType::Websocket, TransportType::Polling];
         let app = App::new(()).transports(both).heartbeat(BEAT, BEAT);
-        let cycles = 3_000;
-        // So few do not fill the caches. In the last tenths of 20,000 it was 0.5 MiB, or 0.1 KiB a session; one that is left has
-        // its head, its queues and its tasks, more than 4 KiB.
+        // Enough that the 4,096 idle streams and names are there before the last tenths. In those of 50,000 it was 0.6 MiB; a
+        // session that is left has its head, its queues and its tasks, more than 4 KiB.
+        let cycles = 8_000;
         measure(app, cycles, 2048 + cycles / 5, abandon);
     }
 }
