@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::FromRef;
-use catamaran::{__resources::Except, Hub, RequestSocket};
+use catamaran::{__resources::except, Hub, RequestSocket};
 #[cfg(feature = "sqlite")]
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbBackend, DbErr, SchemaBuilder};
@@ -211,13 +211,13 @@ impl Resources {
     }
 
     /// Tells of changes that were committed just now.
-    pub(crate) async fn hand_on(&self, hub: &Hub, changes: &Committed, except: Option<&RequestSocket>) {
+    pub(crate) async fn hand_on(&self, hub: &Hub, changes: &Committed, sender: Option<&RequestSocket>) {
         if let Some(outbox) = &self.outbox {
             return outbox.written.notify_one();
         }
         for change in changes.iter() {
-            let except = except.map(Except::of);
-            messages::publish(hub, change.meta.identity(), messages::write(change), except).await;
+            let left_out = sender.map(except);
+            messages::publish(hub, change.meta.identity(), messages::write(change), left_out).await;
         }
     }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Any,
-    hub::escape,
+    channels::escape,
     socket::{ConnectLimits, ConnectPayload, HeaderRules, PacketHeaders, lasting_headers, virtual_request},
 };
 

@@ -2,7 +2,7 @@
 
 mod action;
 mod app;
-mod bus;
+mod channels;
 mod client;
 mod controller;
 mod ctx;
@@ -13,7 +13,6 @@ mod finish;
 #[doc(hidden)]
 #[allow(missing_docs, unreachable_pub)]
 pub mod fuzz;
-mod hub;
 mod logged;
 pub mod metrics;
 mod params;
@@ -28,19 +27,18 @@ pub mod test;
 
 pub use action::{Action, NoState};
 pub use app::App;
-pub use bus::Backend;
 #[cfg(feature = "postgres")]
-pub use bus::Postgres;
+pub use channels::Postgres;
 #[cfg(feature = "redis")]
-pub use bus::Redis;
+pub use channels::Redis;
+pub use channels::{
+    AuthExpiry, Backend, Blast, Blasting, Channel, ChannelConflict, Channels, Emitting, EncodeError, Event, Everywhere,
+    Finding, History, Hub, Listing, MembersError, Moving, Outcome, Publish, PublishError, Published, Publishing,
+    SendError, SubscribeError, Subscribing, TagError, Unreached, Untyped, UntypedEvent,
+};
 pub use controller::{Controller, Table};
 pub use ctx::{Any, Ctx, Http, Socket, Via};
 pub use error::{Error, Result, ServeError};
-pub use hub::{
-    AuthExpiry, Blast, Blasting, Channel, ChannelConflict, Channels, Emitting, EncodeError, Event, Everywhere, Finding,
-    History, Hub, Listing, MembersError, Moving, Outcome, Publish, PublishError, Published, Publishing, SendError,
-    SubscribeError, Subscribing, TagError, Unreached, Untyped, UntypedEvent,
-};
 pub use params::Params;
 #[cfg(feature = "rate-limit")]
 pub use rate_limit::{RateLimit, RateLimited};
@@ -66,10 +64,7 @@ pub use catamaran_macros::routes;
 /// What `catamaran-resources` needs beside the public types; it changes without notice.
 #[doc(hidden)]
 pub mod __resources {
-    pub use crate::hub::{
-        Message,
-        gate::{Except, Gate, Gated, Passing},
-    };
+    pub use crate::channels::{Except, Gate, Gated, Message, Passing, except};
 }
 
 #[doc(hidden)]

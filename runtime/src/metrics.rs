@@ -7,8 +7,7 @@ use std::sync::OnceLock;
 
 use ::metrics::{Key, Label, Level, Metadata, Unit, counter, describe_counter, describe_gauge, gauge, with_recorder};
 use axum::http::StatusCode;
-
-use crate::Outcome;
+pub use catamaran_pubsub::{GAPS, RESUMED};
 
 /// Gauge: the sockets that are connected.
 pub const SOCKETS: &str = "catamaran_sockets";
@@ -31,12 +30,6 @@ pub const IN_FLIGHT: &str = "catamaran_requests_in_flight";
 /// Counter: the requests that were neither run nor answered, because they asked for no ack and too many of their socket
 /// waited already.
 pub const DROPPED: &str = "catamaran_requests_dropped_total";
-
-/// Counter: the subscriptions of clients that came back and missed nothing.
-pub const RESUMED: &str = "catamaran_subscriptions_resumed_total";
-
-/// Counter: the times that a client was told that it may have missed events of a channel.
-pub const GAPS: &str = "catamaran_gaps_total";
 
 /// Counter: the connections, most of them sockets, that were closed because their peers read too slowly.
 pub const SLOW: &str = "catamaran_slow_connections_closed_total";
@@ -73,8 +66,7 @@ pub(crate) fn describe() {
     describe_counter!(REQUESTS, Unit::Count, "Requests that were answered");
     describe_gauge!(IN_FLIGHT, Unit::Count, "Requests that are not answered yet");
     describe_counter!(DROPPED, Unit::Count, "Requests without an ack that were dropped");
-    describe_counter!(RESUMED, Unit::Count, "Subscriptions of clients that came back and missed nothing");
-    describe_counter!(GAPS, Unit::Count, "Times that a client was told that it may have missed events");
+    catamaran_pubsub::describe_metrics();
     describe_counter!(SLOW, Unit::Count, "Connections that were closed because their peers read too slowly");
     describe_counter!(REFUSED_CONNECTIONS, Unit::Count, "Connections that were refused because there were too many");
     describe_counter!(REFUSED_ORIGINS, Unit::Count, "Requests that were refused because of the origin of their page");
@@ -122,18 +114,6 @@ pub(crate) fn socket_refused(status: StatusCode) {
 
 pub(crate) fn request_dropped() {
     counter!(DROPPED).increment(1);
-}
-
-pub(crate) fn subscribed(outcome: Outcome) {
-    match outcome {
-        Outcome::Fresh => {}
-        Outcome::Recovered => counter!(RESUMED).increment(1),
-        Outcome::Gap => gap(),
-    }
-}
-
-pub(crate) fn gap() {
-    counter!(GAPS).increment(1);
 }
 
 pub(crate) fn slow_connection_closed() {

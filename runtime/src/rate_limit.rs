@@ -157,7 +157,7 @@ impl RateLimit {
     /// Counts a request; an error is the answer of one too many.
     fn admit(&self, request: &mut Parts) -> Result<(), Error> {
         // What was counted up when a socket came must be counted down when it goes.
-        if request.extensions.get::<RequestSocket>().is_some_and(|socket| socket.peer().is_gone()) {
+        if request.extensions.get::<RequestSocket>().is_some_and(|socket| socket.subscriber().is_gone()) {
             return Ok(());
         }
         let free_in = match &self.key {

@@ -1,13 +1,10 @@
 //! Unit tests of actions, without a server.
 
 use axum::http::{Request, request::Parts};
+use catamaran_pubsub::Message;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
-use crate::{
-    Any, Ctx, Http, Hub, RequestSocket, Socket,
-    hub::{Message, Peer},
-    server::Proxies,
-};
+use crate::{Any, Ctx, Http, Hub, RequestSocket, Socket, server::Proxies, socket::SocketSubscriber};
 
 /// A socket that no network carries: it subscribes like any other, and keeps what it receives.
 ///
@@ -48,10 +45,10 @@ impl TestSocket {
         let (mut handshake, ()): (Parts, ()) = handshake.into_parts();
         // As that of a served application has them; `ClientAddr` is read from it.
         handshake.extensions.insert(Proxies::default());
-        let peer = Peer::of_inbox(socketioxide::socket::Sid::new().to_string(), sender, handshake);
-        hub.streams().connect(&peer);
-        let handshake = peer.handshake().expect("it is connected");
-        Self { socket: RequestSocket::outside_request(handshake, peer, hub.clone()), inbox }
+        let subscriber = SocketSubscriber::of_inbox(socketioxide::socket::Sid::new().to_string(), sender, handshake);
+        hub.streams().connect(subscriber.subscriber());
+        let handshake = subscriber.handshake().expect("it is connected");
+        Self { socket: RequestSocket::outside_request(handshake, subscriber, hub.clone()), inbox }
     }
 
     /// The socket, as actions see it.
@@ -78,8 +75,8 @@ impl TestSocket {
 
 impl Drop for TestSocket {
     fn drop(&mut self) {
-        self.socket.peer().mark_gone();
-        self.socket.hub().streams().leave_all(self.socket.peer());
+        self.socket.subscriber().end();
+        self.socket.hub().streams().leave_all(self.socket.subscriber());
     }
 }
 

@@ -9,7 +9,7 @@ mod triggers;
 
 use std::sync::Arc;
 
-use catamaran::{__resources::Except, RequestSocket};
+use catamaran::{__resources::except, RequestSocket};
 use sea_orm::{
     ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, Statement,
     sea_query::{Alias, Query},
@@ -140,5 +140,5 @@ impl Outbox {
 
 /// A socket as it stands in the table.
 fn text(socket: &RequestSocket) -> Option<String> {
-    serde_json::to_string(&Except::of(socket)).ok()
+    serde_json::to_string(&except(socket)).ok()
 }

@@ -19,11 +19,10 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
-    Route, ServeError, client,
+    Hub, Route, ServeError, client,
     controller::Table,
     endpoint::Endpoints,
     finish::Finish,
-    hub::Hub,
     metrics, route,
     server::{self, COOKIE_PATH, CrossSite, Drain, Gate, Limits, Server, Sessions, Slots, health},
     socket::{self, ConnectLimits, Dispatcher, Hooks},

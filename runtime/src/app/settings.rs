@@ -5,13 +5,9 @@ use std::time::Duration;
 use socketioxide::{ParserConfig, SocketIo, SocketIoBuilder, TransportType};
 
 use super::App;
-use crate::{
-    Backend, Origins, PacketHeaders, ServeError,
-    hub::{MAX_CHANNEL_BYTES, MAX_SUBSCRIPTIONS},
-    route::encoded,
-    server::Proxies,
-    socket::Lifetimes,
-};
+use catamaran_pubsub::{MAX_CHANNEL_BYTES, MAX_SUBSCRIPTIONS};
+
+use crate::{Backend, Origins, PacketHeaders, ServeError, route::encoded, server::Proxies, socket::Lifetimes};
 
 /// What a packet may have beside its body: method, URL, headers and the names of the envelope.
 const ENVELOPE_BYTES: usize = 64 * 1024;
@@ -287,8 +283,7 @@ impl<S: Send + Sync + 'static> App<S> {
     /// Outside a tokio runtime, or if something was published or subscribed to before.
     #[must_use]
     pub fn bus(mut self, backend: impl Into<Backend>) -> Self {
-        let streams = self.hub.streams();
-        self.settings.bus = streams.join(|flow| backend.into().start(flow));
+        self.settings.bus = self.hub.join(backend.into());
         self
     }
 

@@ -18,8 +18,8 @@ use tokio::time::{Instant, interval, sleep, timeout_at};
 
 use crate::{
     Error, Hub,
-    hub::Peer,
     metrics::{self, Transport},
+    socket::SocketSubscriber,
 };
 
 /// How long a server that says it is not ready is taken for ready by those who ask it now and then.
@@ -86,7 +86,8 @@ impl Drain {
         self.advance(LEAVING);
         sleep(grace).await;
         self.advance(REFUSING);
-        let mut clients = hub.streams().sockets().clients();
+        let clients = hub.streams().sockets().clients().into_iter();
+        let mut clients: Vec<_> = clients.filter_map(SocketSubscriber::of).collect();
         send_away(&clients, deadline.saturating_duration_since(Instant::now()));
         let answered = async {
             let mut look = interval(LOOK);
@@ -129,10 +130,10 @@ impl Drop for InFlight {
 
 /// Tells our clients to go, one after the other, so that they do not all reach the next server at once. The last quarter
 /// of the time is left for the answers that the last of them wait for.
-fn send_away(clients: &[Peer], time: Duration) {
+fn send_away(clients: &[SocketSubscriber], time: Duration) {
     let mut after = Duration::ZERO;
     for client in clients {
-        client.send_away(after);
+        client.send_drain(after);
         after += time * 3 / 4 / clients.len() as u32;
     }
 }

@@ -15,12 +15,13 @@ use axum::{
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::BytesMut;
+use catamaran_pubsub::Settled;
 use http_body_util::BodyExt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::envelope::{Ack, AckBody, AckHeaders};
-use crate::{Error, hub::Settled, logged};
+use crate::{Error, logged};
 
 /// The longest line that a refusal is told in, in characters.
 const MAX_REFUSAL: usize = 200;

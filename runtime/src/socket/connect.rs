@@ -13,6 +13,7 @@ use axum::{
     extract::{FromRequestParts, Request},
     http::{Method, header, request::Parts},
 };
+use catamaran_pubsub::{Resume, Subscriptions};
 use futures_util::FutureExt;
 use socketioxide::{
     adapter::LocalAdapter,
@@ -27,7 +28,7 @@ use tokio::{
 use tower_service::Service;
 
 use super::{
-    Handshake, RequestSocket, VERBS,
+    Handshake, RequestSocket, SocketSubscriber, VERBS,
     ack::{Answer, AnswerBudget},
     connection::{Connection, Dispatcher},
     dispatch::bounded,
@@ -37,9 +38,7 @@ use super::{
     request::handshake_request,
 };
 use crate::{
-    ClientAddr, Error,
-    hub::{Peer, Resume, Subscriptions},
-    logged, metrics,
+    ClientAddr, Error, logged, metrics,
     server::{Slot, Wire},
 };
 
@@ -132,7 +131,7 @@ impl ConnectHandler<LocalAdapter, ViaEntrance> for Entrance {
             if admitted.is_err() {
                 cut_unless_entered(
                     &socket,
-                    Peer::of_socket(&socket, None, 0, Resume::new(), 0),
+                    SocketSubscriber::of_socket(&socket, None, 0, Resume::new(), 0, Arc::default()),
                     self.dispatcher.heartbeat,
                 );
             }
@@ -169,15 +168,16 @@ async fn admit(dispatcher: &Arc<Dispatcher>, socket: &Arc<Socket>, payload: Conn
         Some(Client { name, connection, resume }) => (Some(name), connection, resume),
         None => (None, 0, Resume::new()),
     };
-    let peer = Peer::of_socket(socket, name, number, resume.clone(), dispatcher.max_backlog_bytes);
+    let (limit, slow) = (dispatcher.max_backlog_bytes, dispatcher.hub.slow_counter());
+    let subscriber = SocketSubscriber::of_socket(socket, name, number, resume.clone(), limit, slow);
     let streams = dispatcher.hub.streams();
     // A proxy may deliver it when the client has long been on its next connection.
-    if streams.sockets().has_newer(&peer) {
+    if streams.sockets().has_newer(subscriber.subscriber()) {
         return Err(Answer::whole(Error::superseded()).await);
     }
-    let connection = Arc::new(Connection::new(dispatcher.clone(), socket, peer.clone()));
+    let connection = Arc::new(Connection::new(dispatcher.clone(), socket, subscriber.clone()));
     if let Some(hook) = &dispatcher.hooks.connect {
-        let answer = ask(hook, &connection, socket, &peer, resume, auth.clone()).await;
+        let answer = ask(hook, &connection, socket, &subscriber, resume, auth.clone()).await;
         if !answer.succeeded() {
             return Err(answer);
         }
@@ -192,12 +192,12 @@ async fn admit(dispatcher: &Arc<Dispatcher>, socket: &Arc<Socket>, payload: Conn
     }
     socket.on_disconnect(Exit(connection.clone()));
     socket.extensions.insert(connection.clone());
-    if !streams.connect(&peer) {
+    if !streams.connect(subscriber.subscriber()) {
         connection.close();
         return Err(Answer::whole(Error::superseded()).await);
     }
     // It was closed while it asked to be let in.
-    if peer.is_gone() {
+    if subscriber.is_gone() {
         connection.close();
         return Err(Answer::whole(Error::closed()).await);
     }
@@ -209,7 +209,7 @@ async fn ask(
     hook: &Router,
     connection: &Connection,
     socket: &Arc<Socket>,
-    peer: &Peer,
+    subscriber: &SocketSubscriber,
     resume: Resume,
     auth: Option<Bytes>,
 ) -> Answer {
@@ -218,8 +218,8 @@ async fn ask(
     subscriptions.resume(resume);
     let cookie = connection.cookies().header(socket.req_parts().uri.path());
     let mut request = handshake_request(socket.req_parts(), cookie, auth);
-    let (peer, hub) = (peer.clone(), dispatcher.hub.clone());
-    let request_socket = RequestSocket::of_request(socket.clone(), peer, hub, subscriptions.clone());
+    let (subscriber, hub) = (subscriber.clone(), dispatcher.hub.clone());
+    let request_socket = RequestSocket::of_request(socket.clone(), subscriber, hub, subscriptions.clone());
     request.extensions_mut().insert(request_socket);
     let answer = run(hook.clone(), request, dispatcher.timeout, connection.answers().clone()).await;
     // A cookie without a path is for all requests: none of them goes to the path of the handshake.
@@ -252,7 +252,7 @@ impl DisconnectHandler<LocalAdapter, ViaExit> for Exit {
         log!(&socket, "socket disconnected", reason = display(&reason));
         self.0.close();
         if matches!(reason, DisconnectReason::ClientNSDisconnect | DisconnectReason::ServerNSDisconnect) {
-            cut_unless_entered(&socket, self.0.peer().clone(), self.0.dispatcher().heartbeat);
+            cut_unless_entered(&socket, self.0.subscriber().clone(), self.0.dispatcher().heartbeat);
         }
         defer(socket);
     }
@@ -270,13 +270,13 @@ pub(crate) struct Visit {
 
 impl Visit {
     /// Calls the hook, in a task of its own: the socket's requests are cancelled with it, this is not.
-    pub(crate) fn end(self, dispatcher: &Arc<Dispatcher>, connection: &Connection, peer: &Peer) {
+    pub(crate) fn end(self, dispatcher: &Arc<Dispatcher>, connection: &Connection, subscriber: &SocketSubscriber) {
         // Without a runtime the process is at its end.
         let (Some(hook), Ok(runtime)) = (dispatcher.hooks.disconnect.clone(), Handle::try_current()) else { return };
         let cookie = connection.cookies().header(self.handshake.uri.path());
         let mut request = handshake_request(&self.handshake, cookie, self.auth);
         let socket =
-            RequestSocket::outside_request(Handshake::Kept(self.handshake), peer.clone(), dispatcher.hub.clone());
+            RequestSocket::outside_request(Handshake::Kept(self.handshake), subscriber.clone(), dispatcher.hub.clone());
         request.extensions_mut().insert(socket);
         let (limit, budget) = (dispatcher.timeout, connection.answers().clone());
         let running = dispatcher.hooks.running.subscribe();

@@ -7,11 +7,12 @@ use std::sync::{
 use std::time::Duration;
 
 use axum::{Router, http::HeaderMap};
+use catamaran_pubsub::Subscriptions;
 use socketioxide::socket::Socket;
 use tokio::{sync::Notify, task::AbortHandle, time::Instant};
 
 use super::{
-    HeaderRules, Lifetimes,
+    HeaderRules, Lifetimes, SocketSubscriber,
     ack::AnswerBudget,
     connect::{Hooks, Visit},
     cookies::Cookies,
@@ -19,11 +20,7 @@ use super::{
     message_rate::MessageRate,
     queue::Queue,
 };
-use crate::{
-    hub::{Hub, Peer, Subscriptions},
-    metrics::OpenSocket,
-    server::Drain,
-};
+use crate::{Hub, metrics::OpenSocket, server::Drain};
 
 /// What all sockets of an application share.
 #[derive(Debug)]
@@ -75,7 +72,7 @@ pub(crate) struct ConnectLimits {
 #[derive(Debug)]
 pub(crate) struct Connection {
     dispatcher: Arc<Dispatcher>,
-    peer: Peer,
+    subscriber: SocketSubscriber,
     cookies: Mutex<Cookies>,
     lasting: OnceLock<HeaderMap>,
     /// Made with the task behind it at the first request, since many sockets only listen.
@@ -100,10 +97,10 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// The connection of a socket that is about to connect.
-    pub(crate) fn new(dispatcher: Arc<Dispatcher>, socket: &Arc<Socket>, peer: Peer) -> Self {
+    pub(crate) fn new(dispatcher: Arc<Dispatcher>, socket: &Arc<Socket>, subscriber: SocketSubscriber) -> Self {
         let answers = AnswerBudget::new(dispatcher.max_answer_bytes);
         Self {
-            peer,
+            subscriber,
             cookies: Mutex::new(Cookies::of(&socket.req_parts().headers)),
             lasting: OnceLock::new(),
             queue: OnceLock::new(),
@@ -124,8 +121,8 @@ impl Connection {
         &self.dispatcher
     }
 
-    pub(super) fn peer(&self) -> &Peer {
-        &self.peer
+    pub(super) fn subscriber(&self) -> &SocketSubscriber {
+        &self.subscriber
     }
 
     pub(super) fn answers(&self) -> &AnswerBudget {
@@ -163,15 +160,16 @@ impl Connection {
     /// The client has been told that it is connected: first come its channels, then its requests. False if the socket is
     /// gone already.
     pub(crate) fn enter(self: &Arc<Self>) -> bool {
-        self.peer.enter();
+        self.subscriber.enter();
         if let Some(subscriptions) = lock(&self.subscribed).take() {
-            subscriptions.settle(&self.peer, true).live_aloud(&self.peer);
+            let subscriber = self.subscriber.subscriber();
+            subscriptions.settle(subscriber, true).live_aloud(subscriber);
         }
         self.entered.notify_one();
         if let Some(watch) = watch(self) {
             let _ = self.watch.set(watch);
         }
-        !self.peer.is_gone()
+        !self.subscriber.is_gone()
     }
 
     /// A request has come, or has been answered.
@@ -194,10 +192,10 @@ impl Connection {
         if self.closed.swap(true, Ordering::SeqCst) {
             return;
         }
-        self.peer.mark_gone();
-        self.dispatcher.hub.streams().leave_all(&self.peer);
+        self.subscriber.mark_gone();
+        self.dispatcher.hub.streams().leave_all(self.subscriber.subscriber());
         if let Some(subscriptions) = lock(&self.subscribed).take() {
-            subscriptions.settle(&self.peer, false);
+            subscriptions.settle(self.subscriber.subscriber(), false);
         }
         if let Some(queue) = self.queue.get() {
             queue.end();
@@ -206,7 +204,7 @@ impl Connection {
             watch.abort();
         }
         if let Some(visit) = lock(&self.visit).take() {
-            visit.end(&self.dispatcher, self, &self.peer);
+            visit.end(&self.dispatcher, self, &self.subscriber);
         }
     }
 }

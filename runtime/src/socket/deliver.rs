@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
 
 use axum::{body::Bytes, http::StatusCode};
+use catamaran_pubsub::Settled;
 use socketioxide::{
     extract::AckSender,
     handler::{FromMessageParts, Value},
@@ -10,13 +11,13 @@ use socketioxide::{
 };
 
 use super::{
+    SocketSubscriber,
     ack::Answer,
     envelope::Ack,
     queue::{Arrival, Refused},
 };
 use crate::{
     Error,
-    hub::{Peer, Settled},
     metrics::{self, Transport},
 };
 
@@ -28,16 +29,16 @@ const LAST_RETRY: Duration = Duration::from_millis(64);
 
 /// Sends an ack, however long the client has no room for it: the library takes no waiting send, and an ack is never
 /// dropped.
-pub(super) async fn deliver(socket: &Arc<Socket>, peer: &Peer, ack_id: i64, ack: &Ack<'_>) {
+pub(super) async fn deliver(socket: &Arc<Socket>, subscriber: &SocketSubscriber, ack_id: i64, ack: &Ack<'_>) {
     let mut pause = Pause::default();
-    while !try_deliver(socket, peer, ack_id, ack) {
+    while !try_deliver(socket, subscriber, ack_id, ack) {
         pause.next().await;
     }
 }
 
 /// Sends an ack; false if there is no room for it now.
-fn try_deliver(socket: &Arc<Socket>, peer: &Peer, ack_id: i64, ack: &Ack<'_>) -> bool {
-    peer.try_ack(ack.bytes(), || {
+fn try_deliver(socket: &Arc<Socket>, subscriber: &SocketSubscriber, ack_id: i64, ack: &Ack<'_>) -> bool {
+    subscriber.try_ack(ack.bytes(), || {
         // A failed send consumes its sender, so each try makes one.
         let Ok(sender) = AckSender::from_message_parts(socket, &mut Value::Bytes(Bytes::new()), &Some(ack_id));
         sender.send(ack)
@@ -45,9 +46,9 @@ fn try_deliver(socket: &Arc<Socket>, peer: &Peer, ack_id: i64, ack: &Ack<'_>) ->
 }
 
 /// Waits until the client has read most of what it was sent, or is gone.
-pub(super) async fn room(peer: &Peer) {
+pub(super) async fn room(subscriber: &SocketSubscriber) {
     let mut pause = Pause::default();
-    while !peer.has_room() && !peer.is_gone() {
+    while !subscriber.has_room() && !subscriber.is_gone() {
         pause.next().await;
     }
 }
@@ -68,7 +69,7 @@ impl Pause {
 pub(super) struct Refusals {
     too_many: Option<Answer>,
     too_fast: Option<Answer>,
-    waiting: VecDeque<(Arc<Socket>, Peer, i64, Refused)>,
+    waiting: VecDeque<(Arc<Socket>, SocketSubscriber, i64, Refused)>,
     /// The log says once a socket that requests without an ack are dropped, and that it sends too fast.
     told: bool,
     told_fast: bool,
@@ -93,7 +94,7 @@ impl Refusals {
             metrics::request_dropped();
             return Ok(());
         };
-        let peer = connection.peer().clone();
+        let subscriber = connection.subscriber().clone();
         let dispatcher = connection.dispatcher();
         match refused {
             Refused::TooMany if self.too_many.is_none() => {
@@ -105,13 +106,13 @@ impl Refusals {
             _ => {}
         }
         if self.waiting.len() >= MAX_REFUSALS {
-            tracing::warn!(socket = peer.id(), "a socket was cut off: it sends without end and reads nothing");
+            tracing::warn!(socket = subscriber.id(), "a socket was cut off: it sends without end and reads nothing");
             self.waiting.clear();
-            peer.end();
+            subscriber.end();
             return Err(());
         }
         metrics::request_answered(Transport::Socket, StatusCode::TOO_MANY_REQUESTS);
-        self.waiting.push_back((socket, peer, ack_id, refused));
+        self.waiting.push_back((socket, subscriber, ack_id, refused));
         self.flush();
         Ok(())
     }
@@ -122,13 +123,13 @@ impl Refusals {
     }
 
     fn flush(&mut self) {
-        while let Some((socket, peer, ack_id, refused)) = self.waiting.front() {
+        while let Some((socket, subscriber, ack_id, refused)) = self.waiting.front() {
             let answer = match refused {
                 Refused::TooMany => &self.too_many,
                 Refused::TooFast => &self.too_fast,
             };
             let Some(answer) = answer else { return };
-            if !try_deliver(socket, peer, *ack_id, &answer.ack(false, &Settled::default())) {
+            if !try_deliver(socket, subscriber, *ack_id, &answer.ack(false, &Settled::default())) {
                 break;
             }
             self.waiting.pop_front();

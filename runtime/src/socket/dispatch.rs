@@ -3,6 +3,7 @@
 use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use axum::{body::Bytes, http::Method};
+use catamaran_pubsub::{Settled, Subscriptions};
 use futures_util::{
     FutureExt, StreamExt,
     future::{BoxFuture, poll_fn},
@@ -13,7 +14,7 @@ use tokio::time::{error::Elapsed, timeout};
 use tower_service::Service;
 
 use super::{
-    RequestSocket,
+    RequestSocket, SocketSubscriber,
     ack::Answer,
     connection::{Connection, Dispatcher},
     deliver::{Refusals, deliver, room},
@@ -22,7 +23,6 @@ use super::{
 };
 use crate::{
     Error,
-    hub::{Peer, Settled, Subscriptions},
     metrics::{self, Transport},
 };
 
@@ -51,7 +51,7 @@ pub(super) async fn work(dispatcher: Arc<Dispatcher>, mut arrivals: Arrivals) {
                 }
                 entered = true;
                 // It was closed: those under way are answered, and no more.
-                if arrival.connection.peer().is_gone() {
+                if arrival.connection.subscriber().is_gone() {
                     continue;
                 }
                 let refused = match &arrival.packet {
@@ -85,41 +85,46 @@ async fn answer(arrival: Arrival) {
     let Ok(Packet { value, charge }) = packet else { return };
     let dispatcher = connection.dispatcher();
     let _in_flight = dispatcher.drain.enter(Transport::Socket);
-    let _busy = connection.peer().busy();
+    let _busy = connection.subscriber().busy();
     connection.active(true);
-    let subscriptions = Arc::new(Subscriptions::of(&method));
+    let subscriptions = Arc::new(subscriptions_of(&method));
     // Pinned here, since a guard that takes a future by value keeps room for it twice.
     let answer = pin!(async {
         match route(&socket, &connection, &method, value, &subscriptions).await {
             Ok(answer) => answer,
-            Err(refusal) => refuse(connection.peer(), &method, ack_id, refusal).await,
+            Err(refusal) => refuse(connection.subscriber(), &method, ack_id, refusal).await,
         }
     });
     let answer = bounded(dispatcher.timeout, answer).await;
     drop(charge);
     metrics::request_answered(Transport::Socket, answer.status());
-    let settled = subscriptions.settle(connection.peer(), answer.succeeded());
+    let settled = subscriptions.settle(connection.subscriber().subscriber(), answer.succeeded());
     if let Some(ack_id) = ack_id {
-        deliver(&socket, connection.peer(), ack_id, &answer.ack(takes_binary(&socket), &settled)).await;
+        deliver(&socket, connection.subscriber(), ack_id, &answer.ack(takes_binary(&socket), &settled)).await;
     }
     drop(answer);
     if settled.is_held() {
         // What is published meanwhile is kept for it.
-        room(connection.peer()).await;
+        room(connection.subscriber()).await;
     }
-    settled.live(connection.peer());
+    settled.live(connection.subscriber().subscriber());
     connection.active(false);
 }
 
+/// Those of a request. A HEAD subscribes and unsubscribes nothing: no client would repeat it after a reconnect.
+pub(super) fn subscriptions_of(method: &Method) -> Subscriptions {
+    if *method == Method::HEAD { Subscriptions::without_effect() } else { Subscriptions::default() }
+}
+
 /// Answers a request that could not be read.
-async fn refuse(peer: &Peer, method: &Method, ack_id: Option<i64>, refusal: Error) -> Answer {
+async fn refuse(subscriber: &SocketSubscriber, method: &Method, ack_id: Option<i64>, refusal: Error) -> Answer {
     tracing::debug!(transport = "socket", method = method.as_str(), status = refusal.status().as_u16(), "refused");
     let answer = Answer::whole(refusal).await;
     if ack_id.is_none() {
         // Without an ack the Sails client still hears of it, as an event.
         let settled = Settled::default();
         let error = answer.ack(false, &settled);
-        peer.emit("sails:parseError", &error, error.bytes());
+        subscriber.emit("sails:parseError", &error, error.bytes());
     }
     answer
 }
@@ -162,8 +167,8 @@ async fn route(
     if !resume.is_empty() {
         subscriptions.resume(resume);
     }
-    let (peer, hub) = (connection.peer().clone(), connection.dispatcher().hub.clone());
-    let request_socket = RequestSocket::of_request(socket.clone(), peer, hub, subscriptions.clone());
+    let (subscriber, hub) = (connection.subscriber().clone(), connection.dispatcher().hub.clone());
+    let request_socket = RequestSocket::of_request(socket.clone(), subscriber, hub, subscriptions.clone());
     request.extensions_mut().insert(request_socket);
     let mut router = connection.dispatcher().router.clone();
     let response = match router.call(request).await {

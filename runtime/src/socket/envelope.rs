@@ -3,6 +3,7 @@
 use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
 use axum::{body::Bytes, http::HeaderMap};
+use catamaran_pubsub::{Outcome, Position, Received, Resume, Settled};
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
@@ -11,10 +12,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::ConnectLimits;
-use crate::{
-    Error,
-    hub::{Outcome, Position, Received, Resume, Settled},
-};
+use crate::Error;
 
 /// What a client sends: one argument of an event that is named after the method, `["get", {url, data, headers}]`.
 ///

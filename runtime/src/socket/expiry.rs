@@ -8,8 +8,8 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
+use super::SocketSubscriber;
 use super::connection::Connection;
-use crate::hub::Peer;
 
 /// How long a client has to leave by itself before its connection is cut.
 const GRACE: Duration = Duration::from_secs(5);
@@ -29,7 +29,7 @@ pub(super) fn watch(connection: &Arc<Connection>) -> Option<AbortHandle> {
     if idle.is_none() && whole.is_none() {
         return None;
     }
-    let peer = connection.peer().clone();
+    let subscriber = connection.subscriber().clone();
     let connection = Arc::downgrade(connection);
     let opened = Instant::now();
     let task = tokio::spawn(async move {
@@ -42,14 +42,14 @@ pub(super) fn watch(connection: &Arc<Connection>) -> Option<AbortHandle> {
             if whole.is_some_and(|whole| opened.elapsed() >= whole) {
                 tracing::debug!("socket reached its maximum lifetime");
                 // The catamaran client connects again before it leaves. Others connect again when they are cut off.
-                peer.send_away(Duration::ZERO);
-                return cut_later(peer);
+                subscriber.send_drain(Duration::ZERO);
+                return cut_later(subscriber);
             }
             active = connection.active_since().unwrap_or_else(Instant::now);
             if idle.is_some_and(|idle| active.elapsed() >= idle) {
                 tracing::debug!("socket is idle and was closed");
-                connection.dispatcher().hub.streams().close(&peer, "idle");
-                return cut_later(peer);
+                connection.dispatcher().hub.streams().close(subscriber.subscriber(), "idle");
+                return cut_later(subscriber);
             }
         }
     });
@@ -57,22 +57,22 @@ pub(super) fn watch(connection: &Arc<Connection>) -> Option<AbortHandle> {
 }
 
 /// Cuts the connection of a socket whose client does not leave by itself.
-fn cut_later(peer: Peer) {
+fn cut_later(subscriber: SocketSubscriber) {
     tokio::spawn(async move {
         sleep(GRACE).await;
-        peer.end();
+        subscriber.end();
     });
 }
 
 /// Cuts the connection of a socket that is gone or was refused, unless its client is in some namespace by then: the
 /// library keeps it for as long as its client answers pings.
-pub(super) fn cut_unless_entered(socket: &Arc<Socket>, peer: Peer, patience: Duration) {
+pub(super) fn cut_unless_entered(socket: &Arc<Socket>, subscriber: SocketSubscriber, patience: Duration) {
     let Ok(io) = SocketIo::from_connect_parts(socket, &None);
     let id = socket.id;
     tokio::spawn(async move {
         sleep(patience).await;
         if !io.nsps().iter().any(|namespace| namespace.get_socket(id).is_some()) {
-            peer.end();
+            subscriber.end();
         }
     });
 }

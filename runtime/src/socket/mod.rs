@@ -1,8 +1,9 @@
 //! The socket side, in the order a packet travels: connect → queue → dispatch → envelope → virtual request → router → ack.
 //!
-//! Nothing outside this module and `hub/` names socketioxide, but for `App`, which hands it out.
+//! Nothing outside this module names socketioxide, but for `App`, which hands it out.
 
 mod ack;
+mod backlog;
 mod connect;
 mod connection;
 mod cookies;
@@ -10,7 +11,9 @@ mod deliver;
 mod dispatch;
 mod envelope;
 mod expiry;
+mod frame;
 mod message_rate;
+mod outlet;
 mod packet_headers;
 mod queue;
 mod request;
@@ -24,6 +27,7 @@ pub(crate) use connect::{Attached, Hooks};
 use connection::Connection;
 pub(crate) use connection::{ConnectLimits, Dispatcher};
 pub(crate) use expiry::Lifetimes;
+pub(crate) use outlet::SocketSubscriber;
 pub(crate) use packet_headers::HeaderRules;
 pub use packet_headers::PacketHeaders;
 pub(crate) use request_socket::Handshake;

@@ -116,7 +116,7 @@ pub(crate) enum ViaDispatch {}
 impl MessageHandler<LocalAdapter, ViaDispatch> for Dispatch {
     fn call(&self, socket: Arc<Socket>, packet: Value, ack_id: Option<i64>) {
         let connection = &self.connection;
-        if connection.peer().is_gone() {
+        if connection.subscriber().is_gone() {
             return;
         }
         let queue = connection.queue();
@@ -128,10 +128,10 @@ impl MessageHandler<LocalAdapter, ViaDispatch> for Dispatch {
             Room::Refuse => Err(if admitted { Refused::TooMany } else { Refused::TooFast }),
             Room::Disconnect => {
                 tracing::warn!(
-                    socket = connection.peer().id(),
+                    socket = connection.subscriber().id(),
                     "socket disconnected: too many requests wait to be refused"
                 );
-                return connection.peer().end();
+                return connection.subscriber().end();
             }
         };
         let (connection, method) = (connection.clone(), self.method.clone());

@@ -7,6 +7,7 @@ use axum::{
     extract::{ConnectInfo, Request},
     http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header, request::Parts},
 };
+use catamaran_pubsub::Resume;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -15,7 +16,7 @@ use super::{
     envelope::{Envelope, LONGEST_ESCAPE, kind, readable},
     packet_headers::{HeaderRules, is_of_connection},
 };
-use crate::{Error, hub::Resume};
+use crate::Error;
 
 /// The longest URL that `http::Uri` takes, in bytes.
 const MAX_URL: usize = (u16::MAX - 1) as usize;

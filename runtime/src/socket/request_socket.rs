@@ -8,10 +8,10 @@ use axum::{
 };
 use socketioxide::socket::Socket;
 
-use crate::{
-    Error, Hub, Reach,
-    hub::{Peer, Subscriptions},
-};
+use catamaran_pubsub::{Subscriber, Subscriptions};
+
+use super::SocketSubscriber;
+use crate::{Error, Hub, Reach};
 
 /// The socket that a request came over.
 ///
@@ -21,7 +21,7 @@ use crate::{
 /// sockets only. `Option<RequestSocket>` takes both.
 #[derive(Clone)]
 pub struct RequestSocket {
-    peer: Peer,
+    subscriber: SocketSubscriber,
     hub: Hub,
     subscriptions: Arc<Subscriptions>,
     handshake: Handshake,
@@ -36,13 +36,18 @@ pub(crate) enum Handshake {
 }
 
 impl RequestSocket {
-    pub(crate) fn of_request(socket: Arc<Socket>, peer: Peer, hub: Hub, subscriptions: Arc<Subscriptions>) -> Self {
-        Self { peer, hub, subscriptions, handshake: Handshake::Of(socket) }
+    pub(crate) fn of_request(
+        socket: Arc<Socket>,
+        subscriber: SocketSubscriber,
+        hub: Hub,
+        subscriptions: Arc<Subscriptions>,
+    ) -> Self {
+        Self { subscriber, hub, subscriptions, handshake: Handshake::Of(socket) }
     }
 
     /// A socket outside any request of its: each subscription is live at once.
-    pub(crate) fn outside_request(handshake: Handshake, peer: Peer, hub: Hub) -> Self {
-        Self { peer, hub, subscriptions: Arc::new(Subscriptions::at_once()), handshake }
+    pub(crate) fn outside_request(handshake: Handshake, subscriber: SocketSubscriber, hub: Hub) -> Self {
+        Self { subscriber, hub, subscriptions: Arc::new(Subscriptions::at_once()), handshake }
     }
 
     /// Returns the id of the socket, new at each connect.
@@ -50,7 +55,7 @@ impl RequestSocket {
     /// It is public: no request is accepted by it. Clients of Socket.IO 3 and later show the same as `socket.id`. A client of
     /// Engine.IO 3 shows the secret id of its session instead where that began by long-polling.
     pub fn id(&self) -> &str {
-        self.peer.id()
+        self.subscriber.id()
     }
 
     /// The request that opened the connection: its URL with the query, and all of its headers.
@@ -69,8 +74,8 @@ impl RequestSocket {
         &self.subscriptions
     }
 
-    pub(crate) fn peer(&self) -> &Peer {
-        &self.peer
+    pub(crate) fn subscriber(&self) -> &Subscriber {
+        self.subscriber.subscriber()
     }
 }
 

@@ -1,0 +1,231 @@
+//! The bus of an application with one server: it counts in memory, and the hub applies inline.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::{BuildHasher, RandomState},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::future::{BoxFuture, ready};
+
+use super::{Attached, Bus, Down, Read, Sent};
+use crate::{Copy, Entry, Flow, Node, Position, epoch_of};
+
+/// Counts the streams that its one hub has attached. The hub keeps their history.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    flow: Flow,
+    counts: Mutex<Counts>,
+    /// What makes the names of epochs this process's own.
+    secret: RandomState,
+}
+
+#[derive(Debug)]
+struct Counts {
+    by_stream: HashMap<Arc<str>, Count>,
+    /// How many events went to streams that were not attached, and how many streams with events were detached, by a hash of
+    /// the streams' names. As long as that is the same nothing was missed on a stream without events, and it has the same
+    /// epoch when it is attached again.
+    missed: Box<[u64]>,
+}
+
+/// How many streams share a count of what was missed: a few, each of which then takes another epoch.
+const MISSED: usize = 16_384;
+
+/// The position of a stream's last entry. Its lock is held until the hub has applied the next, which keeps them in order; it is
+/// not waited for under the lock of all counts.
+#[derive(Clone, Debug)]
+struct Count(Arc<Top>);
+
+#[derive(Debug)]
+struct Top {
+    position: Mutex<Position>,
+    /// The stream was detached: a publisher that finds it so looks for its count once more.
+    detached: AtomicBool,
+}
+
+impl Count {
+    fn lock(&self) -> MutexGuard<'_, Position> {
+        self.0.position.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_detached(&self) -> bool {
+        self.0.detached.load(Ordering::SeqCst)
+    }
+}
+
+impl Memory {
+    pub(crate) fn new(flow: Flow) -> Self {
+        let counts = Counts { by_stream: HashMap::new(), missed: vec![0; MISSED].into() };
+        Self { flow, counts: Mutex::new(counts), secret: RandomState::new() }
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The counts of the streams of an entry, and a note for each that is not attached. In the order of their names, so that
+    /// two publishers who share streams do not wait for each other.
+    fn counts_of(&self, entry: &Entry) -> BTreeMap<Arc<str>, Count> {
+        let mut counts = self.counts();
+        let streams = entry.places.iter().map(|place| &place.target.stream);
+        let counted = streams.filter_map(|stream| {
+            let count = counts.by_stream.get(stream).cloned();
+            if count.is_none() {
+                *counts.missed(stream, &self.secret) += 1;
+            }
+            Some((stream.clone(), count?))
+        });
+        counted.collect()
+    }
+
+    /// Counts an entry, and has it applied.
+    fn count(&self, mut entry: Entry) -> Arc<Entry> {
+        loop {
+            let counts = self.counts_of(&entry);
+            let mut tops: BTreeMap<_, _> = counts.iter().map(|(stream, count)| (stream, count.lock())).collect();
+            if counts.values().any(Count::is_detached) {
+                continue;
+            }
+            for place in &mut entry.places {
+                place.position = tops.get_mut(&place.target.stream).map(|top| {
+                    top.offset += 1;
+                    top.clone()
+                });
+            }
+            let entry = Arc::new(entry);
+            for place in 0..entry.places.len() {
+                self.flow.entry(Copy::of(entry.clone(), place));
+            }
+            return entry;
+        }
+    }
+}
+
+impl Bus for Memory {
+    fn attach<'a>(
+        &'a self,
+        stream: &'a Arc<str>,
+        _: Option<Position>,
+        _: bool,
+    ) -> BoxFuture<'a, Result<Attached, Down>> {
+        let count = self.counts().count(stream, &self.secret);
+        let top = count.lock().clone();
+        let floor = top.offset;
+        Box::pin(ready(Ok(Attached { top, floor })))
+    }
+
+    fn read<'a>(&'a self, _: &'a Arc<str>, _: &'a Position) -> BoxFuture<'a, Read> {
+        Box::pin(ready(Read::Gone))
+    }
+
+    fn publish(&self, entry: Entry) -> BoxFuture<'_, Sent> {
+        Box::pin(ready(Sent::Counted(self.count(entry))))
+    }
+
+    fn detach(&self, stream: &Arc<str>) {
+        let mut counts = self.counts();
+        let Some(count) = counts.by_stream.remove(stream) else { return };
+        count.0.detached.store(true, Ordering::SeqCst);
+        // Somebody who holds it publishes.
+        let silent = count.0.position.try_lock().is_ok_and(|top| top.offset == 0);
+        if !silent {
+            *counts.missed(stream, &self.secret) += 1;
+        }
+    }
+
+    #[cfg(test)]
+    fn streams(&self) -> usize {
+        self.counts().by_stream.len()
+    }
+
+    fn others(&self) -> BoxFuture<'_, Result<Vec<Node>, Down>> {
+        Box::pin(ready(Ok(Vec::new())))
+    }
+
+    fn linger(&self) -> Option<Duration> {
+        None
+    }
+}
+
+impl Counts {
+    /// The count of a stream, which begins if there is none.
+    fn count(&mut self, stream: &Arc<str>, secret: &RandomState) -> Count {
+        if let Some(count) = self.by_stream.get(stream) {
+            return count.clone();
+        }
+        let epoch = epoch_of(secret.hash_one((stream, *self.missed(stream, secret))));
+        let position = Mutex::new(Position { epoch, offset: 0 });
+        let count = Count(Arc::new(Top { position, detached: AtomicBool::new(false) }));
+        self.by_stream.insert(stream.clone(), count.clone());
+        count
+    }
+
+    fn missed(&mut self, stream: &str, secret: &RandomState) -> &mut u64 {
+        let hash = secret.hash_one(stream);
+        &mut self.missed[usize::try_from(hash % MISSED as u64).unwrap_or_default()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::{History, Message, Place, Target, testing::Hub};
+
+    fn attach(bus: &Memory, stream: &Arc<str>) -> Position {
+        bus.attach(stream, None, false).now_or_never().unwrap().unwrap().top
+    }
+
+    fn publish(bus: &Memory, stream: &Arc<str>) -> Option<Position> {
+        let target = Target { channel: stream.clone(), stream: stream.clone(), history: History::NONE, shape: None };
+        let message = Message { name: "said".into(), arguments: Vec::new() };
+        let id = crate::Id { node: Node(0), number: 0 };
+        let places = vec![Place { target, position: None }];
+        let entry = Entry { id, message, except: Vec::new(), places, at: std::time::SystemTime::now() };
+        bus.count(entry).places[0].position.clone()
+    }
+
+    #[test]
+    fn an_epoch_lasts_as_long_as_nothing_was_published() {
+        let hub = Hub::default();
+        let (bus, room, other) = (Memory::new(hub.streams().flow()), "room".into(), "other".into());
+        let first = attach(&bus, &room);
+        assert_eq!((first.epoch.len(), first.offset), (8, 0));
+        assert_ne!(attach(&bus, &other).epoch, first.epoch);
+        bus.detach(&room);
+        assert_eq!(attach(&bus, &room), first);
+        // Not after an event that nobody counted, nor after one that was counted.
+        bus.detach(&room);
+        assert_eq!(publish(&bus, &room), None);
+        let second = attach(&bus, &room);
+        assert_ne!(second.epoch, first.epoch);
+        assert_eq!(publish(&bus, &room).unwrap(), Position { offset: 1, ..second.clone() });
+        bus.detach(&room);
+        assert!(![first.epoch, second.epoch].contains(&attach(&bus, &room).epoch));
+    }
+
+    #[test]
+    fn a_stream_that_is_detached_during_a_publish_is_another() {
+        let hub = Hub::default();
+        let (bus, room) = (Memory::new(hub.streams().flow()), "room".into());
+        let before = attach(&bus, &room);
+        let count = bus.counts().by_stream[&room].clone();
+        // The publisher holds the count: what it publishes is of the epoch that ends.
+        let publishing = count.lock();
+        bus.detach(&room);
+        assert_ne!(attach(&bus, &room).epoch, before.epoch);
+        drop(publishing);
+        // The publisher is about to hold it: it finds that it is no count any more.
+        let count = bus.counts().by_stream[&room].clone();
+        bus.detach(&room);
+        assert!(count.is_detached());
+        let after = attach(&bus, &room);
+        assert_eq!(publish(&bus, &room).unwrap(), Position { offset: 1, ..after });
+    }
+}

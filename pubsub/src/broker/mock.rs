@@ -1,0 +1,241 @@
+//! A bus for tests: it joins several hubs in one process, and loses, repeats and delays what it is told to.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use futures_util::future::{BoxFuture, ready};
+use tokio::sync::Semaphore;
+
+use super::{Attached, Bus, Down, Read, Sent};
+use crate::{Copy, Entry, Flow, Position, RESERVED, epoch};
+
+/// What all nodes share, as a server of Redis or Postgres would.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Backend(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    streams: HashMap<Arc<str>, Stream>,
+    nodes: Vec<Node>,
+    /// How often it was asked.
+    pub(crate) attaches: usize,
+    pub(crate) reads: usize,
+    /// What it was asked to bring no more.
+    pub(crate) detached: Vec<Arc<str>>,
+    /// An attach is answered when there is a permit.
+    pub(crate) gate: Option<Arc<Semaphore>>,
+    /// The next publish is refused.
+    pub(crate) refused: bool,
+    /// The outcome of the next publish is not known; whether it arrives.
+    pub(crate) unknown: Option<bool>,
+    pub(crate) linger: Option<Duration>,
+}
+
+#[derive(Debug)]
+struct Stream {
+    top: Position,
+    kept: Vec<Copy>,
+}
+
+#[derive(Debug)]
+struct Node {
+    flow: Flow,
+    attached: HashSet<Arc<str>>,
+    down: bool,
+    /// What is on its way, if the test brings it.
+    pile: Option<Vec<Copy>>,
+}
+
+impl Backend {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().expect("no test fails under this lock")
+    }
+
+    /// The bus of the next node.
+    pub(crate) fn connect(&self, flow: Flow) -> Puppet {
+        let mut state = self.lock();
+        state.nodes.push(Node { flow, attached: HashSet::new(), down: false, pile: None });
+        Puppet { backend: self.clone(), node: state.nodes.len() - 1 }
+    }
+
+    /// From now on the test brings a node what is published.
+    pub(crate) fn intercept(&self, node: usize) {
+        self.lock().nodes[node].pile = Some(Vec::new());
+    }
+
+    /// What is on its way to a node.
+    pub(crate) fn pile(&self, node: usize) -> Vec<Copy> {
+        self.lock().nodes[node].pile.replace(Vec::new()).expect("it is intercepted")
+    }
+
+    pub(crate) fn flow(&self, node: usize) -> Flow {
+        self.lock().nodes[node].flow.clone()
+    }
+
+    /// A node loses its connection. What is published meanwhile passes it by.
+    pub(crate) fn down(&self, node: usize) {
+        self.lock().nodes[node].down = true;
+        self.flow(node).down();
+    }
+
+    pub(crate) fn up(&self, node: usize) {
+        self.lock().nodes[node].down = false;
+        self.flow(node).up();
+    }
+
+    /// Comes up with what it had when it counted less.
+    pub(crate) fn rewind(&self, stream: &str, offset: u64) {
+        let mut state = self.lock();
+        let stream = state.streams.get_mut(stream).expect("it is known");
+        stream.top.offset = offset;
+        stream.kept.retain(|copy| copy.offset() <= offset);
+    }
+
+    /// Knows nothing of a stream any more, and counts it anew.
+    pub(crate) fn forget(&self, stream: &str) {
+        self.lock().streams.remove(stream);
+    }
+
+    /// Keeps nothing of a stream up to an offset.
+    pub(crate) fn trim(&self, stream: &str, offset: u64) {
+        let mut state = self.lock();
+        state.streams.get_mut(stream).expect("it is known").kept.retain(|copy| copy.offset() > offset);
+    }
+}
+
+impl Stream {
+    fn new() -> Self {
+        Self { top: Position { epoch: epoch(), offset: 0 }, kept: Vec::new() }
+    }
+}
+
+impl State {
+    fn stream(&mut self, name: &Arc<str>) -> &mut Stream {
+        self.streams.entry(name.clone()).or_insert_with(Stream::new)
+    }
+
+    /// Counts and keeps an entry, and says which flows bring it.
+    fn count(&mut self, mut entry: Entry) -> (Arc<Entry>, Vec<(Flow, Copy)>) {
+        for place in &mut entry.places {
+            let top = &mut self.stream(&place.target.stream).top;
+            top.offset += 1;
+            place.position = Some(top.clone());
+        }
+        let entry = Arc::new(entry);
+        let mut brought = Vec::new();
+        for place in 0..entry.places.len() {
+            let copy = Copy::of(entry.clone(), place);
+            let name = &copy.target().stream;
+            self.stream(name).kept.push(copy.clone());
+            for node in self.nodes.iter_mut().filter(|node| !node.down && node.attached.contains(name)) {
+                match &mut node.pile {
+                    Some(pile) if !name.starts_with(RESERVED) => pile.push(copy.clone()),
+                    _ => brought.push((node.flow.clone(), copy.clone())),
+                }
+            }
+        }
+        (entry, brought)
+    }
+}
+
+/// One node's way to the backend.
+#[derive(Debug)]
+pub(crate) struct Puppet {
+    backend: Backend,
+    node: usize,
+}
+
+impl Bus for Puppet {
+    fn attach<'a>(
+        &'a self,
+        name: &'a Arc<str>,
+        known: Option<Position>,
+        turn: bool,
+    ) -> BoxFuture<'a, Result<Attached, Down>> {
+        Box::pin(async move {
+            let (attached, told) = {
+                let mut state = self.backend.lock();
+                state.attaches += usize::from(!name.starts_with(RESERVED));
+                if state.nodes[self.node].down {
+                    return Err(Down);
+                }
+                state.nodes[self.node].attached.insert(name.clone());
+                let stream = state.stream(name);
+                let same = known.as_ref().is_none_or(|known| known.epoch == stream.top.epoch);
+                let behind = known.is_some_and(|known| known.offset > stream.top.offset);
+                let turned = same && (turn || behind);
+                if turned {
+                    *stream = Stream::new();
+                }
+                let floor = stream.kept.first().map_or(stream.top.offset, |oldest| oldest.offset() - 1);
+                let attached = Attached { top: stream.top.clone(), floor };
+                let others = state.nodes.iter().enumerate().filter(|(node, _)| turned && *node != self.node);
+                let others = others.filter(|(_, node)| !node.down && node.attached.contains(name));
+                (attached, others.map(|(_, node)| node.flow.clone()).collect::<Vec<_>>())
+            };
+            told.iter().for_each(|flow| flow.lost(name));
+            let gate = self.backend.lock().gate.clone();
+            if let Some(gate) = gate.filter(|_| !name.starts_with(RESERVED)) {
+                gate.acquire().await.expect("it stays open").forget();
+            }
+            Ok(attached)
+        })
+    }
+
+    fn read<'a>(&'a self, name: &'a Arc<str>, after: &'a Position) -> BoxFuture<'a, Read> {
+        Box::pin(async move {
+            let mut state = self.backend.lock();
+            state.reads += usize::from(!name.starts_with(RESERVED));
+            if state.nodes[self.node].down {
+                return Read::Down;
+            }
+            let stream = state.stream(name);
+            let kept: Vec<_> = stream.kept.iter().filter(|copy| copy.offset() > after.offset).cloned().collect();
+            let whole = kept.len() as u64 == stream.top.offset.saturating_sub(after.offset);
+            if stream.top.epoch == after.epoch && whole { Read::Entries(kept) } else { Read::Gone }
+        })
+    }
+
+    fn publish(&self, entry: Entry) -> BoxFuture<'_, Sent> {
+        Box::pin(async move {
+            let (sent, brought) = {
+                let mut state = self.backend.lock();
+                if state.nodes[self.node].down || std::mem::take(&mut state.refused) {
+                    return Sent::Not(entry);
+                }
+                match state.unknown.take() {
+                    Some(false) => return Sent::Unknown,
+                    Some(true) => (Sent::Unknown, state.count(entry).1),
+                    None => {
+                        let (entry, brought) = state.count(entry);
+                        (Sent::Counted(entry), brought)
+                    }
+                }
+            };
+            for (flow, copy) in brought {
+                flow.entry(copy);
+            }
+            sent
+        })
+    }
+
+    fn detach(&self, stream: &Arc<str>) {
+        let mut state = self.backend.lock();
+        state.nodes[self.node].attached.remove(stream);
+        state.detached.push(stream.clone());
+    }
+
+    fn others(&self) -> BoxFuture<'_, Result<Vec<crate::Node>, Down>> {
+        let state = self.backend.lock();
+        let others = state.nodes.iter().enumerate().filter(|(node, _)| *node != self.node);
+        let others = others.map(|(_, node)| node.flow.node).collect();
+        Box::pin(ready(if state.nodes[self.node].down { Err(Down) } else { Ok(others) }))
+    }
+
+    fn linger(&self) -> Option<Duration> {
+        self.backend.lock().linger
+    }
+}

@@ -1,0 +1,121 @@
+//! What joins the hubs of an application's servers: it counts what is published, and brings it to every hub.
+//!
+//! A bus tells its hub what happens through a [`Flow`](crate::Flow). It may do so late, twice or in any order: the
+//! hub puts it in order.
+
+#[cfg_attr(not(any(test, feature = "postgres", feature = "redis")), expect(dead_code, reason = "memory needs no text"))]
+mod encoding;
+mod memory;
+#[cfg(test)]
+pub(crate) mod mock;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "redis")]
+mod redis;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+pub(crate) use memory::Memory;
+#[cfg(feature = "postgres")]
+pub use postgres::Postgres;
+#[cfg(feature = "redis")]
+pub use redis::Redis;
+
+use crate::{Copy, Entry, Flow, Node, Position};
+
+/// Where the servers of an application meet: Redis or Postgres, for [`App::bus`](crate::App::bus).
+pub struct Backend(Start);
+
+/// Begins to connect, or says which setting makes no sense.
+type Start = Box<dyn FnOnce(Flow) -> Result<Arc<dyn Bus>, String> + Send>;
+
+impl Backend {
+    pub(crate) fn start(self, flow: Flow) -> Result<Arc<dyn Bus>, String> {
+        self.0(flow)
+    }
+}
+
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backend").finish_non_exhaustive()
+    }
+}
+
+/// The way from a hub to the hubs of all servers, its own included.
+pub(crate) trait Bus: fmt::Debug + Send + Sync {
+    /// Brings what is published to a stream from now on, and says where the stream stands since.
+    ///
+    /// `known` is what this hub has applied. The stream takes a new epoch if it stands before that, or if this hub
+    /// delivered on its own meanwhile, as `turn` says. With a `known` of another epoch somebody did so already. All other
+    /// hubs that are attached hear of a new epoch by [`Flow::lost`](crate::Flow::lost).
+    fn attach<'a>(
+        &'a self,
+        stream: &'a Arc<str>,
+        known: Option<Position>,
+        turn: bool,
+    ) -> BoxFuture<'a, Result<Attached, Down>>;
+
+    /// What is kept after a position.
+    fn read<'a>(&'a self, stream: &'a Arc<str>, after: &'a Position) -> BoxFuture<'a, Read>;
+
+    /// Counts an entry on all of its streams at once, so that each copy knows the positions of the others.
+    fn publish(&self, entry: Entry) -> BoxFuture<'_, Sent>;
+
+    /// Brings no more of a stream.
+    fn detach(&self, stream: &Arc<str>);
+
+    /// The other hubs that have shown life lately, as it is now: whoever joined before this was asked is among them.
+    fn others(&self) -> BoxFuture<'_, Result<Vec<Node>, Down>>;
+
+    /// How long a stream stays attached when nobody is subscribed any more; without a limit, as long as there is room.
+    fn linger(&self) -> Option<Duration>;
+
+    /// How many streams are attached.
+    #[cfg(test)]
+    fn streams(&self) -> usize {
+        unimplemented!("only the bus in memory is asked")
+    }
+}
+
+/// Where a stream stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Attached {
+    pub(crate) top: Position,
+    /// The offset before the oldest entry that can be read.
+    pub(crate) floor: u64,
+}
+
+/// The bus cannot be reached; it says by [`Flow::up`](crate::Flow::up) when it can.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Down;
+
+/// What a bus has kept.
+#[cfg_attr(
+    not(any(test, feature = "postgres", feature = "redis")),
+    expect(dead_code, reason = "memory keeps nothing, the hub does")
+)]
+#[derive(Debug)]
+pub(crate) enum Read {
+    /// All that follows the position.
+    Entries(Vec<Copy>),
+    /// Some of it is no longer kept, or never was.
+    Gone,
+    /// The bus cannot be reached.
+    Down,
+}
+
+/// What became of an entry.
+#[cfg_attr(
+    not(any(test, feature = "postgres", feature = "redis")),
+    expect(dead_code, reason = "memory is always there")
+)]
+#[derive(Debug)]
+pub(crate) enum Sent {
+    /// It has its positions, where somebody is attached, and comes by the flow or has come.
+    Counted(Arc<Entry>),
+    /// It did not reach the bus.
+    Not(Entry),
+    /// It may have reached the bus, and comes by the flow if it did.
+    Unknown,
+}

@@ -1,0 +1,123 @@
+//! The ends of subscriptions whose authorization ends at a certain time.
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
+
+use super::{held::Renewal, stream::Stream, subscriber::Subscriber};
+
+/// How long what is published is kept for a subscription that ended, so that renewing it misses nothing.
+const RENEWAL: Duration = Duration::from_secs(10);
+
+/// The times at which subscriptions of this node end: one task waits for the next of them, while there is any.
+#[derive(Debug, Default)]
+pub(super) struct Alarms {
+    set: Mutex<Set>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Set {
+    by_time: BTreeMap<Key, Alarm>,
+    next: u64,
+    running: bool,
+}
+
+/// A time, and what tells two apart that are set for it.
+type Key = (Instant, u64);
+
+#[derive(Debug)]
+enum Alarm {
+    /// An authorization ends.
+    End { stream: Weak<Stream>, channel: Arc<str>, subscriber: Subscriber },
+    /// What was kept for its renewal is dropped.
+    Forget { _renewal: Renewal },
+}
+
+/// An alarm that is set for as long as this value lives.
+#[derive(Debug)]
+pub(super) struct Expiry {
+    alarms: Arc<Alarms>,
+    key: Key,
+}
+
+impl Expiry {
+    pub(super) fn time(&self) -> Instant {
+        self.key.0
+    }
+}
+
+impl Drop for Expiry {
+    fn drop(&mut self) {
+        self.alarms.lock().by_time.remove(&self.key);
+        self.alarms.changed.notify_one();
+    }
+}
+
+impl Alarms {
+    /// Ends a subscription at a time.
+    pub(super) fn end(
+        self: &Arc<Self>,
+        at: Instant,
+        stream: &Arc<Stream>,
+        channel: &Arc<str>,
+        subscriber: &Subscriber,
+    ) -> Expiry {
+        let end =
+            Alarm::End { stream: Arc::downgrade(stream), channel: channel.clone(), subscriber: subscriber.clone() };
+        Expiry { alarms: self.clone(), key: self.set(at, end) }
+    }
+
+    fn set(self: &Arc<Self>, at: Instant, alarm: Alarm) -> Key {
+        let mut set = self.lock();
+        let key = (at, set.next);
+        set.next += 1;
+        set.by_time.insert(key, alarm);
+        if !std::mem::replace(&mut set.running, true) {
+            tokio::spawn(self.clone().ring());
+        }
+        self.changed.notify_one();
+        key
+    }
+
+    /// Waits for one alarm after the other, until none is left.
+    async fn ring(self: Arc<Self>) {
+        loop {
+            let due = {
+                let mut set = self.lock();
+                let Some(next) = set.by_time.first_entry() else {
+                    set.running = false;
+                    return;
+                };
+                if next.key().0 <= Instant::now() { Ok(next.remove()) } else { Err(next.key().0) }
+            };
+            match due {
+                Ok(Alarm::End { stream, channel, subscriber }) => {
+                    let renewal = stream.upgrade().and_then(|stream| stream.expire(&channel, &subscriber));
+                    if let Some(renewal) = renewal {
+                        self.set(Instant::now() + RENEWAL, Alarm::Forget { _renewal: renewal });
+                    }
+                }
+                Ok(Alarm::Forget { .. }) => {}
+                Err(at) => tokio::select! {
+                    () = sleep_until(at) => {}
+                    () = self.changed.notified() => {}
+                },
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Set> {
+        self.set.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,289 @@
+//! What the bus tells the hub, and how a stream comes right again: attached, filled after a hole, renewed after a loss.
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use tokio::time::{sleep, timeout};
+
+use super::{
+    entry::{Copy, Node},
+    position::Position,
+    stream::{Next, State, Stream},
+    streams::{Streams, epoch},
+};
+use crate::broker::{Attached, Bus, Read};
+
+/// How long an entry may come later than one after it.
+const HOLE: Duration = Duration::from_millis(20);
+
+/// The way from a bus to its hub, which may be gone.
+#[derive(Clone, Debug)]
+pub(crate) struct Flow {
+    pub(super) streams: Weak<Streams>,
+    /// The name of the hub.
+    #[cfg_attr(
+        not(any(test, feature = "postgres", feature = "redis")),
+        expect(dead_code, reason = "a bus between servers says it")
+    )]
+    pub(crate) node: Node,
+}
+
+impl Flow {
+    /// An entry came, perhaps not for the first time.
+    pub(crate) fn entry(&self, copy: Copy) {
+        let Some(streams) = self.streams.upgrade() else { return };
+        let Some(stream) = streams.find(&copy.target().stream) else { return };
+        match stream.arrive(copy) {
+            Next::Nothing => {}
+            Next::Fill => drop(tokio::spawn(fill(stream, streams.bus().clone()))),
+            Next::Renew => streams.renew(stream),
+        }
+        streams.shed();
+    }
+}
+
+#[cfg_attr(
+    not(any(test, feature = "postgres", feature = "redis")),
+    expect(dead_code, reason = "only a bus between servers loses anything")
+)]
+impl Flow {
+    /// Entries of a stream were lost on their way, or it has a new epoch.
+    pub(crate) fn lost(&self, stream: &str) {
+        let Some(streams) = self.streams.upgrade() else { return };
+        if let Some(stream) = streams.find(stream) {
+            streams.renew(stream);
+        }
+    }
+
+    /// The bus cannot be reached.
+    pub(crate) fn down(&self) {
+        let Some(streams) = self.streams.upgrade() else { return };
+        tracing::warn!("the bus cannot be reached: events are delivered on this server alone");
+        streams.begin_outage();
+    }
+
+    /// The bus can be reached again, and may have lost anything meanwhile.
+    pub(crate) fn up(&self) {
+        let Some(streams) = self.streams.upgrade() else { return };
+        tracing::info!("the bus can be reached");
+        let outage = streams.outage();
+        tokio::spawn(async move {
+            streams.attach_cluster().await;
+            if streams.end_outage(outage) {
+                streams.renew_all().await;
+            }
+        });
+    }
+}
+
+impl Stream {
+    /// Waits until the bus brings the stream; of all that want it at once, one asks.
+    pub(super) async fn attached(&self, bus: &dyn Bus) {
+        let attach = async {
+            let degraded = std::mem::take(&mut self.lock().link.degraded);
+            let Ok(Attached { top, floor }) = bus.attach(&self.name, None, degraded).await else {
+                let mut state = self.lock();
+                state.link.degraded |= degraded;
+                state.link.own_epoch = true;
+                state.start(Position { epoch: epoch(), offset: 0 }, Vec::new());
+                return;
+            };
+            let oldest = Position { offset: floor, ..top.clone() };
+            let kept = match floor < top.offset {
+                true => bus.read(&self.name, &oldest).await,
+                false => Read::Gone,
+            };
+            self.lock().start(top, if let Read::Entries(kept) = kept { kept } else { Vec::new() });
+        };
+        self.attached.get_or_init(|| attach).await;
+        self.obey();
+    }
+
+    /// Attaches the stream, or attaches it anew.
+    pub(super) async fn renew_now(&self, bus: &dyn Bus) {
+        self.attached(bus).await;
+        renew_once(self, bus).await;
+        self.lock().apply_early();
+        self.obey();
+    }
+
+    /// Waits until this node has applied an entry, or never will.
+    pub(super) async fn has_applied(&self, position: &Position, never: impl Fn() -> bool) {
+        loop {
+            let mut applied = std::pin::pin!(self.applied.notified());
+            applied.as_mut().enable();
+            let applied_yet = {
+                let state = self.lock();
+                let top = state.log.top();
+                top.epoch != position.epoch || top.offset >= position.offset
+            };
+            if applied_yet || never() {
+                return;
+            }
+            applied.await;
+        }
+    }
+
+    /// A client was told by another node what this one has not applied yet. False if this one is still behind, and cannot
+    /// know by how much.
+    pub(super) async fn catch_up(&self, position: &Position, bus: &dyn Bus) -> bool {
+        if !self.is_behind(position) || timeout(HOLE, self.has_applied(position, || false)).await.is_ok() {
+            return true;
+        }
+        let top = self.lock().log.top().clone();
+        if !self.read_after(&top, bus).await {
+            return false;
+        }
+        let one_at_a_time = self.renewing.lock().await;
+        if self.is_behind(position) {
+            // Nobody has kept what this node is to apply, so it goes on where the bus is.
+            renew_locked(self, bus).await;
+        }
+        drop(one_at_a_time);
+        self.lock().link.stale.is_none()
+    }
+
+    fn is_behind(&self, position: &Position) -> bool {
+        self.lock().log.is_ahead(position)
+    }
+
+    /// Applies what the bus has kept after a position; false if the bus cannot be reached.
+    async fn read_after(&self, position: &Position, bus: &dyn Bus) -> bool {
+        match bus.read(&self.name, position).await {
+            Read::Down => return false,
+            Read::Gone => {}
+            Read::Entries(entries) => {
+                for copy in entries {
+                    self.arrive(copy);
+                }
+            }
+        }
+        true
+    }
+}
+
+impl State {
+    /// Begins to count as the bus does, with what it has kept.
+    fn start(&mut self, top: Position, kept: Vec<Copy>) {
+        let first = kept.first().map_or(top.offset + 1, Copy::offset);
+        self.log.start(Position { offset: first - 1, ..top.clone() });
+        self.link.started = true;
+        for mut copy in kept {
+            if copy.position().is_some_and(|at| at.epoch == top.epoch && at.offset == self.log.top().offset + 1) {
+                self.mark_repeated(&mut copy);
+                self.order(&copy);
+                self.log.append(copy);
+            }
+        }
+        if self.log.top().offset < top.offset {
+            self.log.start(top);
+        }
+        self.apply_early();
+    }
+}
+
+/// Closes a hole: by itself, by what the bus has kept, or as a gap.
+async fn fill(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
+    loop {
+        let before = stream.lock().log.top().clone();
+        sleep(HOLE).await;
+        let (top, hole) = {
+            let mut state = stream.lock();
+            (state.log.top().clone(), state.first_early())
+        };
+        let reached = hole.is_none() || top != before || stream.read_after(&top, &*bus).await;
+        let mut state = stream.lock();
+        // What the bus has not kept is lost. If it cannot be reached, it says so when it can.
+        if reached
+            && top == before
+            && *state.log.top() == top
+            && let Some(first) = state.first_early()
+        {
+            state.skip_to(Position { offset: first - 1, ..top });
+        }
+        let closed = !reached || state.first_early().is_none();
+        state.filling &= !closed;
+        drop(state);
+        stream.obey();
+        if closed {
+            return;
+        }
+    }
+}
+
+/// Attaches a stream anew, and reads or reports what it missed; once more if that is asked for meanwhile.
+pub(super) async fn renewed(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
+    {
+        let renewals = &mut stream.lock().link.renewals;
+        *renewals += 1;
+        if *renewals > 1 {
+            return;
+        }
+    }
+    stream.attached(&*bus).await;
+    loop {
+        let begun = stream.lock().link.renewals;
+        renew_once(&stream, &*bus).await;
+        let mut state = stream.lock();
+        if state.link.renewals > begun {
+            continue;
+        }
+        state.link.renewals = 0;
+        state.apply_early();
+        if state.first_early().is_some() && !std::mem::replace(&mut state.filling, true) {
+            tokio::spawn(fill(stream.clone(), bus));
+        }
+        drop(state);
+        return stream.obey();
+    }
+}
+
+/// If the bus cannot be reached, nothing changes: it asks again when it can.
+async fn renew_once(stream: &Stream, bus: &dyn Bus) {
+    // Two at once would both find that the epoch is another, and tell of the one loss as of two.
+    let _one_at_a_time = stream.renewing.lock().await;
+    renew_locked(stream, bus).await;
+}
+
+/// Attaches a stream anew, for whoever holds the lock that is for this.
+async fn renew_locked(stream: &Stream, bus: &dyn Bus) {
+    let (known, own_epoch, degraded, stale) = {
+        let mut state = stream.lock();
+        let link = &mut state.link;
+        let (own_epoch, degraded, stale) = (link.own_epoch, std::mem::take(&mut link.degraded), link.stale);
+        (state.log.top().clone(), own_epoch, degraded, stale)
+    };
+    let Ok(Attached { top, floor }) = bus.attach(&stream.name, (!own_epoch).then(|| known.clone()), degraded).await
+    else {
+        stream.lock().link.degraded |= degraded;
+        return;
+    };
+    let continues = top.epoch == known.epoch && top.offset >= known.offset;
+    if continues {
+        stream.lock().link.freshen(stale);
+    }
+    if continues && top.offset > known.offset && !stream.read_after(&known, bus).await {
+        return;
+    }
+    let oldest = Position { offset: floor, ..top.clone() };
+    let kept = match !continues && stream.is_for_commands() {
+        true => bus.read(&stream.name, &oldest).await,
+        false => Read::Gone,
+    };
+    let mut state = stream.lock();
+    state.link.own_epoch = false;
+    state.link.freshen(stale);
+    if !continues || state.log.top().offset < top.offset {
+        state.skip_to(top);
+    }
+    if let Read::Entries(kept) = kept {
+        kept.iter().for_each(|copy| state.order(copy));
+    }
+    drop(state);
+    stream.applied.notify_waiters();
+}

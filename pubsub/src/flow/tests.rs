@@ -1,0 +1,611 @@
+//! What the hub makes of a bus that is late, repeats, loses, goes away and comes back.
+
+use std::{collections::HashMap, future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
+
+use tokio::{
+    sync::{Semaphore, mpsc::UnboundedReceiver},
+    time::timeout,
+};
+
+use crate::{
+    History, Message, Outcome, Position, Published,
+    broker::mock::Backend,
+    entry::Target,
+    sent::Received,
+    streams::MAX_UNSENT,
+    subscriber::Subscriber,
+    testing::{Channel, Hub, Untyped},
+};
+
+const ROOM: &str = "room:7";
+const EVENTUALLY: Duration = Duration::from_secs(60);
+
+/// A channel that keeps 100 events.
+struct Room(&'static str);
+
+impl Channel for Room {
+    const HISTORY: History = History::of(100);
+
+    fn name(&self) -> String {
+        self.0.to_owned()
+    }
+}
+
+fn node(backend: &Backend) -> Hub {
+    let hub = Hub::default();
+    let flow = hub.streams().flow();
+    hub.streams().join_by(|_| Ok(Arc::new(backend.connect(flow)))).unwrap();
+    assert!(hub.streams().end_outage(hub.streams().outage()));
+    hub
+}
+
+/// A socket of our own client, and what it is sent.
+struct Client {
+    subscriber: Subscriber,
+    wire: UnboundedReceiver<String>,
+}
+
+impl Client {
+    fn new(client: &str) -> Self {
+        Self::returning(client, HashMap::new())
+    }
+
+    fn returning(client: &str, received: HashMap<String, Received>) -> Self {
+        let (subscriber, wire) = Subscriber::of_returning(client, Some(client), received);
+        Self { subscriber, wire }
+    }
+
+    /// One that is live in a channel.
+    async fn of(hub: &Hub, client: &str, channel: &Room) -> Self {
+        let mut subscriber = Self::new(client);
+        assert!(subscriber.join(hub, channel, None).await.is_some());
+        subscriber.next("$join").await;
+        subscriber
+    }
+
+    async fn join(&mut self, hub: &Hub, channel: &Room, resume: Option<&Position>) -> Option<Outcome> {
+        hub.streams().add(&self.subscriber, Target::of(channel), resume).await
+    }
+
+    /// The next frame, which has this name: its other arguments.
+    async fn next(&mut self, name: &str) -> Vec<serde_json::Value> {
+        let frame = timeout(EVENTUALLY, self.wire.recv()).await.unwrap_or_else(|_| panic!("waited for {name}"));
+        let mut frame: Vec<serde_json::Value> = serde_json::from_str(&frame.expect("a frame")).unwrap();
+        assert_eq!(frame.remove(0), name, "{frame:?}");
+        frame
+    }
+
+    /// The next frame is the event of this offset, with this text.
+    async fn hears(&mut self, offset: u64, text: &str) {
+        assert_eq!(self.next("$").await[1..], serde_json::json!([offset, "said", text]).as_array().unwrap()[..]);
+    }
+
+    async fn hears_gap(&mut self) -> Position {
+        let gap = self.next("$gap").await;
+        Position { epoch: gap[1].as_str().unwrap().into(), offset: gap[2].as_u64().unwrap() }
+    }
+
+    fn hears_nothing_more(&mut self) {
+        assert_eq!(self.wire.try_recv().ok(), None);
+    }
+}
+
+fn said(text: &str) -> Message {
+    Message::of_test("said", text)
+}
+
+async fn publish(hub: &Hub, texts: &[&str]) {
+    for text in texts {
+        assert_eq!(hub.publish(&Room(ROOM), said(text)).await, Published::Delivered);
+    }
+}
+
+fn top(hub: &Hub) -> Position {
+    hub.streams().find(ROOM).expect("a known stream").lock().log.top().clone()
+}
+
+/// Lets tasks run until it is so.
+async fn until(mut so: impl FnMut() -> bool) {
+    let waiting = async {
+        while !so() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(EVENTUALLY, waiting).await.expect("it becomes so");
+}
+
+#[tokio::test]
+async fn entries_are_delivered_once_and_in_order_however_they_come() {
+    let backend = Backend::default();
+    let (there, here) = (node(&backend), node(&backend));
+    let mut ada = Client::of(&here, "ada", &Room(ROOM)).await;
+    backend.intercept(1);
+    publish(&there, &["a", "b", "c"]).await;
+    let (flow, pile) = (backend.flow(1), backend.pile(1));
+    for place in [2, 0, 0, 1, 1, 2] {
+        flow.entry(pile[place].clone());
+    }
+    for (offset, text) in [(1, "a"), (2, "b"), (3, "c")] {
+        ada.hears(offset, text).await;
+    }
+    ada.hears_nothing_more();
+    assert_eq!(backend.lock().reads, 0);
+}
+
+#[tokio::test]
+async fn a_hole_that_does_not_close_is_read() {
+    let backend = Backend::default();
+    let (there, here) = (node(&backend), node(&backend));
+    let mut ada = Client::of(&here, "ada", &Room(ROOM)).await;
+    backend.intercept(1);
+    publish(&there, &["a", "b", "c"]).await;
+    let pile = backend.pile(1);
+    backend.flow(1).entry(pile[2].clone());
+    for (offset, text) in [(1, "a"), (2, "b"), (3, "c")] {
+        ada.hears(offset, text).await;
+    }
+    backend.flow(1).entry(pile[1].clone());
+    ada.hears_nothing_more();
+    assert_eq!(backend.lock().reads, 1);
+}
+
+#[tokio::test]
+async fn a_hole_that_cannot_be_read_is_a_gap_and_what_follows_it_comes() {
+    let backend = Backend::default();
+    let (there, here) = (node(&backend), node(&backend));
+    let mut ada = Client::of(&here, "ada", &Room(ROOM)).await;
+    backend.intercept(1);
+    publish(&there, &["a", "b", "c", "d", "e"]).await;
+    backend.trim(ROOM, 2);
+    let pile = backend.pile(1);
+    for place in [0, 2, 4] {
+        backend.flow(1).entry(pile[place].clone());
+    }
+    ada.hears(1, "a").await;
+    assert_eq!(ada.hears_gap().await, Position { offset: 2, ..top(&here) });
+    ada.hears(3, "c").await;
+    ada.hears(4, "d").await;
+    ada.hears(5, "e").await;
+    assert_eq!(here.streams().joined(&ada.subscriber, ROOM).unwrap().1, Outcome::Gap);
+}
+
+#[tokio::test]
+async fn a_publish_ends_when_its_own_node_has_applied_it() {
+    let backend = Backend::default();
+    let here = node(&backend);
+    let mut ada = Client::of(&here, "ada", &Room(ROOM)).await;
+    backend.intercept(0);
+    for end in ["it comes", "the bus goes down"] {
+        let mut publishing = pin!(here.publish(&Room(ROOM), said(end)).into_future());
+        let first = poll_fn(|cx| Poll::Ready(publishing.as_mut().poll(cx))).await;
+        assert!(first.is_pending(), "{end}");
+        if end == "it comes" {
+            backend.flow(0).entry(backend.pile(0).remove(0));
+        } else {
+            backend.down(0);
+        }
+        assert_eq!(timeout(EVENTUALLY, publishing).await.unwrap(), Published::Delivered);
+    }
+    ada.hears(1, "it comes").await;
+}
+
+#[tokio::test]
+async fn what_one_publish_did_not_bring_to_the_bus_is_a_gap_for_all_although_the_bus_stays_up() {
+    let backend = Backend::default();
+    let (here, there) = (node(&backend), node(&backend));
+    let mut bob = Client::of(&there, "bob", &Room(ROOM)).await;
+    backend.lock().refused = true;
+    assert_eq!(here.publish(&Room(ROOM), said("here alone")).await, Published::LocalOnly);
+    bob.hears_gap().await;
+}
+
+#[tokio::test]
+async fn a_loss_that_is_found_twice_at_once_is_one_gap() {
+    let backend = Backend::default();
+    let here = node(&backend);
+    let mut ada = Client::of(&here, "ada", &Room(ROOM)).await;
+    publish(&here, &["before"]).await;
+    ada.hears(1, "before").await;
+    backend.forget(ROOM);
+    let gate = Arc::new(Semaphore::new(0));
+    backend.lock().gate = Some(gate.clone());
+    let stream = here.streams().find(ROOM).expect("it is attached");
+    let renew = || stream.renew_now(&**here.streams().bus());
+    let open = async {
+        tokio::task::yield_now().await;
+        gate.add_permits(2);
+    };
+    tokio::join!(renew(), renew(), open);
+    ada.hears_gap().await;
+    ada.hears_nothing_more();
+}
+
+#[tokio::test]
+async fn a_client_that_was_further_than_a_server_in_an_outage_is_not_set_back() {
+    let backend = Backend::default();
+    let (here, there) = (node(&backend), node(&backend));
+    let _keeps_it_attached = Client::of(&there, "bob", &Room(ROOM)).await;
+    let mut ada = Client::of(&here, "ada", &Room(ROOM)).await;
+    backend.intercept(1);
+    publish(&here, &["a"]).await;
+    ada.hears(1, "a").await;
+    backend.down(1);
+    let heard = top(&here);
+    let mut back = Client::new("ada");
+    assert_eq!(back.join(&there, &Room(ROOM), Some(&heard)).await, Some(Outcome::Gap));
+    assert_eq!(back.hears_gap().await, heard);
+    backend.up(1);
+    // Its client drops what it has.
+    back.hears(1, "a").await;
+    publish(&here, &["b"]).await;
+    backend.pile(1).into_iter().for_each(|copy| backend.flow(1).entry(copy));
+    back.hears(2, "b").await;
+}
+
+#[tokio::test]
+async fn a_client_that_was_further_than_a_server_whose_news_nobody_kept_is_not_set_back() {
+    let backend = Backend::default();
+    let (here, there) = (node(&backend), node(&backend));
+    let mut bob = Client::of(&there, "bob", &Room(ROOM)).await;
+    let mut ada = Client::of(&here, "ada", &Room(ROOM)).await;
+    backend.intercept(1);
+    publish(&here, &["a", "b", "c"]).await;
+    for (offset, text) in [(1, "a"), (2, "b"), (3, "c")] {
+        ada.hears(offset, text).await;
+    }
+    backend.trim(ROOM, 3);
+    let heard = top(&here);
+    let mut back = Client::new("ada");
+    assert_eq!(back.join(&there, &Room(ROOM), Some(&heard)).await, Some(Outcome::Recovered));
+    assert_eq!(back.next("$join").await[2], 3);
+    assert_eq!(bob.hears_gap().await, heard);
+    // What was on its way comes too late.
+    backend.pile(1).into_iter().for_each(|copy| backend.flow(1).entry(copy));
+    back.hears_nothing_more();
+    bob.hears_nothing_more();
+}
+
+#[tokio::test]
+async fn what_comes_after_an_outage_waits_until_it_is_known_what_was_missed() {
+    let backend = Backend::default();
+    let (here, there) = (node(&backend), node(&backend));
+    let mut ada = Client::of(&here, "ada", &Room(ROOM)).await;
+    backend.intercept(0);
+    publish(&there, &["counted first"]).await;
+    backend.down(0);
+    assert_eq!(here.publish(&Room(ROOM), said("here alone")).await, Published::LocalOnly);
+    ada.next("said").await;
+    let gate = Arc::new(Semaphore::new(0));
+    backend.lock().gate = Some(gate.clone());
+    backend.up(0);
+    backend.flow(0).entry(backend.pile(0).remove(0));
+    ada.hears_nothing_more();
+    gate.add_permits(2);
+    ada.hears_gap().await;
+    ada.hears_nothing_more();
+}
+
+#[tokio::test]
+async fn while_the_bus_is_down_delivery_goes_on_here_and_then_all_hear_of_it() {
+    let backend = Backend::default();
+    let (here, there) = (node(&backend), node(&backend));
+    let mut ada = Client::of(&here, "ada", &Room(ROOM)).await;
+    let mut idle = Client::of(&here, "idle", &Room("idle")).await;
+    let mut bob = Client::of(&there, "bob", &Room(ROOM)).await;
+    publish(&here, &["before"]).await;
+    ada.hears(1, "before").await;
+    bob.hears(1, "before").await;
+    let before = top(&here);
+
+    backend.down(0);
+    let sent = here.publish(&Room(ROOM), said("meanwhile")).await;
+    assert_eq!(sent, Published::LocalOnly);
+    assert_eq!(ada.next("said").await, ["meanwhile"]);
+    backend.up(0);
+    for subscriber in [&mut ada, &mut bob] {
+        let told = subscriber.hears_gap().await;
+        assert_ne!(told.epoch, before.epoch);
+        assert_eq!(told.offset, 0);
+    }
+    publish(&there, &["after"]).await;
+    ada.hears(1, "after").await;
+    bob.hears(1, "after").await;
+    idle.hears_nothing_more();
+
+    // Nobody is recovered over it.
+    let mut back = Client::new("back");
+    assert_eq!(back.join(&here, &Room(ROOM), Some(&before)).await, Some(Outcome::Gap));
+}
+
+#[tokio::test]
+async fn what_was_delivered_where_nobody_is_subscribed_is_a_gap_elsewhere() {
+    let backend = Backend::default();
+    let (here, there) = (node(&backend), node(&backend));
+    let mut bob = Client::of(&there, "bob", &Room(ROOM)).await;
+    backend.down(0);
+    assert_eq!(here.publish(&Room(ROOM), said("lost")).await, Published::LocalOnly);
+    backend.up(0);
+    bob.hears_gap().await;
+}
+
+/// However long the bus is away, and however many channels are published to, memory is bounded, and nobody misses anything
+/// in silence.
+#[tokio::test]
+async fn what_was_delivered_to_more_channels_than_are_remembered_is_a_gap_everywhere() {
+    let backend = Backend::default();
+    let (here, there) = (node(&backend), node(&backend));
+    let mut bob = Client::of(&there, "bob", &Room(ROOM)).await;
+    backend.up(1);
+    until(|| there.streams().cluster().unwrap().is_attached()).await;
+    backend.down(0);
+    for n in 0..MAX_UNSENT {
+        here.publish(&Untyped::new(format!("n:{n}")), said("lost")).await;
+    }
+    assert_eq!(here.publish(&Room(ROOM), said("lost")).await, Published::LocalOnly);
+    assert!(here.streams().all().iter().all(|stream| stream.is_for_commands()));
+    backend.up(0);
+    bob.hears_gap().await;
+}
+
+#[tokio::test]
+async fn early_entries_are_bounded_in_bytes() {
+    let backend = Backend::default();
+    let (there, here) = (node(&backend), node(&backend));
+    let mut ada = Client::of(&here, "ada", &Room(ROOM)).await;
+    backend.intercept(1);
+    let large = "x".repeat(1024 * 1024);
+    publish(&there, &[&*large; 7]).await;
+    // The first is late, so the others wait; there is room for some of them, and the rest is read later.
+    let (flow, pile) = (backend.flow(1), backend.pile(1));
+    for copy in &pile[1..] {
+        flow.entry(copy.clone());
+        let early = here.streams().find(ROOM).unwrap().lock().early.len();
+        assert!(early <= 4, "{early}");
+    }
+    for offset in 1..=7 {
+        ada.hears(offset, &large).await;
+    }
+    ada.hears_nothing_more();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_the_bus_does_not_bring_is_read() {
+    let backend = Backend::default();
+    let here = node(&backend);
+    let mut ada = Client::of(&here, "ada", &Room(ROOM)).await;
+    backend.intercept(0);
+    publish(&here, &["a"]).await;
+    ada.hears(1, "a").await;
+}
+
+#[tokio::test]
+async fn what_was_missed_while_the_bus_was_down_is_read() {
+    let backend = Backend::default();
+    let (here, there) = (node(&backend), node(&backend));
+    let mut ada = Client::of(&here, "ada", &Room(ROOM)).await;
+    backend.down(0);
+    publish(&there, &["a", "b"]).await;
+    ada.hears_nothing_more();
+    backend.up(0);
+    ada.hears(1, "a").await;
+    ada.hears(2, "b").await;
+    publish(&there, &["c"]).await;
+    ada.hears(3, "c").await;
+}
+
+#[tokio::test]
+async fn what_was_missed_and_is_not_kept_is_a_gap_on_an_idle_channel_too() {
+    let backend = Backend::default();
+    let (here, there) = (node(&backend), node(&backend));
+    let mut ada = Client::of(&here, "ada", &Room(ROOM)).await;
+    backend.down(0);
+    publish(&there, &["a", "b"]).await;
+    backend.trim(ROOM, 1);
+    backend.up(0);
+    let told = ada.hears_gap().await;
+    assert_eq!(told.offset, 2);
+    ada.hears_nothing_more();
+}
+
+#[tokio::test]
+async fn a_loss_on_the_way_is_read() {
+    let backend = Backend::default();
+    let (here, there) = (node(&backend), node(&backend));
+    let mut ada = Client::of(&here, "ada", &Room(ROOM)).await;
+    backend.intercept(0);
+    publish(&there, &["a"]).await;
+    backend.flow(0).lost(ROOM);
+    ada.hears(1, "a").await;
+}
+
+#[tokio::test]
+async fn a_bus_that_comes_back_with_older_data_recovers_nobody() {
+    let backend = Backend::default();
+    let here = node(&backend);
+    let mut ada = Client::of(&here, "ada", &Room(ROOM)).await;
+    publish(&here, &["a", "b", "c"]).await;
+    let before = top(&here);
+    backend.down(0);
+    backend.rewind(ROOM, 1);
+    backend.up(0);
+    for (offset, text) in [(1, "a"), (2, "b"), (3, "c")] {
+        ada.hears(offset, text).await;
+    }
+    assert_ne!(ada.hears_gap().await.epoch, before.epoch);
+    publish(&here, &["d", "e", "f"]).await;
+    for offset in [0, 1, 3] {
+        let mut back = Client::new("back");
+        let had = Position { offset, ..before.clone() };
+        assert_eq!(back.join(&here, &Room(ROOM), Some(&had)).await, Some(Outcome::Gap), "{offset}");
+    }
+}
+
+#[tokio::test]
+async fn a_publish_of_unknown_outcome_is_neither_repeated_nor_delivered_here() {
+    let backend = Backend::default();
+    let here = node(&backend);
+    let mut ada = Client::of(&here, "ada", &Room(ROOM)).await;
+    backend.lock().unknown = Some(false);
+    assert_eq!(here.publish(&Room(ROOM), said("lost")).await, Published::Unknown);
+    ada.hears_nothing_more();
+    backend.lock().unknown = Some(true);
+    assert_eq!(here.publish(&Room(ROOM), said("arrived")).await, Published::Unknown);
+    ada.hears(1, "arrived").await;
+    publish(&here, &["next"]).await;
+    ada.hears(2, "next").await;
+}
+
+#[tokio::test]
+async fn a_stream_is_attached_and_read_once_however_many_come_back() {
+    let backend = Backend::default();
+    let (there, here) = (node(&backend), node(&backend));
+    let bob = Client::of(&there, "bob", &Room(ROOM)).await;
+    publish(&there, &["a", "b"]).await;
+    let had = Position { offset: 1, ..top(&there) };
+    let gate = Arc::new(Semaphore::new(0));
+    {
+        let mut state = backend.lock();
+        (state.attaches, state.reads, state.gate) = (0, 0, Some(gate.clone()));
+    }
+    let mut returning: Vec<_> = (0..50).map(|n| Client::new(&format!("client {n}"))).collect();
+    let room = Room(ROOM);
+    let joins = returning.iter_mut().map(|one| one.join(&here, &room, Some(&had)));
+    let ((), outcomes) = tokio::join!(
+        async {
+            until(|| backend.lock().attaches == 1).await;
+            // It comes before the answer to the attach, and is not lost.
+            publish(&there, &["c"]).await;
+            gate.add_permits(50);
+        },
+        futures_util::future::join_all(joins)
+    );
+    assert_eq!(outcomes, [Some(Outcome::Recovered); 50]);
+    for one in &mut returning {
+        one.next("$join").await;
+        let replayed = one.next("$replay").await.remove(1);
+        assert_eq!(replayed, serde_json::json!([[2, "said", "b"], [3, "said", "c"]]));
+    }
+    let state = backend.lock();
+    assert_eq!((state.attaches, state.reads), (1, 1));
+    drop(bob);
+}
+
+#[tokio::test]
+async fn a_subscription_while_the_bus_is_down_is_live_here_and_hears_a_gap_when_it_is_up() {
+    let backend = Backend::default();
+    let (here, there) = (node(&backend), node(&backend));
+    publish(&there, &["before"]).await;
+    backend.down(0);
+    let mut ada = Client::of(&here, "ada", &Room(ROOM)).await;
+    here.publish(&Room(ROOM), said("meanwhile")).await;
+    assert_eq!(ada.next("said").await, ["meanwhile"]);
+    backend.up(0);
+    ada.hears_gap().await;
+    publish(&there, &["after"]).await;
+    ada.hears(1, "after").await;
+}
+
+#[tokio::test]
+async fn a_client_that_another_node_told_more_is_recovered_when_this_one_knows_it() {
+    let backend = Backend::default();
+    let (there, here) = (node(&backend), node(&backend));
+    let _ada = Client::of(&here, "ada", &Room(ROOM)).await;
+    backend.intercept(1);
+    publish(&there, &["a", "b", "c"]).await;
+    let had = Position { offset: 2, ..top(&here) };
+    let mut back = Client::new("back");
+    assert_eq!(back.join(&here, &Room(ROOM), Some(&had)).await, Some(Outcome::Recovered));
+    let forged = Position { offset: 9, ..had };
+    let mut mallory = Client::new("mallory");
+    assert_eq!(mallory.join(&here, &Room(ROOM), Some(&forged)).await, Some(Outcome::Gap));
+}
+
+#[tokio::test]
+async fn a_stream_that_nobody_needs_is_detached_and_read_again_by_who_comes_back() {
+    let backend = Backend::default();
+    backend.lock().linger = Some(Duration::from_millis(5));
+    let (there, here) = (node(&backend), node(&backend));
+    let mut ada = Client::of(&here, "ada", &Room(ROOM)).await;
+    publish(&there, &["a"]).await;
+    ada.hears(1, "a").await;
+    let had = top(&here);
+    assert!(backend.lock().detached.is_empty());
+    here.streams().leave_all(&ada.subscriber);
+    until(|| !backend.lock().detached.is_empty()).await;
+    assert!(here.streams().find(ROOM).is_none());
+    publish(&there, &["b"]).await;
+
+    let mut ada = Client::new("ada");
+    assert_eq!(ada.join(&here, &Room(ROOM), Some(&had)).await, Some(Outcome::Recovered));
+    ada.next("$join").await;
+    assert_eq!(ada.next("$replay").await[1], serde_json::json!([[2, "said", "b"]]));
+}
+
+#[tokio::test]
+async fn a_stock_client_gets_plain_events_throughout() {
+    let backend = Backend::default();
+    let here = node(&backend);
+    let (subscriber, mut wire) = Subscriber::of_test("sails", None);
+    here.streams().add(&subscriber, Target::of(&Untyped::new(ROOM)), None).await.unwrap();
+    publish(&here, &["up"]).await;
+    backend.down(0);
+    here.publish(&Room(ROOM), said("down")).await;
+    backend.up(0);
+    let before = here.streams().find(ROOM).unwrap().lock().log.top().epoch.clone();
+    until(|| top(&here).epoch != before).await;
+    publish(&here, &["up again"]).await;
+    let heard: Vec<_> = std::iter::from_fn(|| wire.try_recv().ok()).collect();
+    assert_eq!(heard, [r#"["said","up"]"#, r#"["said","down"]"#, r#"["said","up again"]"#]);
+}
+
+#[tokio::test]
+async fn an_entry_of_another_count_tells_of_that_count() {
+    let backend = Backend::default();
+    let (here, there) = (node(&backend), node(&backend));
+    let mut ada = Client::of(&here, "ada", &Room(ROOM)).await;
+    // A new count of which this node hears nothing but its first entry.
+    backend.intercept(0);
+    backend.forget(ROOM);
+    publish(&there, &["a"]).await;
+    backend.flow(0).entry(backend.pile(0).remove(0));
+    let told = ada.hears_gap().await;
+    assert_eq!(told.offset, 1);
+    publish(&there, &["b"]).await;
+    backend.flow(0).entry(backend.pile(0).remove(0));
+    ada.hears(2, "b").await;
+}
+
+#[tokio::test]
+async fn a_loss_while_a_stream_attaches_anew_is_not_forgotten() {
+    let backend = Backend::default();
+    let (here, there) = (node(&backend), node(&backend));
+    let mut ada = Client::of(&here, "ada", &Room(ROOM)).await;
+    backend.intercept(0);
+    let gate = Arc::new(Semaphore::new(0));
+    backend.lock().gate = Some(gate.clone());
+    let attaches = backend.lock().attaches;
+    backend.flow(0).lost(ROOM);
+    until(|| backend.lock().attaches == attaches + 1).await;
+    // After the stream stood at 0 by the answer that is on its way.
+    publish(&there, &["a"]).await;
+    backend.flow(0).lost(ROOM);
+    gate.add_permits(10);
+    ada.hears(1, "a").await;
+}
+
+#[tokio::test]
+async fn a_stream_that_owes_others_a_gap_is_kept_until_they_are_told() {
+    let backend = Backend::default();
+    backend.lock().linger = Some(Duration::from_millis(1));
+    let (here, there) = (node(&backend), node(&backend));
+    let mut bob = Client::of(&there, "bob", &Room(ROOM)).await;
+    backend.down(0);
+    here.publish(&Room("other"), said("lost")).await;
+    here.publish(&Room(ROOM), said("lost")).await;
+    // Long enough for both to be looked at, and one that owes nothing to be detached.
+    let ada = Client::of(&here, "ada", &Room("idle")).await;
+    here.streams().leave_all(&ada.subscriber);
+    until(|| backend.lock().detached.iter().any(|name| &**name == "idle")).await;
+    backend.up(0);
+    bob.hears_gap().await;
+}

@@ -1,0 +1,237 @@
+//! What one socket is sent of a channel whose events not everybody may see alike.
+
+use std::{any::Any, fmt, sync::Arc};
+
+use super::{
+    entry::{Entry, Id},
+    event::Message,
+};
+
+/// What the names of the streams of filtered channels begin with.
+pub const FILTERED: &str = "catamaran:gated:";
+
+/// Decides what one socket is sent of a channel, live and in replays alike.
+///
+/// It is asked under the lock of the channel's stream: it must not wait, nor publish.
+pub trait Gate: Any + fmt::Debug + Send + Sync {
+    /// What the socket is sent of an event; none: nothing. It may be asked more than once for one event.
+    fn pass(&self, event: &Passing<'_>) -> Option<Arc<Message>>;
+
+    /// The socket subscribed once more, by another gate: from now on this one lets through what either would.
+    fn widen(&self, by: &dyn Gate);
+}
+
+/// An event at a gate.
+#[derive(Clone, Copy, Debug)]
+pub struct Passing<'a> {
+    /// The same for all gates, and for no other event.
+    pub id: (u64, u64),
+    /// What was published.
+    pub message: &'a Message,
+    /// It was published before the request subscribed, whose client was away then.
+    pub missed: bool,
+}
+
+impl<'a> Passing<'a> {
+    pub(super) fn of(entry: &'a Entry, missed: bool) -> Self {
+        let Id { node, number } = entry.id;
+        Self { id: (node.0, number), message: &entry.message, missed }
+    }
+}
+
+/// Whether a stream is that of a channel behind gates.
+pub(super) fn is_behind(stream: &str) -> bool {
+    stream.starts_with(FILTERED)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::HashSet,
+        sync::{Mutex, PoisonError},
+    };
+
+    use serde_json::value::to_raw_value;
+    use tokio::sync::mpsc::UnboundedReceiver;
+
+    use super::*;
+    use crate::{
+        History, Position, Received, Subscriber, Subscriptions, Target,
+        broker::mock,
+        live::UNTOLD,
+        log::Outcome,
+        testing::{Hub, Untyped},
+    };
+
+    /// Lets numbers through that it knows, doubled.
+    #[derive(Debug)]
+    struct Numbers(Mutex<HashSet<u64>>);
+
+    impl Numbers {
+        fn of(numbers: impl IntoIterator<Item = u64>) -> Arc<Self> {
+            Arc::new(Self(Mutex::new(numbers.into_iter().collect())))
+        }
+
+        fn known(&self) -> std::sync::MutexGuard<'_, HashSet<u64>> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        }
+    }
+
+    impl Gate for Numbers {
+        fn pass(&self, event: &Passing<'_>) -> Option<Arc<Message>> {
+            let number: u64 = serde_json::from_str(event.message.arguments[0].get()).unwrap();
+            self.known().contains(&number).then(|| Arc::new(message(2 * number)))
+        }
+
+        fn widen(&self, by: &dyn Gate) {
+            let by: &dyn Any = by;
+            let by: Vec<u64> = by.downcast_ref::<Self>().unwrap().known().iter().copied().collect();
+            self.known().extend(by);
+        }
+    }
+
+    fn message(number: u64) -> Message {
+        Message { name: "n".into(), arguments: vec![to_raw_value(&number).unwrap()] }
+    }
+
+    fn channel() -> Target {
+        let stream = format!("{FILTERED}numbers").into();
+        Target { channel: "numbers".into(), stream, history: History::of(100), shape: None }
+    }
+
+    async fn publish(hub: &Hub, numbers: impl IntoIterator<Item = u64>) {
+        for number in numbers {
+            hub.streams().publish(vec![channel()], message(number), Vec::new()).await;
+        }
+    }
+
+    /// A request that subscribes behind a gate, with what is done before it is answered, and what the answer says.
+    async fn subscribe(
+        hub: &Hub,
+        subscriber: &Subscriber,
+        gate: Arc<Numbers>,
+        resume: Option<Position>,
+        before: impl AsyncFnOnce(),
+    ) -> Vec<Outcome> {
+        let subscriptions = Subscriptions::default();
+        if let Some(upto) = resume {
+            let received = Received { since: 0, upto };
+            subscriptions.resume([("numbers".to_owned(), received)].into());
+        }
+        subscriptions.add(hub.streams(), subscriber, channel(), Some(gate)).await.unwrap();
+        before().await;
+        let settled = subscriptions.settle(subscriber, true);
+        let outcomes = settled.channels.iter().map(|(.., outcome)| *outcome).collect();
+        settled.live(subscriber);
+        outcomes
+    }
+
+    /// As a relay does that was killed before it could say that it had published.
+    async fn publish_once(hub: &Hub, numbers: impl IntoIterator<Item = u64>) {
+        for number in numbers {
+            assert!(hub.streams().publish_once((7, number), channel(), message(number), Vec::new()).await);
+        }
+    }
+
+    fn frames(wire: &mut UnboundedReceiver<String>) -> Vec<String> {
+        std::iter::from_fn(|| wire.try_recv().ok()).collect()
+    }
+
+    #[tokio::test]
+    async fn each_socket_is_sent_what_its_gate_makes_of_an_event() {
+        let hub = Hub::default();
+        let (ada, mut ours) = Subscriber::of_test("ada", Some("ada"));
+        let (bob, mut stock) = Subscriber::of_test("bob", None);
+        subscribe(&hub, &ada, Numbers::of([1, 3]), None, async || publish(&hub, [1, 2]).await).await;
+        subscribe(&hub, &bob, Numbers::of([3]), None, async || {}).await;
+        publish(&hub, [3, 4]).await;
+        assert_eq!(frames(&mut ours), [r#"["$replay","numbers",[[1,"n",2]],false]"#, r#"["$","numbers",3,"n",6]"#]);
+        assert_eq!(frames(&mut stock), [r#"["n",6]"#]);
+        // The client is told now and then how far it is, though nothing was for it.
+        publish(&hub, (0..UNTOLD).map(|_| 4)).await;
+        assert_eq!(frames(&mut ours), [format!(r#"["$","numbers",{}]"#, 3 + UNTOLD)]);
+        assert_eq!(frames(&mut stock).len(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_replay_passes_the_gate_of_who_comes_back() {
+        let hub = Hub::default();
+        let (ada, _wire) = Subscriber::of_test("ada", Some("ada"));
+        subscribe(&hub, &ada, Numbers::of([1, 2, 3]), None, async || {}).await;
+        let start = hub.streams().joined(&ada, "numbers").unwrap().0;
+        publish(&hub, [1, 2, 3]).await;
+        let (back, mut wire) = Subscriber::of_test("back", Some("ada"));
+        subscribe(&hub, &back, Numbers::of([2]), Some(start), async || {}).await;
+        assert_eq!(frames(&mut wire), [r#"["$replay","numbers",[[2,"n",4]],false]"#]);
+    }
+
+    #[tokio::test]
+    async fn a_second_subscription_misses_nothing_and_doubles_nothing() {
+        let hub = Hub::default();
+        let (ada, mut wire) = Subscriber::of_test("ada", Some("ada"));
+        subscribe(&hub, &ada, Numbers::of([1]), None, async || {}).await;
+        // What the second wants is published while it is asked for.
+        subscribe(&hub, &ada, Numbers::of([1, 2]), None, async || publish(&hub, [1, 2, 3]).await).await;
+        publish(&hub, [2, 3]).await;
+        assert_eq!(frames(&mut wire), [r#"["$","numbers",1,"n",2]"#, r#"["n",4]"#, r#"["$","numbers",4,"n",4]"#]);
+        assert!(hub.streams().find(&channel().stream).unwrap().lock().is_free());
+    }
+
+    #[tokio::test]
+    async fn a_second_subscription_recovers_only_if_it_says_since_when() {
+        let hub = Hub::default();
+        let (ada, _wire) = Subscriber::of_test("ada", Some("ada"));
+        subscribe(&hub, &ada, Numbers::of([1, 2]), None, async || {}).await;
+        let start = hub.streams().joined(&ada, "numbers").unwrap().0;
+        publish(&hub, [1, 2]).await;
+        for (resume, outcome, hidden) in [(Some(start.clone()), Outcome::Recovered, 1), (None, Outcome::Fresh, 0)] {
+            let (back, mut wire) = Subscriber::of_test("back", Some("ada"));
+            subscribe(&hub, &back, Numbers::of([1]), Some(start.clone()), async || {}).await;
+            frames(&mut wire);
+            let settled = subscribe(&hub, &back, Numbers::of([2]), resume, async || {}).await;
+            assert_eq!(settled, [outcome]);
+            assert_eq!(frames(&mut wire).len(), hidden);
+            hub.streams().leave_all(&back);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_published_twice_is_sent_once() {
+        let backend = mock::Backend::default();
+        let [hub, other] = [0, 1].map(|node| {
+            let hub = Hub::default();
+            hub.streams().join_by(|flow| Ok(Arc::new(backend.connect(flow)))).unwrap();
+            backend.up(node);
+            hub
+        });
+        while hub.is_alone() || other.is_alone() {
+            tokio::task::yield_now().await;
+        }
+        let (ada, mut ours) = Subscriber::of_test("ada", Some("ada"));
+        subscribe(&hub, &ada, Numbers::of(1..9), None, async || {}).await;
+        let start = hub.streams().joined(&ada, "numbers").unwrap().0;
+        publish_once(&hub, [1, 2]).await;
+        publish_once(&other, [2, 3]).await;
+        publish_once(&hub, [1]).await;
+        assert_eq!(
+            frames(&mut ours),
+            [r#"["$","numbers",1,"n",2]"#, r#"["$","numbers",2,"n",4]"#, r#"["$","numbers",4,"n",6]"#]
+        );
+        // Nor is it sent twice to whoever comes back, here or to a server that has all of it from the bus.
+        for hub in [hub, other] {
+            let (back, mut wire) = Subscriber::of_test("back", Some("ada"));
+            subscribe(&hub, &back, Numbers::of(1..9), Some(start.clone()), async || {}).await;
+            assert_eq!(frames(&mut wire), [r#"["$replay","numbers",[[1,"n",2],[2,"n",4],[4,"n",6]],false]"#]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_channel_of_the_same_name_is_another() {
+        let hub = Hub::default();
+        let (ada, mut wire) = Subscriber::of_test("ada", None);
+        hub.streams().add(&ada, Target::of(&Untyped::new("numbers")), None).await.unwrap();
+        hub.streams().add(&ada, Target::of(&Untyped::new("catamaran:gated:numbers")), None).await.unwrap();
+        publish(&hub, [1]).await;
+        assert_eq!(frames(&mut wire).len(), 0);
+    }
+}

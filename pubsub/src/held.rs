@@ -1,0 +1,342 @@
+//! A subscription before it is live: what follows its start is kept for it.
+
+use std::{sync::Arc, time::SystemTime};
+
+use tokio::time::Instant;
+
+use super::{
+    delivery::{Delivery, GapReason, LeftReason},
+    entry::{Copy, Shape, Target},
+    gate::{Gate, Passing},
+    live::Live,
+    log::Outcome,
+    position::Position,
+    stream::{State, Stream},
+    subscriber::Subscriber,
+};
+use crate::metrics;
+
+/// A subscription that is not live yet: what follows its start is kept for it.
+#[derive(Debug)]
+pub(crate) struct Held {
+    stream: Arc<Stream>,
+    key: Key,
+    subscriber: Subscriber,
+    gate: Option<Arc<dyn Gate>>,
+    start: Position,
+    /// The newest offset when the request subscribed.
+    top: u64,
+    outcome: Outcome,
+    since_subscribe: bool,
+    shape: Option<Shape>,
+}
+
+/// A channel, and the id of a socket.
+pub(super) type Key = (Arc<str>, String);
+
+#[derive(Clone, Debug)]
+pub(super) struct Hold {
+    pub(super) subscriber: Subscriber,
+    start: Position,
+    outcome: Outcome,
+    requests: usize,
+}
+
+impl Stream {
+    /// Keeps what is published to a channel from now on, or from where the client was, until the subscription is live.
+    /// `behind`: this node may have to catch up with where the client was.
+    pub(super) fn hold(
+        self: &Arc<Self>,
+        subscriber: &Subscriber,
+        to: Target,
+        gate: Option<Arc<dyn Gate>>,
+        resume: Option<&Position>,
+        behind: bool,
+    ) -> Held {
+        let (since_subscribe, shape) = (to.history.since_subscribe, to.shape);
+        let key = (to.channel, subscriber.id().to_owned());
+        let (Hold { start, outcome, .. }, top) = {
+            let mut state = self.lock();
+            (state.hold(&key, subscriber, resume, since_subscribe, behind), state.log.top().offset)
+        };
+        subscriber.held();
+        Held {
+            stream: self.clone(),
+            key,
+            subscriber: subscriber.clone(),
+            gate,
+            start,
+            top,
+            outcome,
+            since_subscribe,
+            shape,
+        }
+    }
+
+    /// Takes a socket out of a channel whose authorization has ended, and tells it. For a client that can renew it, what is
+    /// published from now on is kept as long as the answer lives.
+    pub(super) fn expire(self: &Arc<Self>, channel: &Arc<str>, subscriber: &Subscriber) -> Option<Renewal> {
+        let mut joined = subscriber.joined();
+        let mut state = self.lock();
+        let live = state.live.get(channel)?.get(subscriber.id())?;
+        // It may have been renewed since the alarm rang.
+        if live.expiry.as_ref().is_none_or(|expiry| expiry.time() > Instant::now()) {
+            return None;
+        }
+        state.remove(channel, subscriber.id());
+        joined.remove(channel);
+        subscriber.send(&Delivery::Left { channel, reason: LeftReason::Expired });
+        if subscriber.client().is_none() {
+            drop((state, joined));
+            self.freed();
+            return None;
+        }
+        let key = (channel.clone(), subscriber.id().to_owned());
+        let number = state.keep_for_renewal(key.clone());
+        Some(Renewal { stream: self.clone(), key, number })
+    }
+}
+
+impl Held {
+    pub(super) fn gate(&self) -> Option<&dyn Gate> {
+        self.gate.as_deref()
+    }
+
+    /// An entry that follows the start, at the gate.
+    fn passing<'a>(&self, copy: &'a Copy) -> Passing<'a> {
+        Passing::of(&copy.entry, copy.offset() <= self.top)
+    }
+
+    /// Whether the socket is live in the channel already, by another subscription behind a gate.
+    fn is_more(&self) -> Option<(Position, Outcome)> {
+        self.gate.as_ref()?;
+        self.stream.joined(self.channel(), self.subscriber.id())
+    }
+
+    pub(super) fn stream(&self) -> Arc<Stream> {
+        self.stream.clone()
+    }
+
+    pub(crate) fn channel(&self) -> &Arc<str> {
+        &self.key.0
+    }
+
+    pub(crate) fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
+    /// Where the subscription stands as its request is answered. If more was published meanwhile than is kept, it starts
+    /// anew, and that is a gap.
+    pub(crate) fn settle(&mut self) -> Position {
+        if let Some((top, outcome)) = self.is_more() {
+            // What the other gates hid from this client since it was away is sent only if it said since when.
+            if self.outcome == Outcome::Recovered {
+                self.outcome = outcome;
+            }
+            return top;
+        }
+        let mut state = self.stream.lock();
+        if state.log.after(&self.start).is_none() {
+            state.log.release(&self.start);
+            (self.start, self.outcome) = state.log.hold(Some(&nowhere()));
+            if let Some(hold) = state.holds.get_mut(&self.key) {
+                (hold.start, hold.outcome) = (self.start.clone(), self.outcome);
+            }
+        }
+        match self.outcome {
+            Outcome::Recovered => state.log.top().clone(),
+            Outcome::Fresh | Outcome::Gap => self.start.clone(),
+        }
+    }
+
+    /// Sends what was published since the start, and lets the rest follow until the end. False if the socket is gone.
+    pub(super) fn join(&self, end: Option<Instant>) -> bool {
+        let mut joined = self.subscriber.joined();
+        // `leave_all` runs after the socket was marked as gone, so it finds what was added before.
+        if self.subscriber.is_gone() {
+            return false;
+        }
+        if joined.insert(self.channel().clone(), self.stream.clone()).is_none() {
+            self.stream.lock().join(self, end);
+        } else {
+            self.stream.lock().widen(self);
+            self.stream.extend(self.channel(), &self.subscriber, end);
+        }
+        true
+    }
+
+    /// Goes live where no ack tells of it. None if the socket is gone.
+    pub(crate) fn announce(mut self, end: Option<Instant>) -> Option<Outcome> {
+        if let Some((_, outcome)) = self.is_more() {
+            return self.join(end).then_some(outcome);
+        }
+        self.settle();
+        let channel = self.channel();
+        // What was missed follows, so a client that recovers is where it was.
+        self.subscriber.send(&match self.outcome {
+            Outcome::Fresh | Outcome::Recovered => Delivery::Joined { channel, position: &self.start },
+            Outcome::Gap => Delivery::Gap { channel, top: &self.start, reason: GapReason::NotRetained },
+        });
+        self.join(end).then_some(self.outcome)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.stream.lock().release(&self.key, &self.start);
+        self.subscriber.released();
+        self.stream.freed();
+    }
+}
+
+/// What is published to a channel is kept, as long as this value lives or until the subscription is renewed.
+#[derive(Debug)]
+pub(super) struct Renewal {
+    stream: Arc<Stream>,
+    key: Key,
+    number: u64,
+}
+
+impl Drop for Renewal {
+    fn drop(&mut self) {
+        let mut state = self.stream.lock();
+        if state.renewals.get(&self.key).is_some_and(|(_, number)| *number == self.number) {
+            state.forget_renewal(&self.key);
+        }
+        drop(state);
+        self.stream.freed();
+    }
+}
+
+impl State {
+    fn hold(
+        &mut self,
+        key: &Key,
+        subscriber: &Subscriber,
+        resume: Option<&Position>,
+        since_subscribe: bool,
+        behind: bool,
+    ) -> Hold {
+        self.used = SystemTime::now();
+        if let Some(hold) = self.holds.get_mut(key) {
+            hold.requests += 1;
+            self.log.pin(&hold.start);
+            return hold.clone();
+        }
+        let may_read = |had: &&Position| {
+            let client = subscriber.client().filter(|_| since_subscribe);
+            client.is_none_or(|client| self.readers.may_read(&key.0, client, had.offset))
+        };
+        let nowhere = nowhere();
+        // The last that was for the client may be older than the last that it can have missed.
+        let missed_nothing_until = |had: &Position| {
+            let (until, _) = self.renewals.get(key)?;
+            (until.epoch == had.epoch && until.offset > had.offset).then_some(until)
+        };
+        let resume = resume.map(|had| Some(had).filter(may_read).unwrap_or(&nowhere));
+        let resume = resume.map(|had| missed_nothing_until(had).unwrap_or(had)).cloned();
+        let (start, outcome) = match resume.as_ref().filter(|had| behind && self.log.is_ahead(had)) {
+            // What this node is still to apply the client has heard: it does not begin before that again.
+            Some(had) => (self.log.pin(had), Outcome::Gap),
+            None => self.log.hold(resume.as_ref()),
+        };
+        let hold = Hold { subscriber: subscriber.clone(), start, outcome, requests: 1 };
+        self.holds.insert(key.clone(), hold.clone());
+        hold
+    }
+
+    /// Keeps what follows, for a subscription that has just ended. The number tells this time from the next.
+    fn keep_for_renewal(&mut self, key: Key) -> u64 {
+        let top = self.log.top().clone();
+        self.log.pin(&top);
+        self.forget_renewal(&key);
+        self.expired += 1;
+        self.renewals.insert(key, (top, self.expired));
+        self.expired
+    }
+
+    fn forget_renewal(&mut self, key: &Key) {
+        if let Some((until, _)) = self.renewals.remove(key) {
+            self.log.release(&until);
+        }
+    }
+
+    fn release(&mut self, key: &Key, start: &Position) {
+        self.log.release(start);
+        if let Some(hold) = self.holds.get_mut(key) {
+            hold.requests -= 1;
+            if hold.requests == 0 {
+                self.holds.remove(key);
+            }
+        }
+    }
+
+    fn join(&mut self, held: &Held, end: Option<Instant>) {
+        let subscriber = &held.subscriber;
+        let channel = held.channel();
+        let (mut start, mut outcome) = (held.start.offset, held.outcome);
+        let foreign = |copy: &Copy| copy.channel() == channel && copy.target().is_foreign_to(held.shape);
+        let has_foreign = self.log.after(&held.start).is_some_and(|mut missed| missed.any(foreign));
+        if let Some(missed) = self.log.after(&held.start).filter(|_| !has_foreign) {
+            let missed = missed.filter(|copy| copy.channel() == channel);
+            if let Some(gate) = &held.gate {
+                let seen = missed.filter_map(|copy| Some((copy, gate.pass(&held.passing(copy))?)));
+                let seen: Vec<_> = seen.collect();
+                subscriber.send_replay(channel, seen.iter().map(|(copy, message)| (*copy, &**message)));
+            } else {
+                subscriber.send_replay(channel, missed.map(|copy| (copy, &copy.entry.message)));
+            }
+        } else if subscriber.client().is_some() {
+            let top = self.log.top();
+            subscriber.send(&Delivery::Gap { channel, top, reason: GapReason::NotRetained });
+            (start, outcome) = (top.offset, Outcome::Gap);
+        } else {
+            // A client that knows no gaps has one way to hear of a loss.
+            subscriber.end();
+        }
+        if let Some(client) = subscriber.client().filter(|_| held.since_subscribe && outcome != Outcome::Recovered) {
+            self.readers.begin(channel, client, start);
+        }
+        let expiry = end.map(|end| held.stream.alarms.end(end, &held.stream, channel, subscriber));
+        self.forget_renewal(&held.key);
+        metrics::subscribed(outcome);
+        let live = Live {
+            subscriber: subscriber.clone(),
+            outcome,
+            since_subscribe: held.since_subscribe,
+            gate: held.gate.clone(),
+            told: self.log.top().offset,
+            shape: held.shape,
+            expiry,
+        };
+        self.live.entry(channel.clone()).or_default().insert(subscriber.id().to_owned(), live);
+    }
+
+    /// A socket that is live behind a gate subscribed by another: it is sent what the first did not let through since then.
+    fn widen(&mut self, held: &Held) {
+        let (channel, subscriber) = (held.channel(), &held.subscriber);
+        let live = self.live.get(channel).and_then(|all| all.get(subscriber.id()));
+        let Some((had, gate)) = live.and_then(|live| live.gate.as_ref()).zip(held.gate.as_ref()) else { return };
+        if let Some(missed) = self.log.after(&held.start) {
+            for copy in missed.filter(|copy| copy.channel() == channel && !copy.leaves_out(subscriber.identity())) {
+                // The client is past its offset, so it is sent as an event that no position counts.
+                if had.pass(&Passing::of(&copy.entry, false)).is_none()
+                    && let Some(message) = gate.pass(&held.passing(copy))
+                {
+                    subscriber.send(&Delivery::Event(&message));
+                }
+            }
+            had.widen(&**gate);
+        } else if subscriber.client().is_some() {
+            had.widen(&**gate);
+            subscriber.send(&Delivery::Gap { channel, top: self.log.top(), reason: GapReason::NotRetained });
+        } else {
+            subscriber.end();
+        }
+    }
+}
+
+/// A position that no count has.
+fn nowhere() -> Position {
+    Position { epoch: "".into(), offset: u64::MAX }
+}

@@ -1,0 +1,153 @@
+//! One socket that is live in a channel.
+
+use std::sync::Arc;
+
+use super::{
+    delivery::{Delivery, GapReason},
+    entry::{Copy, Entry, Shape},
+    expiry::Expiry,
+    gate::{Gate, Passing},
+    log::Outcome,
+    subscriber::Subscriber,
+};
+use crate::metrics;
+
+/// A live subscription.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) subscriber: Subscriber,
+    pub(super) outcome: Outcome,
+    pub(super) since_subscribe: bool,
+    /// What decides which events the socket is sent, if not all of them.
+    pub(super) gate: Option<Arc<dyn Gate>>,
+    /// Behind a gate, the offset that the client was told of last.
+    pub(super) told: u64,
+    /// That of the type by which it subscribed.
+    pub(super) shape: Option<Shape>,
+    /// When it ends.
+    pub(super) expiry: Option<Expiry>,
+}
+
+/// After how many events that were not for it a client behind a gate is told how far it is.
+pub(super) const UNTOLD: u64 = 64;
+
+impl Live {
+    /// Sends an entry of the channel, or what the gate makes of it.
+    pub(super) fn send(&mut self, copy: &Copy) {
+        if copy.leaves_out(self.subscriber.identity()) {
+            return;
+        }
+        if copy.target().is_foreign_to(self.shape) {
+            return self.miss(copy);
+        }
+        let Some(gate) = &self.gate else { return self.subscriber.send_copy(copy, &copy.entry.message) };
+        if let Some(message) = gate.pass(&Passing::of(&copy.entry, false)) {
+            self.told = copy.offset();
+            self.subscriber.send_copy(copy, &message);
+        } else if copy.offset() >= self.told + UNTOLD {
+            self.told = copy.offset();
+            self.subscriber.send(&Delivery::Advance { channel: copy.channel(), offset: self.told });
+        }
+    }
+
+    /// Another server published this by another type of channel: what it is, these subscribers may not be meant to read.
+    fn miss(&mut self, copy: &Copy) {
+        let channel = &**copy.channel();
+        tracing::error!(channel, "event withheld: two types of channel share this name, on two servers");
+        self.outcome = Outcome::Gap;
+        match self.subscriber.client().and(copy.position()) {
+            Some(top) => {
+                metrics::gap();
+                self.subscriber.send(&Delivery::Gap { channel, top, reason: GapReason::Missed });
+            }
+            None => self.subscriber.end(),
+        }
+    }
+
+    /// Sends an entry that has no position.
+    pub(super) fn send_uncounted(&self, entry: &Entry) {
+        if entry.leaves_out(self.subscriber.identity()) {
+            return;
+        }
+        let Some(gate) = &self.gate else { return self.subscriber.send_uncounted(entry, &entry.message) };
+        if let Some(message) = gate.pass(&Passing::of(entry, false)) {
+            self.subscriber.send_uncounted(entry, &message);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc::UnboundedReceiver;
+
+    use super::*;
+    use crate::{History, Message, Target, broker::mock::Backend, testing::Hub};
+
+    /// A channel of this name, by a type of this shape.
+    fn room(shape: Option<u32>) -> Target {
+        let name: Arc<str> = "room:staff".into();
+        Target { channel: name.clone(), stream: name, history: History::of(10), shape: shape.map(Shape) }
+    }
+
+    const ROOM: Option<u32> = Some(1);
+    const STAFF: Option<u32> = Some(2);
+
+    async fn publish(hub: &Hub, to: Target, text: &str) {
+        hub.streams().publish(vec![to], Message::of_test("said", text), Vec::new()).await;
+    }
+
+    fn server(backend: &Backend) -> Hub {
+        let hub = Hub::default();
+        hub.streams().join_by(|flow| Ok(Arc::new(backend.connect(flow)))).unwrap();
+        assert!(hub.streams().end_outage(hub.streams().outage()));
+        hub
+    }
+
+    /// A client of ours, and one that knows no gaps, live in a channel.
+    async fn members(hub: &Hub, channel: &Target) -> [(Subscriber, UnboundedReceiver<String>); 2] {
+        let [mut ours, stock] =
+            [Some("ada"), None].map(|client| Subscriber::of_test(client.unwrap_or("stock"), client));
+        for (subscriber, _) in [&ours, &stock] {
+            hub.streams().connect(subscriber);
+            hub.streams().add(subscriber, channel.clone(), None).await.unwrap();
+        }
+        assert!(ours.1.recv().await.unwrap().starts_with(r#"["$join""#));
+        [ours, stock]
+    }
+
+    #[tokio::test]
+    async fn event_of_another_server_and_type_is_a_gap() {
+        let backend = Backend::default();
+        let (here, there) = (server(&backend), server(&backend));
+        let [(_ada, mut ours), (stock, mut heard)] = members(&here, &room(ROOM)).await;
+        publish(&there, room(STAFF), "secret").await;
+        let gap: Vec<serde_json::Value> = serde_json::from_str(&ours.recv().await.unwrap()).unwrap();
+        assert_eq!((&gap[0], &gap[1], &gap[3]), (&"$gap".into(), &"room:staff".into(), &1.into()));
+        assert!(stock.is_gone(), "a client that knows no gaps is disconnected");
+        assert!(heard.try_recv().is_err());
+        // The channel goes on, for its own type and for `Untyped`.
+        publish(&here, room(ROOM), "hello").await;
+        publish(&here, room(None), "untyped").await;
+        assert_eq!(ours.recv().await.unwrap(), r#"["$","room:staff",2,"said","hello"]"#);
+        assert_eq!(ours.recv().await.unwrap(), r#"["$","room:staff",3,"said","untyped"]"#);
+    }
+
+    #[tokio::test]
+    async fn replay_of_another_type_is_a_gap() {
+        let backend = Backend::default();
+        let (here, there) = (server(&backend), server(&backend));
+        let [(ada, mut ours), _stock] = members(&here, &room(ROOM)).await;
+        let start = here.streams().joined(&ada, "room:staff").unwrap().0;
+        here.streams().leave_all(&ada);
+        publish(&there, room(STAFF), "secret").await;
+        while here.streams().find("room:staff").unwrap().lock().log.top().offset < 1 {
+            tokio::task::yield_now().await;
+        }
+        let (back, mut wire) = Subscriber::of_test("back", Some("ada"));
+        here.streams().add(&back, room(ROOM), Some(&start)).await.unwrap();
+        let frames: Vec<_> = std::iter::from_fn(|| wire.try_recv().ok()).collect();
+        assert!(frames.iter().any(|frame| frame.starts_with(r#"["$gap""#)), "{frames:?}");
+        assert!(frames.iter().all(|frame| !frame.contains("secret")), "{frames:?}");
+        assert!(ours.try_recv().is_err());
+    }
+}

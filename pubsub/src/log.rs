@@ -1,0 +1,330 @@
+//! The entries of one stream: counted, and kept for a while.
+//!
+//! Nothing here waits or sends; the hub holds a stream's lock while it appends and broadcasts.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::SystemTime,
+};
+
+use super::{
+    entry::{Copy, Target},
+    history::History,
+    position::Position,
+};
+
+/// The most entries, and bytes of them, that a stream keeps for subscriptions that are not live yet.
+pub(crate) const MAX_HELD: usize = 4096;
+pub(crate) const MAX_HELD_BYTES: usize = 4 * 1024 * 1024;
+/// About what a kept entry takes beside its message and its names, and each socket that it leaves out.
+const ENTRY_BYTES: usize = 128;
+const EXCEPT_BYTES: usize = 64;
+
+/// How a subscription continues what the client had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The client had nothing: what is published from now on follows.
+    Fresh,
+    /// The client misses nothing: what it had not received is sent again.
+    Recovered,
+    /// The client may have missed something that is no longer kept.
+    Gap,
+}
+
+/// The entries of one stream, and what waits for some of them.
+#[derive(Debug)]
+pub(crate) struct Log {
+    /// Where the newest entry stands.
+    top: Position,
+    ring: VecDeque<Copy>,
+    bytes: usize,
+    /// The bytes that all logs of the node keep.
+    kept: Arc<AtomicUsize>,
+    history: History,
+    /// How many subscriptions start after each offset and are not live yet.
+    pins: BTreeMap<u64, usize>,
+}
+
+impl Log {
+    pub(crate) fn new(kept: Arc<AtomicUsize>) -> Self {
+        let top = Position { epoch: "".into(), offset: 0 };
+        Self { top, ring: VecDeque::new(), bytes: 0, kept, history: History::NONE, pins: BTreeMap::new() }
+    }
+
+    /// Keeps at least this much from now on.
+    pub(crate) fn retain(&mut self, history: History) {
+        self.history = self.history.and(history);
+    }
+
+    pub(crate) fn top(&self) -> &Position {
+        &self.top
+    }
+
+    /// The offset before the oldest entry that is kept.
+    fn floor(&self) -> u64 {
+        self.ring.front().map_or(self.top.offset, |oldest| oldest.offset() - 1)
+    }
+
+    /// Goes on elsewhere, with nothing kept: whoever stands before that has a gap.
+    pub(crate) fn start(&mut self, top: Position) {
+        if top.epoch != self.top.epoch {
+            self.pins.clear();
+        }
+        while self.drop_oldest() {}
+        self.top = top;
+    }
+
+    /// Keeps the entry that follows the newest.
+    pub(crate) fn append(&mut self, copy: Copy) {
+        let bytes = weight(&copy);
+        self.top.offset += 1;
+        self.bytes += bytes;
+        self.kept.fetch_add(bytes, Ordering::Relaxed);
+        let now = copy.entry.at;
+        self.ring.push_back(copy);
+        self.trim(now);
+    }
+
+    /// Drops what neither a returning client nor a subscription under way may still ask for.
+    fn trim(&mut self, now: SystemTime) {
+        while let Some(oldest) = self.ring.front() {
+            let too_many = self.ring.len() > self.history.entries || self.bytes > self.history.bytes;
+            let age = now.duration_since(oldest.entry.at).unwrap_or_default();
+            let too_old = self.history.age.is_some_and(|limit| age > limit);
+            if self.is_held(oldest) || !(too_many || too_old) {
+                break;
+            }
+            self.drop_oldest();
+        }
+    }
+
+    /// Whether anything is kept for those who come back.
+    pub(crate) fn has_history(&self) -> bool {
+        self.history.entries > 0
+    }
+
+    /// The bytes that are kept.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Drops all history, and what subscriptions under way wait for: for these that is a gap.
+    pub(crate) fn clear(&mut self) {
+        while self.drop_oldest() {}
+    }
+
+    /// Drops all history but what a subscription under way waits for.
+    pub(crate) fn forget(&mut self) {
+        while self.ring.front().is_some_and(|oldest| !self.is_held(oldest)) {
+            self.drop_oldest();
+        }
+    }
+
+    fn is_held(&self, oldest: &Copy) -> bool {
+        let pinned = self.pins.keys().next().is_some_and(|start| *start < oldest.offset());
+        pinned && self.ring.len() <= MAX_HELD && self.bytes <= MAX_HELD_BYTES
+    }
+
+    fn drop_oldest(&mut self) -> bool {
+        let Some(oldest) = self.ring.pop_front() else { return false };
+        let bytes = weight(&oldest);
+        self.bytes -= bytes;
+        self.kept.fetch_sub(bytes, Ordering::Relaxed);
+        true
+    }
+
+    /// Decides where a subscription starts, and keeps what follows until [`Log::release`].
+    pub(crate) fn hold(&mut self, resume: Option<&Position>) -> (Position, Outcome) {
+        self.trim(SystemTime::now());
+        let (start, outcome) = match resume {
+            None => (&self.top, Outcome::Fresh),
+            Some(had) if self.has_after(had) => (had, Outcome::Recovered),
+            Some(_) => (&self.top, Outcome::Gap),
+        };
+        let start = start.clone();
+        (self.pin(&start), outcome)
+    }
+
+    /// Keeps what follows `start` until [`Log::release`].
+    pub(crate) fn pin(&mut self, start: &Position) -> Position {
+        *self.pins.entry(start.offset).or_default() += 1;
+        start.clone()
+    }
+
+    /// Whether a position is one that this log has not come to.
+    pub(crate) fn is_ahead(&self, position: &Position) -> bool {
+        position.epoch == self.top.epoch && position.offset > self.top.offset
+    }
+
+    /// Ends a [`Log::hold`].
+    pub(crate) fn release(&mut self, start: &Position) {
+        if start.epoch == self.top.epoch
+            && let Some(count) = self.pins.get_mut(&start.offset)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.pins.remove(&start.offset);
+            }
+        }
+        self.trim(SystemTime::now());
+    }
+
+    fn has_after(&self, start: &Position) -> bool {
+        start.epoch == self.top.epoch && (self.floor()..=self.top.offset).contains(&start.offset)
+    }
+
+    /// The entries after `start`, or `None` if some of them are gone.
+    pub(crate) fn after(&self, start: &Position) -> Option<impl Iterator<Item = &Copy>> {
+        let after = start.offset;
+        (self.has_after(start) || self.is_ahead(start))
+            .then(|| self.ring.iter().filter(move |copy| copy.offset() > after))
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.kept.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// About how many bytes a kept entry takes.
+pub(crate) fn weight(copy: &Copy) -> usize {
+    let Target { channel, stream, .. } = copy.target();
+    let names = channel.len() + if Arc::ptr_eq(channel, stream) { 0 } else { stream.len() };
+    copy.entry.message.bytes() + names + copy.entry.except.len() * EXCEPT_BYTES + ENTRY_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        entry::{Entry, Id, Node, Place, Target},
+        event::Message,
+    };
+
+    fn log(history: History) -> Log {
+        let mut log = Log::new(Arc::default());
+        log.start(at(0));
+        log.retain(history);
+        log
+    }
+
+    fn copy(offset: u64, time: SystemTime) -> Copy {
+        let target = Target { channel: "room:7".into(), stream: "room:7".into(), history: History::NONE, shape: None };
+        let places = vec![Place { target, position: Some(at(offset)) }];
+        let message = Message { name: "said".into(), arguments: Vec::new() };
+        let id = Id { node: Node(0), number: offset };
+        Copy::of(Arc::new(Entry { id, message, except: Vec::new(), places, at: time }), 0)
+    }
+
+    fn publish(log: &mut Log, count: u64) {
+        for _ in 0..count {
+            log.append(copy(log.top.offset + 1, SystemTime::now()));
+        }
+    }
+
+    fn at(offset: u64) -> Position {
+        Position { epoch: "epoch".into(), offset }
+    }
+
+    fn offsets(log: &Log, start: u64) -> Option<Vec<u64>> {
+        log.after(&at(start)).map(|entries| entries.map(Copy::offset).collect())
+    }
+
+    #[test]
+    fn a_position_within_the_history_is_recovered() {
+        let mut log = log(History::of(3));
+        publish(&mut log, 5);
+        for (offset, outcome) in
+            [(1, Outcome::Gap), (2, Outcome::Recovered), (5, Outcome::Recovered), (6, Outcome::Gap)]
+        {
+            let (start, decided) = log.hold(Some(&at(offset)));
+            assert_eq!(decided, outcome, "{offset}");
+            assert_eq!(start, at(if outcome == Outcome::Recovered { offset } else { 5 }));
+            log.release(&start);
+        }
+        assert_eq!(offsets(&log, 2).unwrap(), [3, 4, 5]);
+        assert!(offsets(&log, 1).is_none());
+        assert_eq!(log.hold(None), (at(5), Outcome::Fresh));
+    }
+
+    #[test]
+    fn a_position_of_another_count_is_a_gap() {
+        let mut log = log(History::of(10));
+        publish(&mut log, 5);
+        let other = Position { epoch: "before".into(), offset: 5 };
+        assert_eq!(log.hold(Some(&other)), (at(5), Outcome::Gap));
+    }
+
+    #[test]
+    fn without_history_only_silence_is_recovered() {
+        let mut log = log(History::NONE);
+        publish(&mut log, 2);
+        let (start, outcome) = log.hold(Some(&at(2)));
+        assert_eq!((&start, outcome), (&at(2), Outcome::Recovered));
+        log.release(&start);
+        publish(&mut log, 1);
+        assert_eq!(log.hold(Some(&at(2))).1, Outcome::Gap);
+    }
+
+    #[test]
+    fn what_follows_a_hold_is_kept_for_it_also_without_history() {
+        let mut log = log(History::NONE);
+        publish(&mut log, 1);
+        let (start, _) = log.hold(None);
+        publish(&mut log, 3);
+        log.forget();
+        assert_eq!(offsets(&log, 1).unwrap(), [2, 3, 4]);
+        log.release(&start);
+        assert_eq!(offsets(&log, 4).unwrap(), [0; 0]);
+        assert_eq!((log.ring.len(), log.bytes, log.kept.load(Ordering::Relaxed)), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_hold_does_not_keep_without_end() {
+        let mut log = log(History::NONE);
+        let (start, _) = log.hold(None);
+        publish(&mut log, MAX_HELD as u64 + 1);
+        assert!(log.after(&start).is_none());
+        assert!(log.ring.len() <= MAX_HELD);
+    }
+
+    #[test]
+    fn old_entries_go_by_their_age_also_when_nothing_new_comes() {
+        let mut log = log(History::of(10).seconds(60));
+        let now = SystemTime::now();
+        for (offset, seconds) in [(1, 122), (2, 90), (3, 61)] {
+            log.append(copy(offset, now - Duration::from_secs(seconds)));
+        }
+        assert_eq!(offsets(&log, 1).unwrap(), [2, 3]);
+        assert_eq!(log.hold(Some(&at(1))).1, Outcome::Gap);
+    }
+
+    #[test]
+    fn a_history_is_bounded_in_bytes() {
+        let mut log = log(History::of(100).bytes(3 * weight(&copy(1, SystemTime::now()))));
+        publish(&mut log, 9);
+        assert_eq!(offsets(&log, 6).unwrap(), [7, 8, 9]);
+        assert!(offsets(&log, 5).is_none());
+    }
+
+    #[test]
+    fn a_new_count_frees_what_was_kept_and_held() {
+        let mut log = log(History::of(10));
+        let (start, _) = log.hold(None);
+        publish(&mut log, 3);
+        log.start(Position { epoch: "next".into(), offset: 3 });
+        assert!(log.after(&start).is_none());
+        let (again, _) = log.hold(None);
+        log.release(&start);
+        assert_eq!(log.pins.len(), 1, "the old hold must not end the new one");
+        log.release(&again);
+        assert_eq!((log.pins.len(), log.kept.load(Ordering::Relaxed)), (0, 0));
+    }
+}

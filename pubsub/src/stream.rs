@@ -1,0 +1,397 @@
+//! One stream: its log, and who is subscribed to its channels.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::SystemTime,
+};
+
+use tokio::{
+    sync::{Notify, OnceCell},
+    time::Instant,
+};
+
+use super::{
+    cluster::is_for_commands,
+    delivery::{Delivery, GapReason},
+    entry::{Copy, Entry},
+    expiry::Alarms,
+    gate,
+    held::{Hold, Key},
+    live::Live,
+    log::{Log, MAX_HELD, MAX_HELD_BYTES, Outcome, weight},
+    position::Position,
+    readers::Readers,
+    sent::Recent,
+    streams::Streams,
+    subscriber::Subscriber,
+};
+use crate::metrics;
+
+/// A stream, as this node has it.
+///
+/// One lock covers the log and the live subscribers, so an entry is appended and sent before the next one, and a
+/// subscription becomes live between two entries. The bus is never called under it.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(super) name: Arc<str>,
+    /// Set once the bus brings what is published; all that want it at once wait for one attempt.
+    pub(super) attached: OnceCell<()>,
+    /// Held by whoever attaches it anew.
+    pub(super) renewing: tokio::sync::Mutex<()>,
+    /// Tells publishers that an entry was applied.
+    pub(super) applied: Notify,
+    pub(super) alarms: Arc<Alarms>,
+    streams: Weak<Streams>,
+    /// What is applied here is for the server itself, and not for sockets.
+    commands: bool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) log: Log,
+    pub(super) link: Link,
+    /// What came before its turn: before the log was started, or past a hole.
+    pub(super) early: BTreeMap<Position, Copy>,
+    early_bytes: usize,
+    /// Somebody waits for the hole before the first early entry to close.
+    pub(super) filling: bool,
+    pub(super) live: HashMap<Arc<str>, HashMap<String, Live>>,
+    /// Where the subscriptions start that one socket holds for one channel, and how many requests hold them.
+    ///
+    /// Whichever of them is live first brings what the other must not miss, so all start where the first did.
+    pub(super) holds: HashMap<Key, Hold>,
+    /// Up to where those were live whose authorization has just ended, and the number of that [`Renewal`](super::held::Renewal).
+    pub(super) renewals: HashMap<Key, (Position, u64)>,
+    /// How many subscriptions have expired.
+    pub(super) expired: u64,
+    pub(super) readers: Readers,
+    /// What was applied lately, if the stream is behind gates: such an entry may be published twice.
+    applied: Option<Recent>,
+    /// What is to be done by the server itself, if the stream is for that.
+    orders: Option<Orders>,
+    /// When it was last published or subscribed to.
+    pub(super) used: SystemTime,
+    /// It stands among the idle streams.
+    pub(super) listed: bool,
+}
+
+/// About what an idle stream takes beside its names and what it knows of clients.
+const STREAM_BYTES: usize = 1024;
+
+/// What was applied and is for the server itself.
+#[derive(Debug, Default)]
+struct Orders {
+    commands: Vec<Copy>,
+    /// Some were missed; whether because the bus lost its memory.
+    missed: Option<bool>,
+}
+
+/// How the stream stands to the bus.
+#[derive(Debug, Default)]
+pub(super) struct Link {
+    /// The log counts as the bus does, or as this node does until the bus can be reached.
+    pub(super) started: bool,
+    /// The bus could not be reached, and the epoch is this node's own.
+    pub(super) own_epoch: bool,
+    /// Something was delivered on this node alone, so a position says less than it seems to.
+    pub(super) degraded: bool,
+    /// The number of the last outage, until the stream was attached anew. As long as this is not done, what comes waits: it may
+    /// be older than what was delivered on this node alone, and for sockets that are about to be closed.
+    pub(super) stale: Option<u64>,
+    /// How often it was asked to attach anew since that began; none if it is not under way.
+    pub(super) renewals: usize,
+}
+
+impl Link {
+    /// The stream was attached anew, which began when it was so stale.
+    pub(super) fn freshen(&mut self, stale: Option<u64>) {
+        if self.stale == stale {
+            self.stale = None;
+        }
+    }
+}
+
+/// What is to do after an entry arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    Nothing,
+    /// A hole opened.
+    Fill,
+    /// The stream's count is another's.
+    Renew,
+}
+
+impl Stream {
+    pub(super) fn new(name: Arc<str>, streams: &Streams) -> Self {
+        let commands = is_for_commands(&name);
+        let applied = gate::is_behind(&name).then(Recent::default);
+        let state = State {
+            log: Log::new(streams.kept().clone()),
+            link: Link::default(),
+            early: BTreeMap::new(),
+            early_bytes: 0,
+            filling: false,
+            live: HashMap::new(),
+            holds: HashMap::new(),
+            renewals: HashMap::new(),
+            expired: 0,
+            readers: Readers::new(streams.readers().clone()),
+            applied,
+            orders: commands.then(Orders::default),
+            used: SystemTime::now(),
+            listed: false,
+        };
+        let alarms = streams.alarms().clone();
+        Self {
+            name,
+            attached: OnceCell::new(),
+            renewing: tokio::sync::Mutex::default(),
+            applied: Notify::new(),
+            alarms,
+            streams: streams.weak(),
+            commands,
+            state: Mutex::new(state),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An entry that the bus brings, in whatever order.
+    pub(super) fn arrive(&self, copy: Copy) -> Next {
+        let next = self.lock().arrive(copy);
+        self.applied.notify_waiters();
+        self.obey();
+        next
+    }
+
+    /// Does what was applied and is for the server itself. No lock of a stream may be held.
+    pub(super) fn obey(&self) {
+        let Some(streams) = self.commands.then(|| self.streams.upgrade()).flatten() else { return };
+        let Some(Orders { commands, missed }) = self.lock().orders.as_mut().map(std::mem::take) else { return };
+        if let Some(lost_memory) = missed {
+            streams.missed(&self.name, lost_memory);
+        }
+        commands.iter().for_each(|copy| streams.hear(copy));
+    }
+
+    pub(super) fn set_stale(&self, outage: u64) {
+        if !self.is_for_commands() {
+            self.lock().link.stale = Some(outage);
+        }
+    }
+
+    pub(super) fn is_for_commands(&self) -> bool {
+        self.commands
+    }
+
+    /// Something that used the stream has ended. No lock of a stream may be held.
+    pub(super) fn freed(self: &Arc<Self>) {
+        if let Some(streams) = self.streams.upgrade() {
+            streams.freed(self);
+        }
+    }
+
+    /// Another request subscribed to a channel that a socket is live in: the later of both ends is the end.
+    pub(super) fn extend(self: &Arc<Self>, channel: &Arc<str>, subscriber: &Subscriber, end: Option<Instant>) {
+        let mut state = self.lock();
+        let Some(live) = state.live.get_mut(channel).and_then(|all| all.get_mut(subscriber.id())) else { return };
+        if live.expiry.as_ref().is_some_and(|expiry| end.is_none_or(|end| end > expiry.time())) {
+            live.expiry = end.map(|end| self.alarms.end(end, self, channel, subscriber));
+        }
+    }
+
+    /// Where a socket is live: the top, and how it came into the channel.
+    pub(super) fn joined(&self, channel: &str, id: &str) -> Option<(Position, Outcome)> {
+        let state = self.lock();
+        let live = state.live.get(channel)?.get(id)?;
+        Some((state.log.top().clone(), live.outcome))
+    }
+
+    /// Takes a socket out of a channel. `ended` says that the subscription ended, and not only the socket.
+    pub(super) fn leave(&self, channel: &Arc<str>, subscriber: &Subscriber, ended: bool) {
+        let mut state = self.lock();
+        if let Some(client) = subscriber.client().filter(|_| ended) {
+            state.readers.end(channel, client);
+        }
+        state.remove(channel, subscriber.id());
+    }
+
+    pub(super) fn members(&self, channel: &str) -> Vec<Subscriber> {
+        let state = self.lock();
+        state.live.get(channel).into_iter().flat_map(HashMap::values).map(|live| live.subscriber.clone()).collect()
+    }
+
+    /// Whether anybody is subscribed to a channel, or about to be.
+    pub(super) fn has(&self, channel: &str) -> bool {
+        let state = self.lock();
+        let mut pending = state.holds.keys().chain(state.renewals.keys());
+        state.live.contains_key(channel) || pending.any(|(held, _)| **held == *channel)
+    }
+
+    /// Those whose requests have subscribed to a channel, and are not answered yet.
+    pub(super) fn holders(&self, channel: &str) -> Vec<Subscriber> {
+        let state = self.lock();
+        state
+            .holds
+            .iter()
+            .filter(|((held, _), _)| **held == *channel)
+            .map(|(_, hold)| hold.subscriber.clone())
+            .collect()
+    }
+}
+
+impl State {
+    fn arrive(&mut self, copy: Copy) -> Next {
+        let Some(position) = copy.position() else { return Next::Nothing };
+        let top = self.log.top();
+        if !self.link.started || position.epoch != top.epoch {
+            let next = if self.link.started { Next::Renew } else { Next::Nothing };
+            return if self.park(copy) { next } else { Next::Renew };
+        }
+        if position.offset <= top.offset {
+            return Next::Nothing;
+        }
+        if self.link.stale.is_some() {
+            return if self.park(copy) { Next::Nothing } else { Next::Renew };
+        }
+        if position.offset > top.offset + 1 {
+            let parked = self.park(copy);
+            return match std::mem::replace(&mut self.filling, true) {
+                _ if !parked => Next::Renew,
+                true => Next::Nothing,
+                false => Next::Fill,
+            };
+        }
+        self.apply(copy);
+        self.apply_early();
+        Next::Nothing
+    }
+
+    /// False if there is no room: then the stream attaches anew, and reads what it missed.
+    fn park(&mut self, copy: Copy) -> bool {
+        if self.early.len() >= MAX_HELD || self.early_bytes >= MAX_HELD_BYTES {
+            return false;
+        }
+        if let Some(position) = copy.position() {
+            self.early_bytes += weight(&copy);
+            if let Some(same) = self.early.insert(position.clone(), copy) {
+                self.early_bytes -= weight(&same);
+            }
+        }
+        true
+    }
+
+    /// Sends the entry that is next to the live subscribers of its channel, and keeps it.
+    fn apply(&mut self, mut copy: Copy) {
+        self.mark_repeated(&mut copy);
+        for live in self.live.get_mut(copy.channel()).into_iter().flat_map(HashMap::values_mut) {
+            live.send(&copy);
+        }
+        self.order(&copy);
+        self.used = copy.entry.at;
+        self.log.retain(copy.target().history);
+        self.log.append(copy);
+    }
+
+    /// What was applied before is counted once more, and not sent.
+    pub(super) fn mark_repeated(&mut self, copy: &mut Copy) {
+        if let Some(applied) = &mut self.applied {
+            copy.repeated = !applied.add(copy.entry.id);
+        }
+    }
+
+    /// The server itself is to do what this says, if the stream is for that.
+    pub(super) fn order(&mut self, copy: &Copy) {
+        if let Some(orders) = &mut self.orders {
+            orders.commands.push(copy.clone());
+        }
+    }
+
+    /// Applies what came early and is next now.
+    pub(super) fn apply_early(&mut self) {
+        while !self.early.is_empty() && self.link.stale.is_none() {
+            let Position { epoch, offset } = self.log.top().clone();
+            let Some(copy) = self.early.remove(&Position { epoch, offset: offset + 1 }) else { return };
+            self.early_bytes -= weight(&copy);
+            self.apply(copy);
+        }
+    }
+
+    /// Drops the early entries that were applied meanwhile, or belong to another count, and gives the first of the rest.
+    pub(super) fn first_early(&mut self) -> Option<u64> {
+        let top = self.log.top();
+        self.early.retain(|at, _| at.epoch == top.epoch && at.offset > top.offset);
+        self.early_bytes = self.early.values().map(weight).sum();
+        self.early.keys().next().map(|at| at.offset)
+    }
+
+    /// Sends an entry that the bus did not get to those who are live on this node.
+    pub(super) fn deliver_uncounted(&mut self, entry: &Entry, channel: &str) {
+        self.link.degraded = true;
+        for live in self.live.get(channel).into_iter().flat_map(HashMap::values) {
+            live.send_uncounted(entry);
+        }
+    }
+
+    /// Goes on at another position, and tells all live subscribers that something may be missing before it.
+    pub(super) fn skip_to(&mut self, top: Position) {
+        let another_epoch = top.epoch != self.log.top().epoch;
+        if another_epoch {
+            self.readers.clear();
+        }
+        if let Some(orders) = &mut self.orders {
+            orders.missed = Some(another_epoch);
+        }
+        for (channel, all) in &mut self.live {
+            for live in all.values_mut() {
+                live.outcome = Outcome::Gap;
+                if live.subscriber.client().is_some() {
+                    metrics::gap();
+                }
+                live.subscriber.send(&Delivery::Gap { channel, top: &top, reason: GapReason::Missed });
+                if let Some(client) = live.subscriber.client().filter(|_| live.since_subscribe) {
+                    self.readers.begin(channel, client, top.offset);
+                }
+            }
+        }
+        self.log.start(top);
+        self.apply_early();
+    }
+
+    pub(super) fn is_free(&self) -> bool {
+        self.holds.is_empty() && self.renewals.is_empty()
+    }
+
+    /// Whether no socket is subscribed, or about to be.
+    pub(super) fn is_unused(&self) -> bool {
+        self.live.is_empty() && self.is_free()
+    }
+
+    /// Whether nothing was ever published here, and nothing would be kept, so that there is nothing to remember.
+    pub(super) fn is_blank(&self) -> bool {
+        self.link.started
+            && !self.log.has_history()
+            && !self.link.own_epoch
+            && !self.link.degraded
+            && self.log.top().offset == 0
+            && self.early.is_empty()
+            && self.readers.is_empty()
+    }
+
+    /// About how many bytes it takes as long as nobody is subscribed, beside its name and its history.
+    pub(super) fn idle_bytes(&self) -> usize {
+        STREAM_BYTES + self.log.top().epoch.len() + self.readers.bytes()
+    }
+
+    pub(super) fn remove(&mut self, channel: &str, id: &str) {
+        let Some(all) = self.live.get_mut(channel) else { return };
+        all.remove(id);
+        if all.is_empty() {
+            self.live.remove(channel);
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! Channels as an application sees them: by type, through its hub and its sockets. The engine behind them is `catamaran-pubsub`.
+
+mod channel;
+mod errors;
+mod event;
+mod expiry;
+mod filtered;
+mod hub;
+mod names;
+mod publish;
+mod subscribe;
+
+#[cfg(feature = "postgres")]
+pub use catamaran_pubsub::Postgres;
+#[cfg(feature = "redis")]
+pub use catamaran_pubsub::Redis;
+pub use catamaran_pubsub::{Backend, Gate, History, Message, Outcome, Passing, Published};
+pub use channel::{Channel, Untyped, UntypedEvent, escape};
+pub use errors::{MembersError, PublishError, SendError, SubscribeError, TagError, Unreached};
+pub use event::{EncodeError, Event, message};
+pub use expiry::AuthExpiry;
+pub use filtered::{Except, Gated, except};
+pub use hub::{Channels, Emitting, Everywhere, Finding, Hub, Listing, Moving};
+pub use names::ChannelConflict;
+pub use publish::{Blast, Blasting, Publish, Publishing};
+pub use subscribe::Subscribing;
