@@ -34,7 +34,7 @@ pub use bus::Postgres;
 #[cfg(feature = "redis")]
 pub use bus::Redis;
 pub use controller::{Controller, Table};
-pub use ctx::{Any, Ctx, Http, Socket, Via};
+pub use ctx::{Ctx, Http, Via};
 pub use error::{Error, Result, ServeError};
 pub use hub::{
     AuthExpiry, Blast, Blasting, Channel, ChannelConflict, Channels, Emitting, EncodeError, Event, Everywhere, Finding,
@@ -46,7 +46,7 @@ pub use params::Params;
 pub use rate_limit::{RateLimit, RateLimited};
 pub use route::{Method, Reach, Route};
 pub use server::{ClientAddr, Origins};
-pub use socket::{PacketHeaders, RequestSocket};
+pub use socket::{Any, PacketHeaders, Socket};
 pub use socketioxide::TransportType;
 
 // The macros are documented here and not in their own crate, so that their examples compile.

@@ -4,7 +4,7 @@ use axum::http::{Request, request::Parts};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
 use crate::{
-    Any, Ctx, Http, Hub, RequestSocket, Socket,
+    Ctx, Http, Hub, Socket,
     hub::{Message, Peer},
     server::Proxies,
 };
@@ -32,7 +32,7 @@ use crate::{
 /// ```
 #[derive(Debug)]
 pub struct TestSocket {
-    socket: RequestSocket,
+    socket: Socket,
     inbox: UnboundedReceiver<Message>,
 }
 
@@ -51,11 +51,11 @@ impl TestSocket {
         let peer = Peer::of_inbox(socketioxide::socket::Sid::new().to_string(), sender, handshake);
         hub.streams().connect(&peer);
         let handshake = peer.handshake().expect("it is connected");
-        Self { socket: RequestSocket::outside_request(handshake, peer, hub.clone()), inbox }
+        Self { socket: Socket::outside_request(handshake, peer, hub.clone()), inbox }
     }
 
     /// The socket, as actions see it.
-    pub fn socket(&self) -> &RequestSocket {
+    pub fn socket(&self) -> &Socket {
         &self.socket
     }
 
@@ -65,7 +65,7 @@ impl TestSocket {
     }
 
     /// The context of a request over this socket, for an action that answers both transports.
-    pub fn any_ctx(&self) -> Ctx<Any> {
+    pub fn any_ctx(&self) -> Ctx {
         Ctx::of(Some(self.socket.clone()), self.socket.hub().clone()).expect("any request will do")
     }
 
@@ -84,7 +84,7 @@ impl Drop for TestSocket {
 }
 
 /// The context of a request over HTTP, for an action that answers both transports.
-pub fn any_ctx(hub: &Hub) -> Ctx<Any> {
+pub fn any_ctx(hub: &Hub) -> Ctx {
     Ctx::of(None, hub.clone()).expect("any request will do")
 }
 

@@ -3,7 +3,7 @@
 use axum::response::{IntoResponse, Response};
 
 use super::{Hub, Moving, channel::Channel, cluster::Everywhere, command::Command};
-use crate::{Error, RequestSocket};
+use crate::{Error, Socket};
 
 /// Why a socket could not be tagged.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +27,7 @@ impl IntoResponse for TagError {
 }
 
 impl Hub {
-    /// Closes every socket that has this [`tag`](RequestSocket::tag), for a reason that its client is told, and says how
+    /// Closes every socket that has this [`tag`](Socket::tag), for a reason that its client is told, and says how
     /// many there were.
     ///
     /// They leave all of their channels: nothing that is published afterwards reaches them, and what their requests are
@@ -74,7 +74,7 @@ impl Hub {
     }
 }
 
-impl RequestSocket {
+impl Socket {
     /// Marks this socket for [`Hub::close_tagged`], until it is gone: with the user, say, or with the session. At most 16
     /// tags are kept, of 256 bytes each.
     ///

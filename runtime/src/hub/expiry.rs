@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{held::Renewal, peer::Peer, stream::Stream};
-use crate::{Error, Hub, RequestSocket};
+use crate::{Error, Hub, Socket};
 
 /// How long what is published is kept for a subscription that ended, so that renewing it misses nothing.
 const RENEWAL: Duration = Duration::from_secs(10);
@@ -47,7 +47,7 @@ const RENEWAL: Duration = Duration::from_secs(10);
 ///
 /// A channel to which several requests subscribed is left when the last of their authorizations ends.
 #[derive(Clone, Debug)]
-pub struct AuthExpiry(Option<RequestSocket>);
+pub struct AuthExpiry(Option<Socket>);
 
 impl AuthExpiry {
     /// The authorization ends then. Of several times in one request the first counts. A time that has passed already

@@ -12,7 +12,7 @@ use super::{
     names::Kind,
     publish::Published,
 };
-use crate::{RequestSocket, bus::Sent};
+use crate::{Socket, bus::Sent};
 
 /// What the names of their streams begin with.
 const STREAMS: &str = "catamaran:gated:";
@@ -74,7 +74,7 @@ pub struct Except {
 
 impl Except {
     /// Leaves out the socket of a request.
-    pub fn of(socket: &RequestSocket) -> Self {
+    pub fn of(socket: &Socket) -> Self {
         let Excluded { socket, client } = Excluded::of(socket.peer());
         Self { socket, client: client.map(|Alias(alias)| alias) }
     }
@@ -86,7 +86,7 @@ impl From<Except> for Excluded {
     }
 }
 
-impl RequestSocket {
+impl Socket {
     /// Subscribes this socket to a channel behind a gate, which is that of this subscription.
     ///
     /// # Errors

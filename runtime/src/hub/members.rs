@@ -96,7 +96,7 @@ impl Hub {
     }
 
     /// Lists the names of the channels that the socket with this id is subscribed to, on whichever server it is; `None` if
-    /// there is no such socket. See [`RequestSocket::channels`](crate::RequestSocket::channels).
+    /// there is no such socket. See [`Socket::channels`](crate::Socket::channels).
     ///
     /// # Errors
     ///

@@ -63,7 +63,7 @@ pub(crate) use streams::{MAX_CHANNEL_BYTES, MAX_SUBSCRIPTIONS, epoch_of};
 pub(crate) use subscription::{Settled, Subscriptions};
 
 use crate::{
-    Ctx, Error, RequestSocket,
+    Ctx, Error, Socket,
     ctx::{HasSocket, Via},
 };
 
@@ -72,7 +72,7 @@ use crate::{
 /// Actions have it in their context. Actions and axum handlers take it as an extractor, and a task holds a clone.
 ///
 /// The extractor is that of the [`App`](crate::App) that the route belongs to. In a router outside one it refuses with a 500
-/// whose code is `outside_app`, and so do [`Ctx`], [`RequestSocket`], [`AuthExpiry`] and
+/// whose code is `outside_app`, and so do [`Ctx`], [`Socket`], [`AuthExpiry`] and
 /// [`ClientAddr`](crate::ClientAddr). A test of such a router adds the layer `axum::Extension(hub)`.
 ///
 /// ```
@@ -91,9 +91,9 @@ impl Hub {
     ///
     /// [`subscribe`](Self::subscribe), [`unsubscribe`](Self::unsubscribe), [`channels`](Self::channels) and
     /// [`emit_to`](Self::emit_to) find it on whichever server it is.
-    pub fn socket(&self, id: &str) -> Option<RequestSocket> {
+    pub fn socket(&self, id: &str) -> Option<Socket> {
         let peer = self.0.sockets().get(id)?;
-        Some(RequestSocket::outside_request(peer.handshake()?, peer, self.clone()))
+        Some(Socket::outside_request(peer.handshake()?, peer, self.clone()))
     }
 
     /// Sends an event to the socket with this id, on whichever server it is, at most once; false if there is none.
@@ -192,7 +192,7 @@ pub type Emitting<'a> = Pin<Box<dyn Future<Output = Result<bool, SendError>> + S
 /// Its type has a name because an `async fn` with bounds gives three errors for one wrong argument.
 pub type Subscribing<'a> = Pin<Box<dyn Future<Output = Result<Outcome, SubscribeError>> + Send + 'a>>;
 
-impl RequestSocket {
+impl Socket {
     /// Subscribes this socket to a channel; once more changes nothing.
     ///
     /// What is published from now on reaches the socket, and nothing of it before the ack of this request; so an action
@@ -254,7 +254,7 @@ impl RequestSocket {
 }
 
 impl<T: Via> Ctx<T> {
-    /// Subscribes the requesting socket to a channel; see [`RequestSocket::subscribe`].
+    /// Subscribes the requesting socket to a channel; see [`Socket::subscribe`].
     ///
     /// # Errors
     ///

@@ -17,7 +17,7 @@ use super::{
     message::Message,
     names::ChannelConflict,
 };
-use crate::{Ctx, Error, RequestSocket, ctx::Via};
+use crate::{Ctx, Error, Socket, ctx::Via};
 
 /// What became of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +78,7 @@ impl<E: Event> Publish<'_, E> {
 
     /// Leaves one socket out, most often the one whose request publishes; its client does not hear of the event later
     /// either.
-    pub fn except(mut self, socket: &RequestSocket) -> Self {
+    pub fn except(mut self, socket: &Socket) -> Self {
         self.except.push(Excluded::of(socket.peer()));
         self
     }
@@ -108,7 +108,7 @@ pub type Blasting<'a> = Pin<Box<dyn Future<Output = Result<usize, SendError>> + 
 
 impl Blast<'_> {
     /// Leaves one socket out.
-    pub fn except(mut self, socket: &RequestSocket) -> Self {
+    pub fn except(mut self, socket: &Socket) -> Self {
         self.except.push(Excluded::of(socket.peer()));
         self
     }
@@ -129,9 +129,9 @@ impl Hub {
     /// publishing. A socket that is too slow to take it is cut off, so that it does not miss one in silence.
     ///
     /// ```
-    /// use catamaran::{Hub, RequestSocket, Untyped, UntypedEvent};
+    /// use catamaran::{Hub, Socket, Untyped, UntypedEvent};
     ///
-    /// async fn say(hub: Hub, socket: RequestSocket) -> catamaran::Result {
+    /// async fn say(hub: Hub, socket: Socket) -> catamaran::Result {
     ///     let event = UntypedEvent::new("said", &"hi")?;
     ///     hub.publish(&Untyped::new("room:7"), event).and(&Untyped::new("lobby")).except(&socket).await?;
     ///     Ok(())

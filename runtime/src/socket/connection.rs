@@ -7,7 +7,7 @@ use std::sync::{
 use std::time::Duration;
 
 use axum::{Router, http::HeaderMap};
-use socketioxide::socket::Socket;
+use socketioxide::socket::Socket as IoSocket;
 use tokio::{sync::Notify, task::AbortHandle, time::Instant};
 
 use super::{
@@ -100,7 +100,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// The connection of a socket that is about to connect.
-    pub(crate) fn new(dispatcher: Arc<Dispatcher>, socket: &Arc<Socket>, peer: Peer) -> Self {
+    pub(crate) fn new(dispatcher: Arc<Dispatcher>, socket: &Arc<IoSocket>, peer: Peer) -> Self {
         let answers = AnswerBudget::new(dispatcher.max_answer_bytes);
         Self {
             peer,

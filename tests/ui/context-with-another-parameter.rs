@@ -1,0 +1,6 @@
+use catamaran::{Any, Ctx, action};
+
+#[action(get "/x")]
+async fn x(_: Ctx<Any>) {}
+
+fn main() {}
