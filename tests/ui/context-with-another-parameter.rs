@@ -1,6 +1,0 @@
-use catamaran::{Any, Ctx, action};
-
-#[action(get "/x")]
-async fn x(_: Ctx<Any>) {}
-
-fn main() {}
