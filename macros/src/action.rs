@@ -1,22 +1,20 @@
 //! `#[action]`: attribute and function in, function and companion out.
 
+use catamaran_macros_core::{Errors, path, tokens::first_span};
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
 use syn::{Attribute, Ident, ItemFn, LitStr};
 
 use crate::{
     attr::{ActionAttr, RouteAttr, Within},
-    check,
-    errors::Errors,
-    expand,
+    check, expand,
     model::{self, Action, Companion, State},
-    path,
 };
 
 pub(crate) fn action(attr: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
     let Ok(mut function) = syn::parse2::<ItemFn>(item.clone()) else {
-        errors.at(model::first_span(&item), "an action is a function: `#[action]` goes on `async fn name(..) { .. }`");
+        errors.at(first_span(&item), "an action is a function: `#[action]` goes on `async fn name(..) { .. }`");
         return quote!(#item #errors);
     };
     let ActionAttr { within, route } = match syn::parse2(attr) {
@@ -96,7 +94,7 @@ fn take_repeated(function: &mut ItemFn, errors: &mut Errors) -> bool {
         let repeated = is_action(attr);
         if repeated {
             let message = "an action has one route; write a second function for the second route";
-            errors.at(model::first_span(attr.path()), message);
+            errors.at(first_span(attr.path()), message);
         }
         !repeated
     });

@@ -1,5 +1,6 @@
 //! `#[channel]`: a struct whose values are channels.
 
+use catamaran_macros_core::{Errors, tokens::first_span};
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::{
@@ -8,8 +9,6 @@ use syn::{
     parse::{Parse, ParseStream},
     spanned::Spanned,
 };
-
-use crate::{errors::Errors, model::first_span};
 
 /// `"room:{id}", event = RoomEvent, history = 256, stream = "rooms"`
 struct ChannelAttr {

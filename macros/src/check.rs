@@ -1,12 +1,13 @@
 //! What can be wrong with an action: one rule, one function, one sentence.
 
+use catamaran_macros_core::{
+    Errors,
+    tokens::{first_span, last_segment},
+};
 use quote::ToTokens;
 use syn::{FnArg, Ident, Safety, Signature, Type};
 
-use crate::{
-    errors::Errors,
-    model::{self, Action, Argument, Source, first_span},
-};
+use crate::model::{Action, Argument, Source};
 
 /// As many arguments as axum's handlers take.
 const MOST_ARGUMENTS: usize = 16;
@@ -128,7 +129,7 @@ fn get_has_no_body(action: &Action, errors: &mut Errors) {
     for argument in action.arguments.iter().filter(|argument| argument.source == Source::Request) {
         // A `String` that nearly has a parameter's name is a misspelt parameter.
         if argument.is(BODIES) && meant(action, argument).is_none() {
-            let ty = model::last_segment(&argument.ty).map(|segment| segment.ident.to_string()).unwrap_or_default();
+            let ty = last_segment(&argument.ty).map(|segment| segment.ident.to_string()).unwrap_or_default();
             let message = format!("a GET request has no body to read `{ty}` from; take `Query<T>`, or use `post`");
             errors.at(first_span(&argument.ty), message);
         }
@@ -143,8 +144,7 @@ fn parameters_and_arguments_meet(action: &Action, errors: &mut Errors) {
     let mut misspelt = Vec::new();
     for argument in action.arguments.iter().filter(|argument| argument.source == Source::Request) {
         let Some(name) = &argument.name else { continue };
-        let primitive =
-            argument.is(PRIMITIVES) && model::last_segment(&argument.ty).is_some_and(|it| it.arguments.is_none());
+        let primitive = argument.is(PRIMITIVES) && last_segment(&argument.ty).is_some_and(|it| it.arguments.is_none());
         match meant(action, argument) {
             Some(param) if argument.plain_name().is_some_and(|name| name.trim_start_matches('_') == param) => {
                 let message = format!(
@@ -203,7 +203,7 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 fn is_single(ty: &Type) -> bool {
-    model::last_segment(ty).is_some_and(|segment| {
+    last_segment(ty).is_some_and(|segment| {
         segment.arguments.is_none() && PRIMITIVES.iter().chain(SINGLE).any(|name| segment.ident == name)
     })
 }

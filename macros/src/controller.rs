@@ -1,5 +1,6 @@
 //! `#[controller]`: passes its prefix and its state to the actions inside, and collects them.
 
+use catamaran_macros_core::{Errors, path, tokens::first_span};
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
 use syn::{Attribute, Ident, Item, ItemFn, ItemMod, LitStr, Meta, Type, UseTree, parse_quote};
@@ -7,11 +8,7 @@ use syn::{Attribute, Ident, Item, ItemFn, ItemMod, LitStr, Meta, Type, UseTree, 
 use crate::{
     action::is_action,
     attr::{ActionAttr, ControllerAttr},
-    check,
-    errors::Errors,
-    expand,
-    model::{self, first_span},
-    path,
+    check, expand, model,
 };
 
 pub(crate) fn controller(attr: TokenStream, item: &TokenStream) -> TokenStream {

@@ -1,42 +1,13 @@
 //! `#[derive(Event)]`: the name of an event; its payload is serde's work.
 
+use catamaran_macros_core::{Errors, events};
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::{Attribute, Data, DeriveInput, Ident, LitStr, Token, ext::IdentExt, meta::ParseNestedMeta};
 
-use crate::errors::Errors;
-
-/// What Socket.IO and its clients of all versions, the catamaran client and the runtime raise or refuse themselves. A
-/// listener would take a published event of such a name for theirs. The runtime has these names by [`reserved`].
-const RESERVED: &[(&str, &[&str])] = &[
-    (
-        "Socket.IO",
-        &[
-            "connect",
-            "connect_error",
-            "connect_timeout",
-            "connecting",
-            "disconnect",
-            "disconnecting",
-            "error",
-            "newListener",
-            "ping",
-            "pong",
-            "reconnect",
-            "reconnect_attempt",
-            "reconnect_error",
-            "reconnect_failed",
-            "reconnecting",
-            "removeListener",
-        ],
-    ),
-    ("the catamaran client", &["gap", "lost", "resubscribed", "state"]),
-    ("the runtime", &["sails:parseError"]),
-];
-
-/// The list as an array, for names that are known at run time alone.
+/// The reserved names as an array, for names that are known at run time alone.
 pub(crate) fn reserved() -> TokenStream {
-    let names = RESERVED.iter().flat_map(|(_, names)| *names);
+    let names = events::reserved();
     quote!([#(#names),*])
 }
 
@@ -155,7 +126,7 @@ fn skip_value(meta: &ParseNestedMeta<'_>) -> syn::Result<()> {
 /// Some names have a meaning of their own.
 fn is_not_reserved(name: &Name, errors: &mut Errors) {
     let Name { text, span } = name;
-    if let Some(owner) = owner(text) {
+    if let Some(owner) = events::owner(text) {
         let message = format!(
             "`{text}` is an event of {owner} itself; give this one another name with `#[event(name = \"..\")]`"
         );
@@ -163,14 +134,6 @@ fn is_not_reserved(name: &Name, errors: &mut Errors) {
     } else if text.is_empty() {
         errors.at(*span, "an event needs a name");
     }
-}
-
-/// Whose event has this name already.
-pub(crate) fn owner(name: &str) -> Option<&'static str> {
-    if name.starts_with('$') {
-        return Some("the runtime");
-    }
-    RESERVED.iter().find(|(_, names)| names.contains(&name)).map(|(owner, _)| *owner)
 }
 
 /// A client tells events apart by their names.

@@ -1,11 +1,12 @@
 //! The code that stands beside an action: tokens only, no decisions about what is right.
 
+use catamaran_macros_core::tokens::{first_span, line};
 use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::{Attribute, Item, LitStr, Path, Type, ext::IdentExt, parse_quote};
 
 use crate::attr::{ActionsInput, Listed, Mounted, RoutesInput};
-use crate::model::{self, Action, Argument, Companion, Source, State, first_span};
+use crate::model::{self, Action, Argument, Companion, Source, State};
 
 /// The type beside the function, with its route, its call, and itself as a controller of one.
 pub(crate) fn companion(action: &Action) -> TokenStream {
@@ -263,11 +264,6 @@ fn binding(argument: &Argument, at: usize) -> Ident {
         }
         None => format_ident!("argument{at}", span = span),
     }
-}
-
-pub(crate) fn line(name: &Ident) -> Literal {
-    let line = if proc_macro::is_available() { name.span().unwrap().line() } else { 0 };
-    Literal::usize_unsuffixed(line)
 }
 
 /// The constants of a controller whose actions are in the same module.

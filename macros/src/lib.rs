@@ -11,12 +11,9 @@ mod attr;
 mod channel;
 mod check;
 mod controller;
-mod errors;
 mod event;
 mod expand;
 mod model;
-mod path;
-mod resource;
 #[cfg(test)]
 mod snapshots;
 mod table;
@@ -62,10 +59,4 @@ pub fn event(item: TokenStream) -> TokenStream {
 #[proc_macro]
 pub fn reserved_events(_: TokenStream) -> TokenStream {
     event::reserved().into()
-}
-
-/// See `catamaran_resources::resource`.
-#[proc_macro_attribute]
-pub fn resource(attr: TokenStream, item: TokenStream) -> TokenStream {
-    resource::resource(attr.into(), &item.into()).into()
 }

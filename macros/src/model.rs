@@ -1,10 +1,11 @@
 //! An action as the macros see it; every part keeps the place where it was written.
 
+use catamaran_macros_core::tokens::{first_span, last_segment, type_argument};
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::{
-    Attribute, Expr, ExprLit, FnArg, GenericArgument, Ident, ItemFn, Lit, LitStr, Meta, Pat, PathArguments,
-    PathSegment, ReturnType, Signature, Type, Visibility, ext::IdentExt, parse_quote,
+    Attribute, Expr, ExprLit, FnArg, Ident, ItemFn, Lit, LitStr, Meta, Pat, ReturnType, Signature, Type, Visibility,
+    ext::IdentExt, parse_quote,
 };
 
 use crate::attr::Method;
@@ -124,7 +125,7 @@ impl Argument {
 
     /// The `T` of `Name<T>`.
     pub(crate) fn inner(&self) -> Option<&Type> {
-        inner(last_segment(&self.ty)?)
+        type_argument(last_segment(&self.ty)?)
     }
 
     /// Where an error about the whole argument belongs.
@@ -203,24 +204,4 @@ pub(crate) fn doc(attrs: &[Attribute]) -> String {
 
 pub(crate) fn cfgs(attrs: &[Attribute]) -> Vec<Attribute> {
     attrs.iter().filter(|attr| attr.path().is_ident("cfg")).cloned().collect()
-}
-
-pub(crate) fn last_segment(ty: &Type) -> Option<&PathSegment> {
-    match ty {
-        Type::Path(path) => path.path.segments.last(),
-        _ => None,
-    }
-}
-
-pub(crate) fn inner(segment: &PathSegment) -> Option<&Type> {
-    let PathArguments::AngleBracketed(arguments) = &segment.arguments else { return None };
-    arguments.args.iter().find_map(|argument| match argument {
-        GenericArgument::Type(ty) => Some(ty),
-        _ => None,
-    })
-}
-
-/// The span of the first token: a joined span needs a nightly compiler.
-pub(crate) fn first_span(tokens: &impl ToTokens) -> Span {
-    tokens.to_token_stream().into_iter().next().map_or_else(Span::call_site, |token| token.span())
 }

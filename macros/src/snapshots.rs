@@ -104,36 +104,6 @@ fn a_controller_in_its_own_file() {
 }
 
 #[test]
-fn a_resource() {
-    let resource = crate::resource::resource(
-        quote!(path = "/pet", policy = OwnPets, except = [destroy]),
-        &quote! {
-            #[sea_orm::model]
-            #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
-            #[sea_orm(table_name = "pet")]
-            pub struct Model {
-                #[sea_orm(primary_key)]
-                pub id: i64,
-                /// What it is called.
-                #[garde(length(min = 1))]
-                pub name: String,
-                #[field(default = false)]
-                pub private: bool,
-                #[field(hidden, read_only, default = token())]
-                pub token: String,
-                pub owner_id: Option<i64>,
-                #[sea_orm(belongs_to, from = "owner_id", to = "id")]
-                pub owner: BelongsTo<Option<super::user::Entity>>,
-                #[sea_orm(has_many, via = "pet_toy")]
-                #[field(writable)]
-                pub toys: HasMany<super::toy::Entity>,
-            }
-        },
-    );
-    assert_snapshot("resource.rs", resource);
-}
-
-#[test]
 fn a_table() {
     let routes = crate::table::routes(quote!(hello, api::chat, admin => RequireAdmin));
     assert_snapshot("routes.rs", quote!(fn table() -> Table<AppState> { #routes }));

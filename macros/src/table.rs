@@ -1,12 +1,12 @@
 //! `actions!` and `routes!`: lists of what other macros wrote.
 
+use catamaran_macros_core::{Errors, path};
 use proc_macro2::TokenStream;
 use quote::quote;
 
 use crate::{
     attr::{ActionsInput, RoutesInput},
-    errors::Errors,
-    expand, model, path,
+    expand, model,
 };
 
 pub(crate) fn actions(input: TokenStream) -> TokenStream {

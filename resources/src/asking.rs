@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderMap, Method, request::Parts},
     response::{IntoResponse, Response},
 };
-use catamaran::{Hub, RequestSocket};
+use catamaran::{Hub, Socket};
 use serde::Serialize;
 use tokio::sync::oneshot;
 use tracing::Instrument;
@@ -31,7 +31,7 @@ pub(crate) struct Asking {
     pub(crate) resources: Resources,
     pub(crate) hub: Hub,
     /// The socket by which it came.
-    pub(crate) socket: Option<RequestSocket>,
+    pub(crate) socket: Option<Socket>,
     pub(crate) viewers: Viewers,
     pub(crate) meta: &'static Meta,
     pub(crate) method: Method,

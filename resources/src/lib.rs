@@ -37,7 +37,7 @@ pub use state::{Compat, Resources};
 pub(crate) use error::Error;
 
 #[doc = include_str!("docs/resource.md")]
-pub use catamaran_macros::resource;
+pub use catamaran_resources_macros::resource;
 
 #[doc(hidden)]
 #[path = "private.rs"]

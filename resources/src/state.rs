@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::FromRef;
-use catamaran::{__resources::except, Hub, RequestSocket};
+use catamaran::{__resources::except, Hub, Socket};
 #[cfg(feature = "sqlite")]
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbBackend, DbErr, SchemaBuilder};
@@ -211,7 +211,7 @@ impl Resources {
     }
 
     /// Tells of changes that were committed just now.
-    pub(crate) async fn hand_on(&self, hub: &Hub, changes: &Committed, sender: Option<&RequestSocket>) {
+    pub(crate) async fn hand_on(&self, hub: &Hub, changes: &Committed, sender: Option<&Socket>) {
         if let Some(outbox) = &self.outbox {
             return outbox.written.notify_one();
         }

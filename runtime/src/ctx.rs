@@ -4,29 +4,21 @@ use std::{fmt, marker::PhantomData};
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 
-use crate::{Error, Hub, Reach, RequestSocket};
+use crate::{Error, Hub, Reach, Socket};
 
-/// Stands for no restriction: a request over HTTP or over a socket is the default of [`Ctx`], and
-/// [`App::packet_headers`](crate::App::packet_headers) takes it in place of names.
+/// Marks a context of HTTP requests only, which never have a socket: `Ctx<Http>`.
 #[derive(Clone, Copy, Debug)]
-pub struct Any;
-
-/// A request over HTTP, which never has a socket: `Ctx<Http>`.
-#[derive(Clone, Copy, Debug)]
-pub enum Http {}
-
-/// A request over a socket, which is there for certain: `Ctx<Socket>`.
-#[derive(Clone, Copy, Debug)]
-pub enum Socket {}
+#[non_exhaustive]
+pub struct Http;
 
 mod sealed {
     pub trait Sealed {}
-    impl Sealed for super::Any {}
     impl Sealed for super::Http {}
     impl Sealed for super::Socket {}
+    impl Sealed for Option<super::Socket> {}
 }
 
-/// Where a request may come from: [`Any`], [`Http`] or [`Socket`], the parameter of [`Ctx`].
+/// The parameter of [`Ctx`]: [`Option<Socket>`], [`Socket`] or [`Http`].
 ///
 /// It is the bound of a function that takes the context of any action; nobody else can implement it.
 ///
@@ -49,61 +41,60 @@ mod sealed {
 ///     log(&ctx, "watched").await
 /// }
 /// ```
-pub trait Via: sealed::Sealed + Sized + 'static {
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no parameter of a context",
+    label = "expected `Socket` or `Http`",
+    note = "write `ctx: Ctx` for an action over both transports, `ctx: Ctx<Socket>` for sockets only, `ctx: Ctx<Http>` for HTTP only"
+)]
+pub trait Via: sealed::Sealed + Clone + Send + Sync + 'static {
     #[doc(hidden)]
     const REACH: Reach;
     #[doc(hidden)]
-    type Held: Clone + Send + Sync;
-    #[doc(hidden)]
-    fn hold(socket: Option<RequestSocket>) -> Option<Self::Held>;
+    fn of(socket: Option<Socket>) -> Option<Self>;
 }
 
-impl Via for Any {
+impl Via for Option<Socket> {
     const REACH: Reach = Reach::Both;
-    type Held = Option<RequestSocket>;
-    fn hold(socket: Option<RequestSocket>) -> Option<Self::Held> {
+    fn of(socket: Self) -> Option<Self> {
         Some(socket)
     }
 }
 
 impl Via for Http {
     const REACH: Reach = Reach::Http;
-    type Held = ();
-    fn hold(socket: Option<RequestSocket>) -> Option<()> {
-        socket.is_none().then_some(())
+    fn of(socket: Option<Socket>) -> Option<Self> {
+        socket.is_none().then_some(Self)
     }
 }
 
 impl Via for Socket {
     const REACH: Reach = Reach::Socket;
-    type Held = RequestSocket;
-    fn hold(socket: Option<RequestSocket>) -> Option<RequestSocket> {
+    fn of(socket: Option<Self>) -> Option<Self> {
         socket
     }
 }
 
-/// The context of a request; its type says from where the request may come, and so what it can do.
+/// The context of a request. Its parameter declares the transports that an action answers.
 ///
-/// | an action takes | answers | `ctx.socket()` |
+/// | Arguments of the action | Transports | `ctx.socket()` |
 /// |---|---|---|
-/// | `Ctx`, or no context | HTTP and sockets | `Option<&RequestSocket>` |
-/// | `Ctx<Socket>` | sockets only | `&RequestSocket` |
+/// | `Ctx`, or no context | HTTP and sockets | `Option<&Socket>` |
+/// | `Ctx<Socket>` | sockets only | `&Socket` |
 /// | `Ctx<Http>` | HTTP only | does not exist |
 ///
-/// [`RequestSocket`] as an argument makes an action answer sockets only too, beside a `Ctx` or without one;
-/// `Option<RequestSocket>` does not.
+/// `Ctx` is short for `Ctx<Option<Socket>>`. [`Socket`] as an argument makes an action answer sockets only too, beside a
+/// `Ctx` or without one; `Option<Socket>` does not.
 ///
-/// An action that is asked over the wrong transport does not run: over HTTP the answer is 426, over a socket 400.
-pub struct Ctx<T: Via = Any> {
-    held: T::Held,
+/// A request over the wrong transport does not run the action: over HTTP the answer is 426, over a socket 400.
+pub struct Ctx<T: Via = Option<Socket>> {
+    via: T,
     hub: Hub,
-    via: PhantomData<T>,
 }
 
 impl<T: Via> Ctx<T> {
-    /// A context of a request; none if the request came over a transport that `T` rules out.
-    pub(crate) fn of(socket: Option<RequestSocket>, hub: Hub) -> Option<Self> {
-        T::hold(socket).map(|held| Self { held, hub, via: PhantomData })
+    /// Makes the context of a request, or none if the request came over a transport that `T` rules out.
+    pub(crate) fn of(socket: Option<Socket>, hub: Hub) -> Option<Self> {
+        T::of(socket).map(|via| Self { via, hub })
     }
 
     /// The channels of the application.
@@ -111,7 +102,7 @@ impl<T: Via> Ctx<T> {
         &self.hub
     }
 
-    /// The requesting socket: `&RequestSocket` in a `Ctx<Socket>`, `Option<&RequestSocket>` in a plain `Ctx`.
+    /// Returns the requesting socket: `&Socket` of a `Ctx<Socket>`, `Option<&Socket>` of a plain `Ctx`.
     pub fn socket(&self) -> <Self as MayHaveSocket>::Borrowed<'_>
     where
         Self: MayHaveSocket,
@@ -122,7 +113,7 @@ impl<T: Via> Ctx<T> {
 
 impl<T: Via> Clone for Ctx<T> {
     fn clone(&self) -> Self {
-        Self { held: self.held.clone(), hub: self.hub.clone(), via: PhantomData }
+        Self { via: self.via.clone(), hub: self.hub.clone() }
     }
 }
 
@@ -137,7 +128,7 @@ impl<T: Via, S: Send + Sync> FromRequestParts<S> for Ctx<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
         let hub = Hub::of_request(parts, "Ctx")?.clone();
-        let socket = parts.extensions.get::<RequestSocket>().cloned();
+        let socket = parts.extensions.get::<Socket>().cloned();
         Self::of(socket, hub).ok_or_else(|| Error::wrong_transport(T::REACH, None))
     }
 }
@@ -146,8 +137,8 @@ impl<T: Via, S: Send + Sync> FromRequestParts<S> for Ctx<T> {
 #[diagnostic::on_unimplemented(
     message = "an HTTP-only action has no requesting socket",
     label = "`{Self}` never holds a socket",
-    note = "take `ctx: Ctx`: the action then answers both transports, and `ctx.socket()` is an `Option<&RequestSocket>`",
-    note = "or take `ctx: Ctx<Socket>`: the action then answers sockets only, and `ctx.socket()` is a `&RequestSocket`"
+    note = "take `ctx: Ctx`: the action then answers both transports, and `ctx.socket()` is an `Option<&Socket>`",
+    note = "or take `ctx: Ctx<Socket>`: the action then answers sockets only, and `ctx.socket()` is a `&Socket`"
 )]
 pub trait MayHaveSocket {
     #[doc(hidden)]
@@ -158,17 +149,17 @@ pub trait MayHaveSocket {
     fn borrow(&self) -> Self::Borrowed<'_>;
 }
 
-impl MayHaveSocket for Ctx<Any> {
-    type Borrowed<'a> = Option<&'a RequestSocket>;
-    fn borrow(&self) -> Option<&RequestSocket> {
-        self.held.as_ref()
+impl MayHaveSocket for Ctx {
+    type Borrowed<'a> = Option<&'a Socket>;
+    fn borrow(&self) -> Option<&Socket> {
+        self.via.as_ref()
     }
 }
 
 impl MayHaveSocket for Ctx<Socket> {
-    type Borrowed<'a> = &'a RequestSocket;
-    fn borrow(&self) -> &RequestSocket {
-        &self.held
+    type Borrowed<'a> = &'a Socket;
+    fn borrow(&self) -> &Socket {
+        &self.via
     }
 }
 
@@ -181,12 +172,12 @@ impl MayHaveSocket for Ctx<Socket> {
 )]
 pub trait HasSocket {
     #[doc(hidden)]
-    fn certain(&self) -> &RequestSocket;
+    fn certain(&self) -> &Socket;
 }
 
 impl HasSocket for Ctx<Socket> {
-    fn certain(&self) -> &RequestSocket {
-        &self.held
+    fn certain(&self) -> &Socket {
+        &self.via
     }
 }
 
@@ -195,7 +186,7 @@ impl HasSocket for Ctx<Socket> {
 pub enum Declared {
     /// A context, of which an action has one.
     Context(Reach),
-    /// `RequestSocket`, which is there over a socket only.
+    /// `Socket`, which is there over a socket only.
     Socket,
 }
 
@@ -208,7 +199,7 @@ impl<T: Via> Probe<Ctx<T>> {
     pub const DECLARED: Option<Declared> = Some(Declared::Context(T::REACH));
 }
 
-impl Probe<RequestSocket> {
+impl Probe<Socket> {
     /// A socket.
     pub const DECLARED: Option<Declared> = Some(Declared::Socket);
 }
@@ -245,8 +236,8 @@ pub const fn agree(earlier: &[Option<Declared>], this: Option<Declared>) {
             (Some(Declared::Context(_)), Some(Declared::Context(_))) => panic!("an action takes one context"),
             (Some(Declared::Context(Reach::Http)), Some(Declared::Socket))
             | (Some(Declared::Socket), Some(Declared::Context(Reach::Http))) => panic!(
-                "`Ctx<Http>` answers HTTP only, where there is no `RequestSocket`: \
-                 write `ctx: Ctx<Socket>` for an action over sockets, or `ctx: Ctx, socket: Option<RequestSocket>` for both"
+                "`Ctx<Http>` answers HTTP only, where there is no `Socket`: \
+                 write `ctx: Ctx<Socket>` for an action over sockets, or `ctx: Ctx, socket: Option<Socket>` for both"
             ),
             _ => {}
         }

@@ -21,7 +21,7 @@ use tokio::time::{Sleep, sleep};
 use tower_service::Service;
 
 use crate::{
-    Action, Error, Method, Reach, RequestSocket, Route,
+    Action, Error, Method, Reach, Route, Socket,
     action::{Call, Reply},
     policy::Policy,
 };
@@ -105,7 +105,7 @@ impl<F: Fn(Request) -> Reply> Service<Request> for Endpoint<F> {
     }
 
     fn call(&mut self, request: Request) -> Answering {
-        let over_socket = request.extensions().get::<RequestSocket>().is_some();
+        let over_socket = request.extensions().get::<Socket>().is_some();
         let reply = match (self.route.reach, over_socket) {
             (Reach::Socket, false) | (Reach::Http, true) => {
                 let refusal = Error::wrong_transport(self.route.reach, Some(self.route)).into_response();

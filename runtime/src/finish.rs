@@ -27,7 +27,7 @@ use tower_service::Service;
 use tracing::{Span, field};
 
 use crate::{
-    ClientAddr, Error, Hub, RequestSocket, logged,
+    ClientAddr, Error, Hub, Socket, logged,
     metrics::{self, Transport},
     server::{CrossSite, Drain, InFlight, Proxies, check_target, refuse},
 };
@@ -75,7 +75,7 @@ impl<S: Service<Request, Response = Response, Error = Infallible>> Service<Reque
             request.extensions_mut().insert(self.proxies.clone());
         }
         // A socket's request is in flight until its ack is sent, so it is counted there.
-        let over_http = request.extensions().get::<RequestSocket>().is_none();
+        let over_http = request.extensions().get::<Socket>().is_none();
         let switches = over_http && request.headers().contains_key(header::UPGRADE);
         let in_flight = over_http.then(|| self.drain.enter(Transport::Http));
         let span = span(&request, over_http);

@@ -37,14 +37,14 @@ pub use channels::{
     SendError, SubscribeError, Subscribing, TagError, Unreached, Untyped, UntypedEvent,
 };
 pub use controller::{Controller, Table};
-pub use ctx::{Any, Ctx, Http, Socket, Via};
+pub use ctx::{Ctx, Http, Via};
 pub use error::{Error, Result, ServeError};
 pub use params::Params;
 #[cfg(feature = "rate-limit")]
 pub use rate_limit::{RateLimit, RateLimited};
 pub use route::{Method, Reach, Route};
 pub use server::{ClientAddr, Origins};
-pub use socket::{PacketHeaders, RequestSocket};
+pub use socket::{Any, PacketHeaders, Socket};
 pub use socketioxide::TransportType;
 
 // The macros are documented here and not in their own crate, so that their examples compile.

@@ -2,4 +2,4 @@
 
 pub use catamaran_macros::Event;
 
-pub use crate::{App, Ctx, Http, Hub, Params, RequestSocket, Socket, action, actions, channel, controller, routes};
+pub use crate::{App, Ctx, Http, Hub, Params, Socket, action, actions, channel, controller, routes};

@@ -27,7 +27,7 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::{ClientAddr, Error, RequestSocket, route::encoded, server::network};
+use crate::{ClientAddr, Error, Socket, route::encoded, server::network};
 
 /// How many keys have a count of their own. Beyond that, new ones share counts, so that no crowd takes all the memory.
 const MAX_KEYS: usize = 65_536;
@@ -157,7 +157,7 @@ impl RateLimit {
     /// Counts a request; an error is the answer of one too many.
     fn admit(&self, request: &mut Parts) -> Result<(), Error> {
         // What was counted up when a socket came must be counted down when it goes.
-        if request.extensions.get::<RequestSocket>().is_some_and(|socket| socket.subscriber().is_gone()) {
+        if request.extensions.get::<Socket>().is_some_and(|socket| socket.subscriber().is_gone()) {
             return Ok(());
         }
         let free_in = match &self.key {

@@ -4,7 +4,7 @@ use axum::http::{Request, request::Parts};
 use catamaran_pubsub::Message;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
-use crate::{Any, Ctx, Http, Hub, RequestSocket, Socket, server::Proxies, socket::SocketSubscriber};
+use crate::{Ctx, Http, Hub, Socket, server::Proxies, socket::SocketSubscriber};
 
 /// A socket that no network carries: it subscribes like any other, and keeps what it receives.
 ///
@@ -29,7 +29,7 @@ use crate::{Any, Ctx, Http, Hub, RequestSocket, Socket, server::Proxies, socket:
 /// ```
 #[derive(Debug)]
 pub struct TestSocket {
-    socket: RequestSocket,
+    socket: Socket,
     inbox: UnboundedReceiver<Message>,
 }
 
@@ -48,11 +48,11 @@ impl TestSocket {
         let subscriber = SocketSubscriber::of_inbox(socketioxide::socket::Sid::new().to_string(), sender, handshake);
         hub.streams().connect(subscriber.subscriber());
         let handshake = subscriber.handshake().expect("it is connected");
-        Self { socket: RequestSocket::outside_request(handshake, subscriber, hub.clone()), inbox }
+        Self { socket: Socket::outside_request(handshake, subscriber, hub.clone()), inbox }
     }
 
     /// The socket, as actions see it.
-    pub fn socket(&self) -> &RequestSocket {
+    pub fn socket(&self) -> &Socket {
         &self.socket
     }
 
@@ -62,7 +62,7 @@ impl TestSocket {
     }
 
     /// The context of a request over this socket, for an action that answers both transports.
-    pub fn any_ctx(&self) -> Ctx<Any> {
+    pub fn any_ctx(&self) -> Ctx {
         Ctx::of(Some(self.socket.clone()), self.socket.hub().clone()).expect("any request will do")
     }
 
@@ -81,7 +81,7 @@ impl Drop for TestSocket {
 }
 
 /// The context of a request over HTTP, for an action that answers both transports.
-pub fn any_ctx(hub: &Hub) -> Ctx<Any> {
+pub fn any_ctx(hub: &Hub) -> Ctx {
     Ctx::of(None, hub.clone()).expect("any request will do")
 }
 

@@ -17,8 +17,8 @@ use axum::{
     response::IntoResponse,
 };
 use catamaran::{
-    App, Ctx, Error, Hub, Params, Publish, RequestSocket, Result, Socket, TransportType, Untyped, UntypedEvent, action,
-    controller, routes, test::TestSocket,
+    App, Ctx, Error, Hub, Params, Publish, Result, Socket, TransportType, Untyped, UntypedEvent, action, controller,
+    routes, test::TestSocket,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -543,7 +543,7 @@ async fn what_our_types_hold_is_not_in_their_debug_text() {
     socket.ctx().subscribe(&room()).await.unwrap();
     hub.publish(&room(), said()).await.unwrap();
     let publish: Publish<'_, _> = hub.publish(&room(), said()).except(socket.socket());
-    let inner: &RequestSocket = socket.socket();
+    let inner: &Socket = socket.socket();
     let app = App::new("canary-state").mount(routes![hello]);
     let refused = Error::new(StatusCode::CONFLICT, "taken");
     for text in [

@@ -1,6 +1,6 @@
-use catamaran::{Ctx, Http, RequestSocket, action};
+use catamaran::{Ctx, Http, Socket, action};
 
-type Caller = RequestSocket;
+type Caller = Socket;
 type Web = Ctx<Http>;
 
 #[action(get "/x")]

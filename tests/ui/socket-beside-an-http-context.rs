@@ -1,6 +1,6 @@
-use catamaran::{Ctx, Http, RequestSocket, action};
+use catamaran::{Ctx, Http, Socket, action};
 
 #[action(get "/x")]
-async fn x(_: Ctx<Http>, _: RequestSocket) {}
+async fn x(_: Ctx<Http>, _: Socket) {}
 
 fn main() {}

@@ -1,8 +1,8 @@
-use catamaran::{App, Ctx, Http, RequestSocket, action, routes};
+use catamaran::{App, Ctx, Http, Socket, action, routes};
 
 #[action(get "/x")]
 async fn export(_: Ctx<Http>) {}
 
 fn main() {
-    App::new(()).mount(routes![export => RequestSocket]);
+    App::new(()).mount(routes![export => Socket]);
 }

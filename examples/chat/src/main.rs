@@ -15,7 +15,7 @@ use axum::{
     response::Html,
     routing::get,
 };
-use catamaran::{Error, Hub, Postgres, Published, Redis, RequestSocket, prelude::*};
+use catamaran::{Error, Hub, Postgres, Published, Redis, prelude::*};
 use room::{Content, Line, Presence, Words};
 use serde::{Deserialize, Serialize};
 use store::Store;
@@ -139,7 +139,7 @@ pub mod chat {
 }
 
 /// A socket is gone, so nobody is here by it any more.
-async fn gone(socket: RequestSocket, hub: Hub, State(store): State<Store>) -> catamaran::Result {
+async fn gone(socket: Socket, hub: Hub, State(store): State<Store>) -> catamaran::Result {
     for id in store.end_visits(socket.id()) {
         take_off(&hub, &store, id, socket.id()).await?;
     }

@@ -1,6 +1,6 @@
 //! A transaction with the locks of its process.
 
-use catamaran::RequestSocket;
+use catamaran::Socket;
 use sea_orm::{DatabaseTransaction, DbErr, SqliteTransactionMode, TransactionOptions, TransactionTrait};
 use tokio::sync::OwnedMutexGuard;
 
@@ -12,7 +12,7 @@ pub(crate) struct Attempt {
     pub(crate) transaction: DatabaseTransaction,
     pub(super) held: Held,
     resources: Resources,
-    except: Option<RequestSocket>,
+    except: Option<Socket>,
     _turn: Option<OwnedMutexGuard<()>>,
 }
 
@@ -49,7 +49,7 @@ impl Attempt {
     pub(crate) async fn begin(
         resources: &Resources,
         Ready { held, turn }: Ready,
-        except: Option<&RequestSocket>,
+        except: Option<&Socket>,
     ) -> Result<Self, Error> {
         let transaction = begin(resources).await?;
         if let Some(outbox) = &resources.outbox {

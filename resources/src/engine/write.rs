@@ -1,7 +1,7 @@
 //! Writing: one transaction for each request, and what it changed.
 
 use axum::http::StatusCode;
-use catamaran::RequestSocket;
+use catamaran::Socket;
 use sea_orm::{DatabaseTransaction, Value, sea_query::sea_value_to_json_value};
 use tokio::sync::oneshot;
 
@@ -75,7 +75,7 @@ pub(crate) async fn write(
     viewers: &Viewers,
     meta: &'static Meta,
     work: &Work,
-    except: Option<&RequestSocket>,
+    except: Option<&Socket>,
     request: &mut oneshot::Sender<()>,
 ) -> Result<Written, Error> {
     let mut wanted = work.stripes(meta);

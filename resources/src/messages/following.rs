@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::response::IntoResponse;
-use catamaran::RequestSocket;
+use catamaran::Socket;
 use serde_json::Value as Json;
 
 use super::{
@@ -23,7 +23,7 @@ use crate::{
 ///
 /// What happens meanwhile is kept and follows the answer, so that nothing falls between.
 pub(crate) struct Following<'a> {
-    socket: Option<&'a RequestSocket>,
+    socket: Option<&'a Socket>,
     viewers: &'a Viewers,
     changes: &'a Arc<Changes>,
     compat: Compat,
@@ -32,7 +32,7 @@ pub(crate) struct Following<'a> {
 }
 
 impl<'a> Following<'a> {
-    pub(crate) fn new(socket: Option<&'a RequestSocket>, viewers: &'a Viewers, resources: &'a Resources) -> Self {
+    pub(crate) fn new(socket: Option<&'a Socket>, viewers: &'a Viewers, resources: &'a Resources) -> Self {
         let Resources { changes, compat, limits, .. } = resources;
         Self { socket, viewers, changes, compat: *compat, limits: *limits, gates: Vec::new() }
     }

@@ -9,7 +9,7 @@ mod triggers;
 
 use std::sync::Arc;
 
-use catamaran::{__resources::except, RequestSocket};
+use catamaran::{__resources::except, Socket};
 use sea_orm::{
     ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, Statement,
     sea_query::{Alias, Query},
@@ -102,11 +102,7 @@ async fn lock(transaction: &DatabaseTransaction) -> Result<(), DbErr> {
 
 impl Outbox {
     /// Before a write, whose socket hears nothing of it.
-    pub(crate) async fn begin(
-        &self,
-        transaction: &DatabaseTransaction,
-        except: Option<&RequestSocket>,
-    ) -> Result<(), DbErr> {
+    pub(crate) async fn begin(&self, transaction: &DatabaseTransaction, except: Option<&Socket>) -> Result<(), DbErr> {
         match except.and_then(text) {
             Some(except) if self.by_triggers => triggers::leave_out(transaction, except).await,
             _ => Ok(()),
@@ -119,7 +115,7 @@ impl Outbox {
         &self,
         transaction: &DatabaseTransaction,
         changes: &[Change],
-        except: Option<&RequestSocket>,
+        except: Option<&Socket>,
     ) -> Result<(), DbErr> {
         if self.by_triggers {
             return triggers::leave_out_nobody(transaction).await;
@@ -139,6 +135,6 @@ impl Outbox {
 }
 
 /// A socket as it stands in the table.
-fn text(socket: &RequestSocket) -> Option<String> {
+fn text(socket: &Socket) -> Option<String> {
     serde_json::to_string(&except(socket)).ok()
 }

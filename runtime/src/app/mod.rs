@@ -227,7 +227,7 @@ impl<S: Send + Sync + 'static> App<S> {
     /// Decides who may connect: an axum handler for each socket that wants to.
     ///
     /// It sees the handshake as a request of its own, like those that the socket would send later: headers and cookies
-    /// of the handshake, its path and query, [`RequestSocket`](crate::RequestSocket) and
+    /// of the handshake, its path and query, [`Socket`](crate::Socket) and
     /// [`Ctx<Socket>`](crate::Ctx). The JSON body is what the client said when connecting (Socket.IO's `auth`); there is
     /// none if it said nothing, and a client of Engine.IO 3, as `sails.io.js`, has no way to.
     ///
@@ -242,7 +242,7 @@ impl<S: Send + Sync + 'static> App<S> {
     /// [`map_router`](Self::map_router) does. A second call replaces the first.
     ///
     /// ```
-    /// # use catamaran::{Error, RequestSocket, Untyped, prelude::*};
+    /// # use catamaran::{Error, Untyped, prelude::*};
     /// use axum::{Json, http::StatusCode};
     /// use serde::Deserialize;
     ///

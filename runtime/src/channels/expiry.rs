@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use axum::{extract::FromRequestParts, http::request::Parts};
 use tokio::time::Instant;
 
-use crate::{Error, Hub, RequestSocket};
+use crate::{Error, Hub, Socket};
 
 /// Until when a request is authorized, as far as its subscriptions go: an extractor for whoever knows, be it a layer, a
 /// policy or the action.
@@ -33,7 +33,7 @@ use crate::{Error, Hub, RequestSocket};
 ///
 /// A channel to which several requests subscribed is left when the last of their authorizations ends.
 #[derive(Clone, Debug)]
-pub struct AuthExpiry(Option<RequestSocket>);
+pub struct AuthExpiry(Option<Socket>);
 
 impl AuthExpiry {
     /// The authorization ends then. Of several times in one request the first counts. A time that has passed already

@@ -2,7 +2,7 @@
 
 use catamaran_pubsub::{Excluded, FILTERED, History, Target};
 
-use crate::RequestSocket;
+use crate::Socket;
 
 /// A channel behind gates. Its name is no name of an application's channel.
 #[derive(Clone, Debug)]
@@ -22,6 +22,6 @@ impl Gated {
 pub type Except = Excluded;
 
 /// Leaves out the socket of a request.
-pub fn except(socket: &RequestSocket) -> Except {
+pub fn except(socket: &Socket) -> Except {
     socket.subscriber().excluded()
 }

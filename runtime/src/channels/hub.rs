@@ -20,14 +20,14 @@ use super::{
     names::{ChannelConflict, Kind, Names},
     publish::{Blast, Publish},
 };
-use crate::{Error, RequestSocket, socket::SocketSubscriber};
+use crate::{Error, Socket, socket::SocketSubscriber};
 
 /// The channels of an application: what any task publishes through.
 ///
 /// Actions have it in their context. Actions and axum handlers take it as an extractor, and a task holds a clone.
 ///
 /// The extractor is that of the [`App`](crate::App) that the route belongs to. In a router outside one it refuses with a 500
-/// whose code is `outside_app`, and so do [`Ctx`], [`RequestSocket`], [`AuthExpiry`] and
+/// whose code is `outside_app`, and so do [`Ctx`], [`Socket`], [`AuthExpiry`] and
 /// [`ClientAddr`](crate::ClientAddr). A test of such a router adds the layer `axum::Extension(hub)`.
 ///
 /// ```
@@ -71,9 +71,9 @@ impl Hub {
     ///
     /// [`subscribe`](Self::subscribe), [`unsubscribe`](Self::unsubscribe), [`channels`](Self::channels) and
     /// [`emit_to`](Self::emit_to) find it on whichever server it is.
-    pub fn socket(&self, id: &str) -> Option<RequestSocket> {
+    pub fn socket(&self, id: &str) -> Option<Socket> {
         let socket = SocketSubscriber::of(self.streams().sockets().get(id)?)?;
-        Some(RequestSocket::outside_request(socket.handshake()?, socket, self.clone()))
+        Some(Socket::outside_request(socket.handshake()?, socket, self.clone()))
     }
 
     /// Sends an event to the socket with this id, on whichever server it is, at most once; false if there is none.
@@ -104,9 +104,9 @@ impl Hub {
     /// publishing. A socket that is too slow to take it is cut off, so that it does not miss one in silence.
     ///
     /// ```
-    /// use catamaran::{Hub, RequestSocket, Untyped, UntypedEvent};
+    /// use catamaran::{Hub, Socket, Untyped, UntypedEvent};
     ///
-    /// async fn say(hub: Hub, socket: RequestSocket) -> catamaran::Result {
+    /// async fn say(hub: Hub, socket: Socket) -> catamaran::Result {
     ///     let event = UntypedEvent::new("said", &"hi")?;
     ///     hub.publish(&Untyped::new("room:7"), event).and(&Untyped::new("lobby")).except(&socket).await?;
     ///     Ok(())
@@ -175,7 +175,7 @@ impl Hub {
     }
 
     /// Lists the names of the channels that the socket with this id is subscribed to, on whichever server it is; `None` if
-    /// there is no such socket. See [`RequestSocket::channels`](crate::RequestSocket::channels).
+    /// there is no such socket. See [`Socket::channels`](crate::Socket::channels).
     ///
     /// # Errors
     ///
@@ -253,7 +253,7 @@ impl Hub {
         Box::pin(async move { Ok(self.everywhere(Command::LeaveAll { of: of? }).await?.count) })
     }
 
-    /// Closes every socket that has this [`tag`](RequestSocket::tag), for a reason that its client is told, and says how
+    /// Closes every socket that has this [`tag`](Socket::tag), for a reason that its client is told, and says how
     /// many there were.
     ///
     /// They leave all of their channels: nothing that is published afterwards reaches them, and what their requests are

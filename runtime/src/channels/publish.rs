@@ -11,7 +11,7 @@ use super::{
     event::{EncodeError, Event},
     names::ChannelConflict,
 };
-use crate::RequestSocket;
+use crate::Socket;
 
 /// An event that is about to be published: `hub.publish(&room, event).and(&user).except(&socket).await?`.
 ///
@@ -52,7 +52,7 @@ impl<E: Event> Publish<'_, E> {
 
     /// Leaves one socket out, most often the one whose request publishes; its client does not hear of the event later
     /// either.
-    pub fn except(mut self, socket: &RequestSocket) -> Self {
+    pub fn except(mut self, socket: &Socket) -> Self {
         self.except.push(socket.subscriber().excluded());
         self
     }
@@ -86,7 +86,7 @@ impl<'a> Blast<'a> {
     }
 
     /// Leaves one socket out.
-    pub fn except(mut self, socket: &RequestSocket) -> Self {
+    pub fn except(mut self, socket: &Socket) -> Self {
         self.except.push(socket.subscriber().excluded());
         self
     }

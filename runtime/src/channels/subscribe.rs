@@ -13,7 +13,7 @@ use super::{
     publish::Publish,
 };
 use crate::{
-    Ctx, RequestSocket,
+    Ctx, Socket,
     ctx::{HasSocket, Via},
 };
 
@@ -22,7 +22,7 @@ use crate::{
 /// Its type has a name because an `async fn` with bounds gives three errors for one wrong argument.
 pub type Subscribing<'a> = Pin<Box<dyn Future<Output = Result<Outcome, SubscribeError>> + Send + 'a>>;
 
-impl RequestSocket {
+impl Socket {
     /// Subscribes this socket to a channel; once more changes nothing.
     ///
     /// What is published from now on reaches the socket, and nothing of it before the ack of this request; so an action
@@ -123,7 +123,7 @@ impl RequestSocket {
 }
 
 impl<T: Via> Ctx<T> {
-    /// Subscribes the requesting socket to a channel; see [`RequestSocket::subscribe`].
+    /// Subscribes the requesting socket to a channel; see [`Socket::subscribe`].
     ///
     /// # Errors
     ///

@@ -56,14 +56,14 @@ impl fmt::Display for Method {
     }
 }
 
-/// Which transports an action answers; the type of its context decides, or a [`RequestSocket`](crate::RequestSocket).
+/// Which transports an action answers; the type of its context decides, or a [`Socket`](crate::Socket).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reach {
     /// HTTP and sockets: `Ctx`, or no context at all.
     Both,
     /// HTTP only: `Ctx<Http>`.
     Http,
-    /// Sockets only: `Ctx<Socket>`, or `RequestSocket` as an argument.
+    /// Sockets only: `Ctx<Socket>`, or `Socket` as an argument.
     Socket,
 }
 

@@ -95,7 +95,7 @@ pub const fn guards(routes: &[Route], policy: Option<Declared>) {
         match (routes[i].reach, narrowed(routes[i].reach, policy)) {
             (Reach::Http, Reach::Socket) => panic!(
                 "this policy needs a socket, and an action of the controller answers HTTP only: \
-                 make its context `Ctx` or `Ctx<Socket>`, or take a policy without `RequestSocket` and `Ctx<Socket>`"
+                 make its context `Ctx` or `Ctx<Socket>`, or take a policy without `Socket` and `Ctx<Socket>`"
             ),
             (Reach::Socket, Reach::Http) => panic!(
                 "this policy is `Ctx<Http>`, and an action of the controller answers sockets only: \

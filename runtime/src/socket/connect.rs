@@ -18,7 +18,7 @@ use futures_util::FutureExt;
 use socketioxide::{
     adapter::LocalAdapter,
     handler::{ConnectHandler, DisconnectHandler, Value},
-    socket::{DisconnectReason, Socket},
+    socket::{DisconnectReason, Socket as IoSocket},
 };
 use tokio::{
     runtime::Handle,
@@ -28,7 +28,7 @@ use tokio::{
 use tower_service::Service;
 
 use super::{
-    Handshake, RequestSocket, SocketSubscriber, VERBS,
+    Handshake, Socket, SocketSubscriber, VERBS,
     ack::{Answer, AnswerBudget},
     connection::{Connection, Dispatcher},
     dispatch::bounded,
@@ -107,7 +107,7 @@ impl ConnectHandler<LocalAdapter, ViaEntrance> for Entrance {
     /// no handler and get no ack.
     fn call_middleware<'a>(
         &'a self,
-        socket: Arc<Socket>,
+        socket: Arc<IoSocket>,
         payload: &'a Option<Value>,
     ) -> Pin<Box<dyn Future<Output = Result<(), Box<dyn Display + Send>>> + Send + 'a>> {
         let limits = &self.dispatcher.connect;
@@ -139,7 +139,7 @@ impl ConnectHandler<LocalAdapter, ViaEntrance> for Entrance {
         })
     }
 
-    fn call(&self, socket: Arc<Socket>, _: Option<Value>) {
+    fn call(&self, socket: Arc<IoSocket>, _: Option<Value>) {
         let Some(connection) = connection(&socket) else { return };
         if !connection.enter() {
             // A newer connection of its client took its place before it could be told to go.
@@ -148,7 +148,7 @@ impl ConnectHandler<LocalAdapter, ViaEntrance> for Entrance {
     }
 }
 
-fn origin_of(socket: &Socket) -> (Option<ClientAddr>, Option<impl Display>) {
+fn origin_of(socket: &IoSocket) -> (Option<ClientAddr>, Option<impl Display>) {
     let mut handshake = socket.req_parts().clone();
     let client = ClientAddr::from_request_parts(&mut handshake, &()).now_or_never().and_then(Result::ok);
     let origin = handshake.headers.remove(header::ORIGIN);
@@ -157,12 +157,12 @@ fn origin_of(socket: &Socket) -> (Option<ClientAddr>, Option<impl Display>) {
 }
 
 /// The requests of a socket that was let in.
-pub(crate) fn connection(socket: &Socket) -> Option<Arc<Connection>> {
+pub(crate) fn connection(socket: &IoSocket) -> Option<Arc<Connection>> {
     socket.extensions.get()
 }
 
 /// Lets a socket in, or gives the answer that refuses it.
-async fn admit(dispatcher: &Arc<Dispatcher>, socket: &Arc<Socket>, payload: ConnectPayload) -> Result<(), Answer> {
+async fn admit(dispatcher: &Arc<Dispatcher>, socket: &Arc<IoSocket>, payload: ConnectPayload) -> Result<(), Answer> {
     let ConnectPayload { client, auth } = payload;
     let (name, number, resume) = match client {
         Some(Client { name, connection, resume }) => (Some(name), connection, resume),
@@ -208,7 +208,7 @@ async fn admit(dispatcher: &Arc<Dispatcher>, socket: &Arc<Socket>, payload: Conn
 async fn ask(
     hook: &Router,
     connection: &Connection,
-    socket: &Arc<Socket>,
+    socket: &Arc<IoSocket>,
     subscriber: &SocketSubscriber,
     resume: Resume,
     auth: Option<Bytes>,
@@ -219,8 +219,8 @@ async fn ask(
     let cookie = connection.cookies().header(socket.req_parts().uri.path());
     let mut request = handshake_request(socket.req_parts(), cookie, auth);
     let (subscriber, hub) = (subscriber.clone(), dispatcher.hub.clone());
-    let request_socket = RequestSocket::of_request(socket.clone(), subscriber, hub, subscriptions.clone());
-    request.extensions_mut().insert(request_socket);
+    let handle = Socket::of_request(socket.clone(), subscriber, hub, subscriptions.clone());
+    request.extensions_mut().insert(handle);
     let answer = run(hook.clone(), request, dispatcher.timeout, connection.answers().clone()).await;
     // A cookie without a path is for all requests: none of them goes to the path of the handshake.
     connection.cookies().keep(answer.headers(), "/");
@@ -248,7 +248,7 @@ enum ViaExit {}
 
 impl DisconnectHandler<LocalAdapter, ViaExit> for Exit {
     /// Here and now, where socketioxide's own handlers start a task: the next packet may connect the same socket anew.
-    fn call_with_defer(&self, socket: Arc<Socket>, reason: DisconnectReason, defer: fn(Arc<Socket>)) {
+    fn call_with_defer(&self, socket: Arc<IoSocket>, reason: DisconnectReason, defer: fn(Arc<IoSocket>)) {
         log!(&socket, "socket disconnected", reason = display(&reason));
         self.0.close();
         if matches!(reason, DisconnectReason::ClientNSDisconnect | DisconnectReason::ServerNSDisconnect) {
@@ -276,7 +276,7 @@ impl Visit {
         let cookie = connection.cookies().header(self.handshake.uri.path());
         let mut request = handshake_request(&self.handshake, cookie, self.auth);
         let socket =
-            RequestSocket::outside_request(Handshake::Kept(self.handshake), subscriber.clone(), dispatcher.hub.clone());
+            Socket::outside_request(Handshake::Kept(self.handshake), subscriber.clone(), dispatcher.hub.clone());
         request.extensions_mut().insert(socket);
         let (limit, budget) = (dispatcher.timeout, connection.answers().clone());
         let running = dispatcher.hooks.running.subscribe();

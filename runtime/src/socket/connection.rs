@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::{Router, http::HeaderMap};
 use catamaran_pubsub::Subscriptions;
-use socketioxide::socket::Socket;
+use socketioxide::socket::Socket as IoSocket;
 use tokio::{sync::Notify, task::AbortHandle, time::Instant};
 
 use super::{
@@ -97,7 +97,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// The connection of a socket that is about to connect.
-    pub(crate) fn new(dispatcher: Arc<Dispatcher>, socket: &Arc<Socket>, subscriber: SocketSubscriber) -> Self {
+    pub(crate) fn new(dispatcher: Arc<Dispatcher>, socket: &Arc<IoSocket>, subscriber: SocketSubscriber) -> Self {
         let answers = AnswerBudget::new(dispatcher.max_answer_bytes);
         Self {
             subscriber,

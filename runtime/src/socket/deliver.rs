@@ -7,7 +7,7 @@ use catamaran_pubsub::Settled;
 use socketioxide::{
     extract::AckSender,
     handler::{FromMessageParts, Value},
-    socket::Socket,
+    socket::Socket as IoSocket,
 };
 
 use super::{
@@ -29,7 +29,7 @@ const LAST_RETRY: Duration = Duration::from_millis(64);
 
 /// Sends an ack, however long the client has no room for it: the library takes no waiting send, and an ack is never
 /// dropped.
-pub(super) async fn deliver(socket: &Arc<Socket>, subscriber: &SocketSubscriber, ack_id: i64, ack: &Ack<'_>) {
+pub(super) async fn deliver(socket: &Arc<IoSocket>, subscriber: &SocketSubscriber, ack_id: i64, ack: &Ack<'_>) {
     let mut pause = Pause::default();
     while !try_deliver(socket, subscriber, ack_id, ack) {
         pause.next().await;
@@ -37,7 +37,7 @@ pub(super) async fn deliver(socket: &Arc<Socket>, subscriber: &SocketSubscriber,
 }
 
 /// Sends an ack; false if there is no room for it now.
-fn try_deliver(socket: &Arc<Socket>, subscriber: &SocketSubscriber, ack_id: i64, ack: &Ack<'_>) -> bool {
+fn try_deliver(socket: &Arc<IoSocket>, subscriber: &SocketSubscriber, ack_id: i64, ack: &Ack<'_>) -> bool {
     subscriber.try_ack(ack.bytes(), || {
         // A failed send consumes its sender, so each try makes one.
         let Ok(sender) = AckSender::from_message_parts(socket, &mut Value::Bytes(Bytes::new()), &Some(ack_id));
@@ -69,7 +69,7 @@ impl Pause {
 pub(super) struct Refusals {
     too_many: Option<Answer>,
     too_fast: Option<Answer>,
-    waiting: VecDeque<(Arc<Socket>, SocketSubscriber, i64, Refused)>,
+    waiting: VecDeque<(Arc<IoSocket>, SocketSubscriber, i64, Refused)>,
     /// The log says once a socket that requests without an ack are dropped, and that it sends too fast.
     told: bool,
     told_fast: bool,

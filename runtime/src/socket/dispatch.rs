@@ -9,12 +9,12 @@ use futures_util::{
     future::{BoxFuture, poll_fn},
     stream::FuturesUnordered,
 };
-use socketioxide::{ProtocolVersion, TransportType, handler::Value, socket::Socket};
+use socketioxide::{ProtocolVersion, TransportType, handler::Value, socket::Socket as IoSocket};
 use tokio::time::{error::Elapsed, timeout};
 use tower_service::Service;
 
 use super::{
-    RequestSocket, SocketSubscriber,
+    Socket, SocketSubscriber,
     ack::Answer,
     connection::{Connection, Dispatcher},
     deliver::{Refusals, deliver, room},
@@ -149,7 +149,7 @@ async fn within<F: Future>(limit: Duration, future: F) -> Result<F::Output, Elap
 
 /// Sends the virtual request through the router, and waits for the whole of its answer.
 async fn route(
-    socket: &Arc<Socket>,
+    socket: &Arc<IoSocket>,
     connection: &Arc<Connection>,
     method: &Method,
     packet: Value,
@@ -168,8 +168,8 @@ async fn route(
         subscriptions.resume(resume);
     }
     let (subscriber, hub) = (connection.subscriber().clone(), connection.dispatcher().hub.clone());
-    let request_socket = RequestSocket::of_request(socket.clone(), subscriber, hub, subscriptions.clone());
-    request.extensions_mut().insert(request_socket);
+    let handle = Socket::of_request(socket.clone(), subscriber, hub, subscriptions.clone());
+    request.extensions_mut().insert(handle);
     let mut router = connection.dispatcher().router.clone();
     let response = match router.call(request).await {
         Ok(response) => response,
@@ -182,6 +182,6 @@ async fn route(
 
 /// Whether a binary attachment reaches this client whole. engineioxide frames one for Engine.IO 4 whatever the client
 /// speaks, which an Engine.IO 3 client misreads over long-polling.
-fn takes_binary(socket: &Socket) -> bool {
+fn takes_binary(socket: &IoSocket) -> bool {
     socket.protocol() != ProtocolVersion::V4 || socket.transport_type() == TransportType::Websocket
 }

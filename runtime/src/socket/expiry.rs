@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use socketioxide::{SocketIo, handler::FromConnectParts, socket::Socket};
+use socketioxide::{SocketIo, handler::FromConnectParts, socket::Socket as IoSocket};
 use tokio::{
     task::AbortHandle,
     time::{Instant, sleep, sleep_until},
@@ -66,7 +66,7 @@ fn cut_later(subscriber: SocketSubscriber) {
 
 /// Cuts the connection of a socket that is gone or was refused, unless its client is in some namespace by then: the
 /// library keeps it for as long as its client answers pings.
-pub(super) fn cut_unless_entered(socket: &Arc<Socket>, subscriber: SocketSubscriber, patience: Duration) {
+pub(super) fn cut_unless_entered(socket: &Arc<IoSocket>, subscriber: SocketSubscriber, patience: Duration) {
     let Ok(io) = SocketIo::from_connect_parts(socket, &None);
     let id = socket.id;
     tokio::spawn(async move {

@@ -12,12 +12,12 @@ mod dispatch;
 mod envelope;
 mod expiry;
 mod frame;
+mod handle;
 mod message_rate;
 mod outlet;
 mod packet_headers;
 mod queue;
 mod request;
-mod request_socket;
 
 use std::sync::Arc;
 
@@ -27,11 +27,11 @@ pub(crate) use connect::{Attached, Hooks};
 use connection::Connection;
 pub(crate) use connection::{ConnectLimits, Dispatcher};
 pub(crate) use expiry::Lifetimes;
+pub(crate) use handle::Handshake;
+pub use handle::Socket;
 pub(crate) use outlet::SocketSubscriber;
 pub(crate) use packet_headers::HeaderRules;
-pub use packet_headers::PacketHeaders;
-pub(crate) use request_socket::Handshake;
-pub use request_socket::RequestSocket;
+pub use packet_headers::{Any, PacketHeaders};
 use socketioxide::{SocketIo, socket::Sid};
 use tokio::time::Instant;
 #[cfg(any(test, fuzzing))]

@@ -12,7 +12,7 @@ use std::{
 use axum::http::request::Parts;
 use catamaran_pubsub::{Delivery, Message, Outlet, Resume, Subscriber};
 use serde::Serialize;
-use socketioxide::{SendError, SocketError, socket::Socket};
+use socketioxide::{SendError, SocketError, socket::Socket as IoSocket};
 use tokio::{
     sync::{Notify, mpsc},
     time::{sleep, timeout},
@@ -62,7 +62,7 @@ pub(crate) struct SocketOutlet {
 enum Link {
     Socket {
         /// Weak, because the socket owns what owns this, through the handlers of its events.
-        socket: Weak<Socket>,
+        socket: Weak<IoSocket>,
         backlog: Backlog,
     },
     Inbox(mpsc::UnboundedSender<Message>, Arc<Parts>),
@@ -71,7 +71,7 @@ enum Link {
 impl SocketSubscriber {
     /// The subscriber at the end of a socket, for which about `max_backlog` bytes may wait.
     pub(crate) fn of_socket(
-        socket: &Arc<Socket>,
+        socket: &Arc<IoSocket>,
         client: Option<Arc<str>>,
         connection: u64,
         received: Resume,
@@ -341,7 +341,7 @@ impl fmt::Debug for SocketSubscriber {
 }
 
 /// Tells a socket that it is disconnected, as soon as there is room.
-async fn disconnect(socket: Arc<Socket>) {
+async fn disconnect(socket: Arc<IoSocket>) {
     while let Err(SocketError::InternalChannelFull) = socket.clone().disconnect() {
         sleep(DISCONNECT_RETRY).await;
     }

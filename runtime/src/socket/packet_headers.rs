@@ -10,8 +10,6 @@ use std::{
 
 use axum::http::{HeaderMap, HeaderName};
 
-use crate::Any;
-
 /// How many dropped names the log shows, once each.
 const MAX_WARNINGS: usize = 64;
 /// The longest name that the log shows whole, in bytes.
@@ -26,6 +24,10 @@ pub struct PacketHeaders {
     names: Vec<String>,
     any: bool,
 }
+
+/// Takes the place of names in [`App::packet_headers`](crate::App::packet_headers): packets set all but identity headers.
+#[derive(Clone, Copy, Debug)]
+pub struct Any;
 
 impl From<Any> for PacketHeaders {
     fn from(_: Any) -> Self {

@@ -9,7 +9,7 @@ use axum::http::Method;
 use socketioxide::{
     adapter::LocalAdapter,
     handler::{MessageHandler, Value},
-    socket::Socket,
+    socket::Socket as IoSocket,
 };
 use tokio::{sync::mpsc, task::AbortHandle};
 
@@ -70,7 +70,7 @@ pub(super) struct Packet {
 
 /// A packet on its way from the connection's reader to the socket's task.
 pub(super) struct Arrival {
-    pub(super) socket: Arc<Socket>,
+    pub(super) socket: Arc<IoSocket>,
     pub(super) connection: Arc<Connection>,
     pub(super) method: Method,
     pub(super) ack_id: Option<i64>,
@@ -114,7 +114,7 @@ pub(crate) struct Dispatch {
 pub(crate) enum ViaDispatch {}
 
 impl MessageHandler<LocalAdapter, ViaDispatch> for Dispatch {
-    fn call(&self, socket: Arc<Socket>, packet: Value, ack_id: Option<i64>) {
+    fn call(&self, socket: Arc<IoSocket>, packet: Value, ack_id: Option<i64>) {
         let connection = &self.connection;
         if connection.subscriber().is_gone() {
             return;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use axum::{Json, http::StatusCode};
-use catamaran::{Channel, Hub, RequestSocket, prelude::*};
+use catamaran::{Channel, Hub, prelude::*};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
@@ -103,7 +103,7 @@ async fn publish_next(
     hub: &Hub,
     channel: &impl Channel<Event = Numbered>,
     padding: usize,
-    except: Option<(u64, &RequestSocket)>,
+    except: Option<(u64, &Socket)>,
 ) -> catamaran::Result {
     let _one_at_a_time = PUBLISHING.lock().await;
     let publish = hub.publish(channel, next(channel.name(), padding, except.map(|(client, _)| client)));

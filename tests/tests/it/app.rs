@@ -14,7 +14,7 @@ use axum::{
     },
     routing::get as on_get,
 };
-use catamaran::{App, Ctx, Http, RequestSocket, Socket, action, controller, routes};
+use catamaran::{App, Ctx, Http, Socket, action, controller, routes};
 use futures_util::{SinkExt, StreamExt, stream};
 use http_body_util::BodyExt;
 use socketioxide::extract::{Data, SocketRef};
@@ -167,7 +167,7 @@ async fn open() -> &'static str {
 
 #[tokio::test]
 async fn a_merged_axum_route_answers_both_transports() {
-    let show = async |Path(id): Path<u32>, socket: Option<RequestSocket>| format!("{id} {}", socket.is_some());
+    let show = async |Path(id): Path<u32>, socket: Option<Socket>| format!("{id} {}", socket.is_some());
     let app = App::new(()).mount(routes![open]).merge(Router::new().route("/merged/{id}", on_get(show)));
     let server = Server::start(app).await;
     let mut client = Client::connect(&server).await;

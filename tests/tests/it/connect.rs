@@ -17,7 +17,7 @@ use axum::{
     middleware::{Next, from_fn},
     response::{Html, IntoResponse, Redirect, Response},
 };
-use catamaran::{Error, RequestSocket, prelude::*};
+use catamaran::{Error, prelude::*};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, Semaphore, mpsc};
 
@@ -43,7 +43,7 @@ struct Shared {
     notes: Mutex<Vec<String>>,
     entered: Notify,
     gate: Notify,
-    kept: Mutex<Option<RequestSocket>>,
+    kept: Mutex<Option<Socket>>,
 }
 
 impl Lab {
@@ -139,7 +139,7 @@ fn event(text: &str) -> Packet {
 #[tokio::test]
 async fn the_hook_sees_the_handshake_as_a_request_with_the_payload_as_its_body() {
     async fn note(
-        socket: RequestSocket,
+        socket: Socket,
         State(lab): State<Lab>,
         ConnectInfo(peer): ConnectInfo<SocketAddr>,
         method: Method,
@@ -568,7 +568,7 @@ async fn watched() -> (Server, mpsc::UnboundedReceiver<Gone>, Arc<AtomicUsize>) 
             count.fetch_add(1, Ordering::SeqCst);
             Ok::<_, Error>(())
         })
-        .on_disconnect(async move |socket: RequestSocket, hub: Hub, uri: Uri, body: String| {
+        .on_disconnect(async move |socket: Socket, hub: Hub, uri: Uri, body: String| {
             assert!(uri.path() == "/socket.io/" && socket.handshake().uri == uri);
             assert!(socket.subscribe(&Log { id: 7 }).await.is_err());
             let readers = hub.count(&Log { id: 7 }).await.unwrap();
@@ -649,7 +649,7 @@ async fn a_heartbeat_that_stops_is_an_end() {
     let (sender, mut gone) = mpsc::unbounded_channel();
     let app = App::new(())
         .heartbeat(beat, beat)
-        .on_disconnect(async move |socket: RequestSocket| sender.send(socket.id().to_owned()).unwrap());
+        .on_disconnect(async move |socket: Socket| sender.send(socket.id().to_owned()).unwrap());
     let server = Server::start(app).await;
     for eio in EIOS {
         let _silent = Client::with(&server, eio, &[]).await;
@@ -667,7 +667,7 @@ async fn a_socket_that_leaves_while_the_hook_runs_is_told_of_and_leaves_nothing(
         lab.note("let in");
         Ok::<_, Error>(())
     };
-    let gone = async |socket: RequestSocket, State(lab): State<Lab>| lab.note(socket.handshake().uri.path());
+    let gone = async |socket: Socket, State(lab): State<Lab>| lab.note(socket.handshake().uri.path());
     let server = Server::start(app(&lab).on_connect(slowly).on_disconnect(gone)).await;
     for eio in EIOS {
         let mut client = Client::open(server.address, "/socket.io", eio, &[]).await;

@@ -9,9 +9,7 @@ use axum::{
     extract::{FromRef, FromRequestParts, Query, State, rejection::JsonRejection},
     http::{Request, StatusCode, request::Parts},
 };
-use catamaran::{
-    App, Ctx, Http, Method, NoState, Reach, RequestSocket, Route, Socket, action, actions, controller, routes,
-};
+use catamaran::{App, Ctx, Http, Method, NoState, Reach, Route, Socket, action, actions, controller, routes};
 use catamaran_tests::elsewhere;
 use tower::ServiceExt;
 
@@ -178,13 +176,13 @@ async fn file(path: String) -> impl axum::response::IntoResponse {
 
 /// Takes extractors that may fail.
 #[action(post "/maybe")]
-async fn maybe(socket: Option<RequestSocket>, body: Result<Json<u8>, JsonRejection>) -> String {
+async fn maybe(socket: Option<Socket>, body: Result<Json<u8>, JsonRejection>) -> String {
     format!("{} {}", socket.is_some(), body.is_ok())
 }
 
 /// Its last argument may or may not read the body, which only the type tells.
 #[action(get "/perhaps")]
-async fn perhaps(socket: Option<RequestSocket>) -> String {
+async fn perhaps(socket: Option<Socket>) -> String {
     socket.is_some().to_string()
 }
 

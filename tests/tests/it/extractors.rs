@@ -16,7 +16,7 @@ use axum::{
     http::Request,
     routing::get,
 };
-use catamaran::{App, AuthExpiry, ClientAddr, Ctx, Http, Hub, Params, RequestSocket, Socket};
+use catamaran::{App, AuthExpiry, ClientAddr, Ctx, Http, Hub, Params, Socket};
 use serde_json::Value;
 use tower::ServiceExt;
 use tracing::{
@@ -48,8 +48,8 @@ fn extractors() -> Vec<(Option<&'static str>, Inside, Router)> {
         Some("Ctx"), (200, 200), Ctx;
         Some("Ctx"), (426, 200), Ctx<Socket>;
         Some("Ctx"), (200, 400), Ctx<Http>;
-        Some("RequestSocket"), (426, 200), RequestSocket;
-        Some("Option<RequestSocket>"), (200, 200), Option<RequestSocket>;
+        Some("Socket"), (426, 200), Socket;
+        Some("Option<Socket>"), (200, 200), Option<Socket>;
         Some("AuthExpiry"), (200, 200), AuthExpiry;
         Some("ClientAddr"), (200, 200), ClientAddr;
         None, (200, 200), Params<Value>;
@@ -114,7 +114,7 @@ fn list_has_every_extractor_of_the_source() {
     for inner in ["P", "Param", "T"] {
         found.remove(inner);
     }
-    let listed = ["AuthExpiry", "ClientAddr", "Ctx", "Hub", "Params", "RequestSocket"];
+    let listed = ["AuthExpiry", "ClientAddr", "Ctx", "Hub", "Params", "Socket"];
     assert_eq!(found, listed.map(str::to_owned).into());
 }
 

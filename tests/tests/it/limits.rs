@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::body::Bytes;
-use catamaran::{RequestSocket, prelude::*};
+use catamaran::prelude::*;
 use socketioxide::TransportType;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -150,7 +150,7 @@ async fn ask(server: &Server) -> Option<String> {
 async fn place_is_taken_until_on_disconnect_has_ended() {
     let (began, ends) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let hook = (began.clone(), ends.clone());
-    let app = application().max_connections(1).on_disconnect(async move |_: RequestSocket| {
+    let app = application().max_connections(1).on_disconnect(async move |_: Socket| {
         hook.0.notify_one();
         hook.1.notified().await;
     });

@@ -11,7 +11,7 @@ use axum::{
     middleware::{Next, from_fn},
 };
 use axum_session::{Key, SessionConfig, SessionLayer, SessionNullPool, SessionStore};
-use catamaran::{Origins, RequestSocket, prelude::*};
+use catamaran::{Origins, prelude::*};
 use tower_sessions::{
     Expiry, MemoryStore, SessionManagerLayer,
     cookie::{
@@ -76,7 +76,7 @@ mod with_tower_sessions {
         session.get::<String>("user").await?.map(drop).ok_or_else(unauthorized)
     }
 
-    pub(crate) async fn greeted(session: Session, socket: RequestSocket) -> catamaran::Result {
+    pub(crate) async fn greeted(session: Session, socket: Socket) -> catamaran::Result {
         Ok(session.insert("note", socket.id()).await?)
     }
 }
@@ -131,7 +131,7 @@ mod with_axum_session {
         session.get::<String>("user").map(drop).ok_or_else(unauthorized)
     }
 
-    pub(crate) async fn greeted(session: Session, socket: RequestSocket) {
+    pub(crate) async fn greeted(session: Session, socket: Socket) {
         session.set("note", socket.id());
     }
 }

@@ -13,8 +13,21 @@ async fn hull(ctx: Hull<Socket>) {
     let _ = ctx.socket();
 }
 
+#[action(get "/either")]
+async fn either(ctx: Hull<Option<Socket>>) {
+    let _: Option<&Socket> = ctx.socket();
+}
+
+/// The default parameter, written out.
+#[action(get "/plain")]
+async fn plain(ctx: Ctx<Option<Socket>>) {
+    let _: Ctx = ctx;
+}
+
 fn main() {
-    let table: catamaran::Table<()> = routes![web, hull];
+    let table: catamaran::Table<()> = routes![web, hull, either, plain];
     assert_eq!(table.routes[0].reach, Reach::Http);
     assert_eq!(table.routes[1].reach, Reach::Socket);
+    assert_eq!(table.routes[2].reach, Reach::Both);
+    assert_eq!(table.routes[3].reach, Reach::Both);
 }

@@ -1,22 +1,25 @@
-use catamaran::{App, Ctx, Reach, RequestSocket, Socket, action, routes};
+use std::convert::Infallible;
 
-type Caller = RequestSocket;
-type Maybe = Option<RequestSocket>;
+use axum::{extract::FromRequestParts, http::request::Parts};
+use catamaran::{App, Ctx, Http, Reach, Socket, action, routes};
+
+type Caller = Socket;
+type Maybe = Option<Socket>;
 
 #[action(get "/a")]
-async fn alone(_: RequestSocket) {}
+async fn alone(_: Socket) {}
 
 #[action(get "/b")]
 async fn by_alias(_: Caller) {}
 
 #[action(get "/c")]
-async fn beside_any(_: Ctx, _: RequestSocket) {}
+async fn beside_any(_: Ctx, _: Socket) {}
 
 #[action(get "/d")]
 async fn beside_a_socket(_: Caller, _: Ctx<Socket>) {}
 
 #[action(get "/e/{id}")]
-async fn optional(_: Option<RequestSocket>, id: u64) -> String {
+async fn optional(_: Option<Socket>, id: u64) -> String {
     id.to_string()
 }
 
@@ -25,6 +28,21 @@ async fn optional_by_alias(_: Ctx, _: Maybe) {}
 
 #[action(get "/g")]
 async fn guarded() {}
+
+/// The name alone makes no socket.
+pub mod own {
+    pub struct Socket;
+}
+
+impl<S: Sync> FromRequestParts<S> for own::Socket {
+    type Rejection = Infallible;
+    async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self)
+    }
+}
+
+#[action(get "/h")]
+async fn own_type(_: Ctx<Http>, _: own::Socket) {}
 
 fn main() {
     let table = routes![
@@ -35,7 +53,8 @@ fn main() {
         guarded => Caller,
         optional,
         optional_by_alias => Maybe,
+        own_type,
     ];
     let reach: Vec<Reach> = App::new(()).mount(table).routes().map(|route| route.reach).collect();
-    assert_eq!(reach, [[Reach::Socket; 5].as_slice(), &[Reach::Both; 2]].concat());
+    assert_eq!(reach, [[Reach::Socket; 5].as_slice(), &[Reach::Both; 2], &[Reach::Http]].concat());
 }

@@ -1,10 +1,11 @@
 //! What can be wrong with a resource: one rule, one function, one sentence.
 
-use super::model::{Association, Column, Resource};
-use crate::{errors::Errors, event, model::first_span};
+use catamaran_macros_core::{Errors, events, tokens::first_span};
+
+use crate::model::{Association, Column, Resource};
 
 /// Checks everything that the model alone can tell.
-pub(super) fn resource(resource: &Resource, errors: &mut Errors) {
+pub(crate) fn resource(resource: &Resource, errors: &mut Errors) {
     is_a_model(resource, errors);
     identity_is_free(resource, errors);
     path_has_no_parameters(resource, errors);
@@ -36,7 +37,7 @@ fn is_a_model(resource: &Resource, errors: &mut Errors) {
 /// The identity is the name of the events that tell of its records.
 fn identity_is_free(resource: &Resource, errors: &mut Errors) {
     let identity = resource.identity.value();
-    if let Some(owner) = event::owner(&identity) {
+    if let Some(owner) = events::owner(&identity) {
         let message = format!(
             "`{identity}` is an event of {owner} itself, and a resource sends events of its identity; give it another one \
              with `identity = \"..\"`"
@@ -186,7 +187,7 @@ mod tests {
                     pub id: i64,
                 }
             };
-            let code = crate::resource::resource(attr, &item).to_string();
+            let code = crate::expanded(attr, &item).to_string();
             assert_eq!(code.contains("sends events of its identity"), refused, "{identity}: {code}");
         }
     }

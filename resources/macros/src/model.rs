@@ -1,61 +1,64 @@
 //! A resource as the macro understands it.
 
+use catamaran_macros_core::{
+    Errors, path,
+    tokens::{last_segment, type_argument},
+};
 use proc_macro2::Span;
 use syn::{Attribute, Expr, Fields, Ident, ItemStruct, LitStr, Type, Visibility, ext::IdentExt};
 
-use super::{
+use crate::{
     attr::{FieldAttr, ResourceAttr, SeaOrm},
     relation::Relation,
 };
-use crate::{errors::Errors, model, path};
 
 /// The model of an entity, with what makes it a resource.
-pub(super) struct Resource {
-    pub(super) path: LitStr,
-    pub(super) policy: Type,
-    pub(super) identity: LitStr,
+pub(crate) struct Resource {
+    pub(crate) path: LitStr,
+    pub(crate) policy: Type,
+    pub(crate) identity: LitStr,
     /// What it does not do.
-    pub(super) except: Vec<&'static str>,
-    pub(super) name: Ident,
-    pub(super) vis: Visibility,
-    pub(super) columns: Vec<Column>,
-    pub(super) associations: Vec<Association>,
+    pub(crate) except: Vec<&'static str>,
+    pub(crate) name: Ident,
+    pub(crate) vis: Visibility,
+    pub(crate) columns: Vec<Column>,
+    pub(crate) associations: Vec<Association>,
 }
 
 /// A field that is a column.
-pub(super) struct Column {
-    pub(super) ident: Ident,
-    pub(super) ty: Type,
+pub(crate) struct Column {
+    pub(crate) ident: Ident,
+    pub(crate) ty: Type,
     /// The variant of SeaORM's `Column`.
-    pub(super) variant: Ident,
+    pub(crate) variant: Ident,
     /// Its name on the wire.
-    pub(super) name: String,
-    pub(super) primary_key: bool,
-    pub(super) nullable: bool,
-    pub(super) unique: bool,
+    pub(crate) name: String,
+    pub(crate) primary_key: bool,
+    pub(crate) nullable: bool,
+    pub(crate) unique: bool,
     /// Whether the database makes its value.
-    pub(super) generated: bool,
-    pub(super) docs: Vec<Attribute>,
-    pub(super) said: FieldAttr,
+    pub(crate) generated: bool,
+    pub(crate) docs: Vec<Attribute>,
+    pub(crate) said: FieldAttr,
 }
 
 /// A field that leads to other records.
-pub(super) struct Association {
-    pub(super) ident: Ident,
-    pub(super) name: String,
-    pub(super) many: bool,
-    pub(super) target: Type,
-    pub(super) relation: Relation,
-    pub(super) said: FieldAttr,
+pub(crate) struct Association {
+    pub(crate) ident: Ident,
+    pub(crate) name: String,
+    pub(crate) many: bool,
+    pub(crate) target: Type,
+    pub(crate) relation: Relation,
+    pub(crate) said: FieldAttr,
     /// The name of the column that has its key, if that is in this model.
-    pub(super) key: Option<String>,
+    pub(crate) key: Option<String>,
 }
 
 const INTEGERS: &[&str] = &["i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64"];
 
 impl Resource {
     /// Reads what is written; none if that is no entity.
-    pub(super) fn read(
+    pub(crate) fn read(
         attr: ResourceAttr,
         entity: &ItemStruct,
         said: Vec<FieldAttr>,
@@ -104,18 +107,18 @@ impl Resource {
     }
 
     /// Whether the resource does this.
-    pub(super) fn does(&self, verb: &str) -> bool {
+    pub(crate) fn does(&self, verb: &str) -> bool {
         !self.except.contains(&verb)
     }
 
     /// The column that an association has its key in, if it is one of this model.
-    pub(super) fn key_of(&self, association: &Association) -> Option<&Column> {
+    pub(crate) fn key_of(&self, association: &Association) -> Option<&Column> {
         let key = association.key.as_ref()?;
         self.columns.iter().find(|column| column.variant == key)
     }
 
     /// Whether requests may read an association: one whose key is hidden would tell the key.
-    pub(super) fn reads(&self, association: &Association) -> bool {
+    pub(crate) fn reads(&self, association: &Association) -> bool {
         let key_is_hidden = self.key_of(association).is_some_and(|column| column.said.hidden.is_some());
         association.said.hidden.is_none() && !key_is_hidden
     }
@@ -125,7 +128,7 @@ impl Column {
     fn read(ident: Ident, ty: &Type, attrs: &[Attribute], said: FieldAttr, sea_orm: &SeaOrm) -> Self {
         let plain = ident.unraw().to_string();
         let variant = sea_orm.text("enum_name").map_or_else(|| upper_camel_case(&plain), LitStr::value);
-        let segment = model::last_segment(ty).map(|segment| segment.ident.to_string()).unwrap_or_default();
+        let segment = last_segment(ty).map(|segment| segment.ident.to_string()).unwrap_or_default();
         let primary_key = sea_orm.is("primary_key");
         Self {
             name: camel_case(&plain),
@@ -142,40 +145,40 @@ impl Column {
     }
 
     /// Whether a new record may say it.
-    pub(super) fn in_create(&self) -> bool {
+    pub(crate) fn in_create(&self) -> bool {
         self.said.read_only.is_none() && !self.generated
     }
 
     /// Whether an update may say it.
-    pub(super) fn in_patch(&self) -> bool {
+    pub(crate) fn in_patch(&self) -> bool {
         self.in_create() && self.said.create_only.is_none() && !self.primary_key
     }
 
-    pub(super) fn default(&self) -> Option<&Expr> {
+    pub(crate) fn default(&self) -> Option<&Expr> {
         self.said.default.as_ref()
     }
 }
 
 /// The other entity of an association's type, and whether it leads to many.
 fn leads_to(ty: &Type) -> Option<(bool, Type)> {
-    let segment = model::last_segment(ty)?;
+    let segment = last_segment(ty)?;
     let many = match segment.ident.to_string().as_str() {
         "HasMany" => true,
         "HasOne" | "BelongsTo" => false,
         _ => return None,
     };
-    let inner = model::inner(segment)?;
-    let optional = model::last_segment(inner).filter(|segment| segment.ident == "Option").and_then(model::inner);
+    let inner = type_argument(segment)?;
+    let optional = last_segment(inner).filter(|segment| segment.ident == "Option").and_then(type_argument);
     Some((many, optional.unwrap_or(inner).clone()))
 }
 
 /// The last name of a path: of `Column::OwnerId`, `OwnerId`.
-pub(super) fn last(path: &str) -> &str {
+pub(crate) fn last(path: &str) -> &str {
     path.rsplit("::").next().unwrap_or(path).trim()
 }
 
 /// `owner_id` as `OwnerId`.
-pub(super) fn upper_camel_case(name: &str) -> String {
+pub(crate) fn upper_camel_case(name: &str) -> String {
     let words = name.split('_').map(|word| {
         let mut letters = word.chars();
         letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect::<String>())

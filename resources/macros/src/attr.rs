@@ -1,5 +1,6 @@
 //! The grammar: what stands in the parentheses of `#[resource]`, `#[field]`, and of SeaORM's own attributes.
 
+use catamaran_macros_core::Errors;
 use proc_macro2::{Span, TokenStream};
 use syn::{
     Attribute, Expr, Field, Ident, ItemStruct, Lit, LitStr, Token, Type, bracketed,
@@ -8,25 +9,23 @@ use syn::{
     punctuated::Punctuated,
 };
 
-use crate::errors::Errors;
-
 const EXAMPLE: &str = "e.g. `#[resource(path = \"/pet\", policy = OwnPets)]`";
 
 /// What can be done with the records of a resource.
-pub(super) const VERBS: &[&str] =
+pub(crate) const VERBS: &[&str] =
     &["find", "find_one", "create", "update", "destroy", "populate", "add", "remove", "replace"];
 
 /// `path = "/pet", policy = OwnPets, identity = "pet", except = [create]`, or `only = [find]`
-pub(super) struct ResourceAttr {
-    pub(super) path: LitStr,
-    pub(super) policy: Type,
-    pub(super) identity: Option<LitStr>,
+pub(crate) struct ResourceAttr {
+    pub(crate) path: LitStr,
+    pub(crate) policy: Type,
+    pub(crate) identity: Option<LitStr>,
     /// What it does not do.
-    pub(super) except: Vec<&'static str>,
+    pub(crate) except: Vec<&'static str>,
 }
 
 impl ResourceAttr {
-    pub(super) fn read(attr: TokenStream, errors: &mut Errors) -> Option<Self> {
+    pub(crate) fn read(attr: TokenStream, errors: &mut Errors) -> Option<Self> {
         let parse = |input: ParseStream<'_>| {
             let (mut path, mut policy, mut identity, mut except, mut only) = (None, None, None, None, None);
             while !input.is_empty() {
@@ -99,19 +98,19 @@ fn verbs(input: ParseStream<'_>) -> syn::Result<Vec<Ident>> {
 
 /// What `#[field(..)]` and `#[garde(..)]` say of a field.
 #[derive(Default)]
-pub(super) struct FieldAttr {
-    pub(super) hidden: Option<Span>,
-    pub(super) read_only: Option<Span>,
-    pub(super) create_only: Option<Span>,
-    pub(super) writable: Option<Span>,
-    pub(super) no_filter: Option<Span>,
-    pub(super) skip: Option<Span>,
-    pub(super) default: Option<Expr>,
-    pub(super) garde: Vec<Attribute>,
+pub(crate) struct FieldAttr {
+    pub(crate) hidden: Option<Span>,
+    pub(crate) read_only: Option<Span>,
+    pub(crate) create_only: Option<Span>,
+    pub(crate) writable: Option<Span>,
+    pub(crate) no_filter: Option<Span>,
+    pub(crate) skip: Option<Span>,
+    pub(crate) default: Option<Expr>,
+    pub(crate) garde: Vec<Attribute>,
 }
 
 /// Reads the attributes that are ours, field by field, and takes them off.
-pub(super) fn take_fields(entity: &mut ItemStruct, errors: &mut Errors) -> Vec<FieldAttr> {
+pub(crate) fn take_fields(entity: &mut ItemStruct, errors: &mut Errors) -> Vec<FieldAttr> {
     entity.fields.iter_mut().map(|field| take(field, errors)).collect()
 }
 
@@ -155,14 +154,14 @@ impl FieldAttr {
 
 /// What SeaORM's own attributes say, as far as a resource needs to know it.
 #[derive(Default)]
-pub(super) struct SeaOrm {
-    pub(super) flags: Vec<String>,
+pub(crate) struct SeaOrm {
+    pub(crate) flags: Vec<String>,
     texts: Vec<(String, LitStr)>,
     auto_increment: Option<bool>,
 }
 
 impl SeaOrm {
-    pub(super) fn read(attrs: &[Attribute]) -> Self {
+    pub(crate) fn read(attrs: &[Attribute]) -> Self {
         let mut read = Self::default();
         for attr in attrs.iter().filter(|attr| attr.path().is_ident("sea_orm")) {
             // What is wrong with the attribute, SeaORM says.
@@ -183,16 +182,16 @@ impl SeaOrm {
         read
     }
 
-    pub(super) fn is(&self, flag: &str) -> bool {
+    pub(crate) fn is(&self, flag: &str) -> bool {
         self.flags.iter().any(|known| known == flag)
     }
 
-    pub(super) fn text(&self, word: &str) -> Option<&LitStr> {
+    pub(crate) fn text(&self, word: &str) -> Option<&LitStr> {
         self.texts.iter().find(|(known, _)| known == word).map(|(_, text)| text)
     }
 
     /// Whether the database makes the key, which it does for a number unless told not to.
-    pub(super) fn makes_key(&self) -> bool {
+    pub(crate) fn makes_key(&self) -> bool {
         self.auto_increment.unwrap_or(true)
     }
 }

@@ -6,22 +6,25 @@ use proc_macro2::{Span, TokenStream};
 use quote::ToTokens;
 
 /// The mistakes found so far; they turn into `compile_error!`s.
-#[derive(Default)]
-pub(crate) struct Errors(Option<syn::Error>);
+#[derive(Debug, Default)]
+pub struct Errors(Option<syn::Error>);
 
 impl Errors {
-    pub(crate) fn at(&mut self, span: Span, message: impl Display) {
+    /// Adds a mistake at its place.
+    pub fn at(&mut self, span: Span, message: impl Display) {
         self.add(syn::Error::new(span, message));
     }
 
-    pub(crate) fn add(&mut self, error: syn::Error) {
+    /// Adds a mistake that syn found.
+    pub fn add(&mut self, error: syn::Error) {
         match &mut self.0 {
             Some(errors) => errors.combine(error),
             None => self.0 = Some(error),
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Returns whether nothing is wrong.
+    pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 }

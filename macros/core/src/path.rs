@@ -2,10 +2,10 @@
 
 use syn::{Ident, LitStr};
 
-use crate::errors::Errors;
+use crate::Errors;
 
 /// The names in the braces of a path; what the router would refuse at start is an error here.
-pub(crate) fn parameters(path: &LitStr, errors: &mut Errors) -> Vec<String> {
+pub fn parameters(path: &LitStr, errors: &mut Errors) -> Vec<String> {
     let text = path.value();
     if !text.starts_with('/') {
         errors.at(path.span(), format!("a path starts with `/`: write \"/{text}\""));
@@ -76,7 +76,7 @@ fn is_name(name: &str) -> bool {
 }
 
 /// Checks a controller's prefix and gives it as the paths under it need it: the root is the empty text.
-pub(crate) fn prefix(prefix: &LitStr, errors: &mut Errors) -> LitStr {
+pub fn prefix(prefix: &LitStr, errors: &mut Errors) -> LitStr {
     let text = prefix.value();
     parameters(prefix, errors);
     let message = if text.contains("{*") {
@@ -91,7 +91,7 @@ pub(crate) fn prefix(prefix: &LitStr, errors: &mut Errors) -> LitStr {
 }
 
 /// A path under a prefix, as clients send it; `/` under a prefix means the prefix itself.
-pub(crate) fn join(prefix: &str, path: &LitStr) -> LitStr {
+pub fn join(prefix: &str, path: &LitStr) -> LitStr {
     let text = match path.value() {
         root if root == "/" && !prefix.is_empty() => prefix.to_owned(),
         path => format!("{prefix}{path}"),
@@ -100,7 +100,7 @@ pub(crate) fn join(prefix: &str, path: &LitStr) -> LitStr {
 }
 
 /// A path as every client sends it: percent-encoded, but for the names of its parameters.
-pub(crate) fn encoded(path: &str) -> String {
+pub fn encoded(path: &str) -> String {
     let mut encoded = String::with_capacity(path.len());
     for (nth, segment) in path.split('/').enumerate() {
         if nth > 0 {

@@ -7,22 +7,22 @@ use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote};
 use syn::{Ident, LitStr, Path, Type};
 
-use super::{
+use crate::{
     attr::SeaOrm,
     model::{last, upper_camel_case},
 };
 
 /// The way of an association, in one step or in two.
-pub(super) struct Relation {
+pub(crate) struct Relation {
     /// To the other table, from the own or from the one between.
-    pub(super) to: TokenStream,
+    pub(crate) to: TokenStream,
     /// From the own table to the one between.
-    pub(super) via: Option<TokenStream>,
+    pub(crate) via: Option<TokenStream>,
 }
 
 impl Relation {
     /// `all` is what SeaORM is told of all fields: the other direction of a way stands at another field.
-    pub(super) fn read(sea_orm: &SeaOrm, target: &Type, all: &[SeaOrm]) -> Self {
+    pub(crate) fn read(sea_orm: &SeaOrm, target: &Type, all: &[SeaOrm]) -> Self {
         let forward = sea_orm.text("relation_enum").map_or_else(|| inferred(target), LitStr::value);
         let forward = ident(&upper_camel_case(&forward));
         let Some(via) = sea_orm.text("via") else {

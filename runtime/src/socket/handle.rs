@@ -6,7 +6,7 @@ use axum::{
     extract::{FromRequestParts, OptionalFromRequestParts},
     http::request::Parts,
 };
-use socketioxide::socket::Socket;
+use socketioxide::socket::Socket as IoSocket;
 
 use catamaran_pubsub::{Subscriber, Subscriptions};
 
@@ -17,10 +17,22 @@ use crate::{Error, Hub, Reach};
 ///
 /// An action gets it from its context, `ctx.socket()`, and any task by its id, [`Hub::socket`].
 ///
-/// It is an extractor too. `RequestSocket` refuses a request that came over HTTP with 426, so an action that takes it answers
-/// sockets only. `Option<RequestSocket>` takes both.
+/// It is an extractor: `Socket` refuses a request over HTTP with 426, so an action that takes it answers sockets only.
+/// `Option<Socket>` takes both. And it is the parameter of a [`Ctx<Socket>`](crate::Ctx), the context that has a socket.
+///
+/// ```
+/// use catamaran::{App, Reach, prelude::*};
+///
+/// #[action(get "/id")]
+/// async fn id(socket: Socket) -> String {
+///     socket.id().to_owned()
+/// }
+///
+/// let app = App::new(()).mount(routes![id]);
+/// assert!(app.routes().all(|route| route.reach == Reach::Socket));
+/// ```
 #[derive(Clone)]
-pub struct RequestSocket {
+pub struct Socket {
     subscriber: SocketSubscriber,
     hub: Hub,
     subscriptions: Arc<Subscriptions>,
@@ -30,14 +42,14 @@ pub struct RequestSocket {
 /// The request that opened a socket's connection.
 #[derive(Clone)]
 pub(crate) enum Handshake {
-    Of(Arc<Socket>),
+    Of(Arc<IoSocket>),
     /// Of a socket that is gone, or a test's.
     Kept(Arc<Parts>),
 }
 
-impl RequestSocket {
+impl Socket {
     pub(crate) fn of_request(
-        socket: Arc<Socket>,
+        socket: Arc<IoSocket>,
         subscriber: SocketSubscriber,
         hub: Hub,
         subscriptions: Arc<Subscriptions>,
@@ -79,26 +91,26 @@ impl RequestSocket {
     }
 }
 
-impl fmt::Debug for RequestSocket {
+impl fmt::Debug for Socket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequestSocket").field("id", &self.id()).finish()
+        f.debug_struct("Socket").field("id", &self.id()).finish()
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for RequestSocket {
+impl<S: Send + Sync> FromRequestParts<S> for Socket {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
-        Hub::of_request(parts, "RequestSocket")?;
+        Hub::of_request(parts, "Socket")?;
         parts.extensions.get().cloned().ok_or_else(|| Error::wrong_transport(Reach::Socket, None))
     }
 }
 
-impl<S: Send + Sync> OptionalFromRequestParts<S> for RequestSocket {
+impl<S: Send + Sync> OptionalFromRequestParts<S> for Socket {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Error> {
-        Hub::of_request(parts, "Option<RequestSocket>")?;
+        Hub::of_request(parts, "Option<Socket>")?;
         Ok(parts.extensions.get().cloned())
     }
 }

@@ -4,10 +4,10 @@ use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::{format_ident, quote};
 use syn::ext::IdentExt;
 
-use super::model::{Column, Resource};
+use crate::model::{Column, Resource};
 
 /// What a request says of a new record.
-pub(super) fn create(resource: &Resource) -> TokenStream {
+pub(crate) fn create(resource: &Resource) -> TokenStream {
     let vis = &resource.vis;
     let any_rules = has_rules(resource, Column::in_create);
     let columns = || resource.columns.iter().enumerate();
@@ -61,7 +61,7 @@ pub(super) fn create(resource: &Resource) -> TokenStream {
 }
 
 /// What a request says of changes to a record.
-pub(super) fn patch(resource: &Resource) -> TokenStream {
+pub(crate) fn patch(resource: &Resource) -> TokenStream {
     let vis = &resource.vis;
     let any_rules = has_rules(resource, Column::in_patch);
     let written = || resource.columns.iter().enumerate().filter(|(_, column)| column.in_patch());

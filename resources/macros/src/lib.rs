@@ -1,4 +1,7 @@
-//! `#[resource]`: a SeaORM entity whose records answer requests.
+//! `#[resource]` of [catamaran-resources](https://docs.rs/catamaran-resources), which re-exports and documents it.
+//!
+//! `attr` reads what stands in its parentheses and in `#[field]`, `model` reads the entity below, `check` says what is wrong with it,
+//! `expand` writes the code. Code is written even when something is wrong, so that one mistake gives one error.
 
 mod attr;
 mod check;
@@ -6,15 +9,23 @@ mod expand;
 mod inputs;
 mod model;
 mod relation;
+#[cfg(test)]
+mod snapshots;
 
+use catamaran_macros_core::{Errors, tokens::first_span};
 use proc_macro2::{Span, TokenStream};
 use quote::quote;
 use syn::ItemStruct;
 
 use self::{attr::ResourceAttr, model::Resource};
-use crate::{errors::Errors, model::first_span};
 
-pub(crate) fn resource(attr: TokenStream, item: &TokenStream) -> TokenStream {
+/// See `catamaran_resources::resource`.
+#[proc_macro_attribute]
+pub fn resource(attr: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    expanded(attr.into(), &item.into()).into()
+}
+
+fn expanded(attr: TokenStream, item: &TokenStream) -> TokenStream {
     let mut errors = Errors::default();
     let Ok(mut entity) = syn::parse2::<ItemStruct>(item.clone()) else {
         let message = "a resource is the model of an entity: `#[resource(..)]` goes above `#[sea_orm::model]`";

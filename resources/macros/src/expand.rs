@@ -1,15 +1,19 @@
 //! The code that stands beside a model: tokens only, no decisions about what is right.
 
+use catamaran_macros_core::{
+    path,
+    tokens::{first_span, line},
+};
 use proc_macro2::{Literal, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
-
 use syn::Visibility;
 
-use super::inputs;
-use super::model::{Association, Column, Resource, upper_camel_case};
-use crate::model::first_span;
+use crate::{
+    inputs,
+    model::{Association, Column, Resource, upper_camel_case},
+};
 
-pub(super) fn resource(resource: &Resource) -> TokenStream {
+pub(crate) fn resource(resource: &Resource) -> TokenStream {
     let (create, patch) = (inputs::create(resource), inputs::patch(resource));
     let (entity, viewed) = (entity(resource), viewed(resource));
     let controller = controller(resource);
@@ -103,7 +107,7 @@ fn viewed(resource: &Resource) -> TokenStream {
 }
 
 /// What a wrong resource leaves behind, so that its table resolves.
-pub(super) fn stub(vis: &Visibility) -> TokenStream {
+pub(crate) fn stub(vis: &Visibility) -> TokenStream {
     quote! {
         #vis const ROUTES: &[::catamaran_resources::__private::Route] = &[];
         #[allow(non_snake_case)]
@@ -145,13 +149,13 @@ fn routes(resource: &Resource) -> Vec<(TokenStream, TokenStream)> {
     let path = resource.path.value();
     let identity = resource.identity.value();
     let (all, one) = (if path.is_empty() { "/".to_owned() } else { path.clone() }, format!("{path}/{{id}}"));
-    let line = crate::expand::line(&resource.name);
+    let line = line(&resource.name);
     let mut routes = Vec::new();
     let mut add = |verb: &str, method: &str, path: &str, name: String, doc: String, at: Option<usize>| {
         if !resource.does(verb) {
             return;
         }
-        let path = crate::path::encoded(path);
+        let path = path::encoded(path);
         let params = ["id", "fk"].into_iter().filter(|name| path.contains(&format!("{{{name}}}")));
         let (method, variant) = (format_ident!("{method}"), format_ident!("{}", upper_camel_case(verb)));
         let route = quote! {
