@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(catamaran-macros-core catamaran-macros catamaran catamaran-resources-macros catamaran-resources)
+packages=(catamaran-macros-core catamaran-macros catamaran-pubsub catamaran catamaran-resources-macros catamaran-resources)
 target="${CARGO_TARGET_DIR:-$PWD/target}"
 unpacked="$target/unpacked"
 

@@ -23,6 +23,7 @@ mod health;
 mod hostile;
 mod http;
 mod late_tags;
+mod layers;
 #[cfg(target_os = "linux")]
 // It reads the memory of its process as Linux tells it.
 #[cfg(target_os = "linux")]
