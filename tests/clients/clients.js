@@ -100,6 +100,7 @@ export const CATAMARAN = {
       io: { engine: { transport: { name: 'websocket' } } },
       on: (event, handler) => socket.on(event, handler),
       once: (event, handler) => socket.once(event, handler),
+      emit: (...args) => socket._raw.emit(...args),
       close: () => socket.state === 'disconnected' || socket.disconnect(),
     }
     return { socket, raw, send: (request, ack) => socket.request(request).then(ack, () => {}) }

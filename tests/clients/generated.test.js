@@ -1,4 +1,5 @@
-// Every client over every transport, with what a seed makes: cookies of any bytes, and websocket handshakes that a proxy spoils.
+// Every client over every transport, with what a seed makes: cookies of any bytes, websocket handshakes that a proxy spoils, and
+// names of events.
 // `CATAMARAN_SEED=7 npm test` makes others. The seed is part of each test's name.
 
 import assert from 'node:assert/strict'
@@ -97,31 +98,42 @@ describe('generated cookies', () => {
   }
 })
 
+/** The server answers for this key, so that the client finds the answer wrong. */
+const OTHER_KEY = 'AAAAAAAAAAAAAAAAAAAAAA=='
+
 /** What a proxy may make of each line of a websocket handshake. The first of each leaves it as it is. */
 const SPOILS = {
   http: [null, (head) => head.replace(' HTTP/1.1\r\n', ' HTTP/1.0\r\n')],
   upgrade: ['websocket', undefined, 'h2c', 'websockets'],
   connection: ['Upgrade', undefined, 'close', 'keep-alive'],
   'sec-websocket-version': ['13', undefined, '12', '8', '0'],
-  'sec-websocket-key': [null, undefined, 'short==', 'dGhlIHNhbXBsZSBub25jZ!=='],
+  'sec-websocket-key': [null, undefined, 'short==', 'dGhlIHNhbXBsZSBub25jZ!==', OTHER_KEY],
+  frames: [null, 'cut'],
 }
 
-/** A change of heads, and the status with which the server refuses it. */
-function spoil(random) {
-  const chosen = Object.entries(SPOILS).map(([name, values]) => [name, random.below(2) ? 0 : random.below(values.length)])
-  if (chosen.every(([, n]) => n === 0)) return spoil(random)
-  const { http, upgrade, connection, 'sec-websocket-version': version } = Object.fromEntries(chosen)
+/** A change of heads, the status with which the server answers, and whether no frames pass. */
+function spoil(random, round, way) {
+  // In the first rounds the server finds nothing wrong, and websockets fail all the same. A client of Socket.IO that has a
+  // websocket alone says nothing when that ends early.
+  const subtle = [{ 'sec-websocket-key': 4 }, way !== 'websocket' && { frames: 1 }][round]
+  const chosen = Object.entries(SPOILS).map(([name, { length }]) => {
+    if (name === 'frames' && way === 'websocket') return [name, 0]
+    return [name, subtle ? (subtle[name] ?? 0) : random.below(2) ? 0 : random.below(length)]
+  })
+  if (chosen.every(([, n]) => n === 0)) return spoil(random, round, way)
+  const { http, upgrade, connection, 'sec-websocket-version': version, 'sec-websocket-key': key, frames } = Object.fromEntries(chosen)
   const change = (head) => {
     if (!/^GET [^ ]*transport=websocket/.test(head)) return head
     return chosen.reduce((changed, [name, n]) => {
       const value = SPOILS[name][n]
-      if (n === 0) return changed
+      if (n === 0 || name === 'frames') return changed
       if (typeof value === 'function') return value(changed)
       return value === undefined ? without(changed, name) : withHeader(without(changed, name), `${name}: ${value}`)
     }, head)
   }
-  const status = http || upgrade || connection || version ? 426 : 400
-  return { change, status, what: chosen.map(([name, n]) => n && `${name} ${SPOILS[name][n]}`).filter(Boolean).join(', ') }
+  const isKey = key === 0 || SPOILS['sec-websocket-key'][key] === OTHER_KEY
+  const status = http || upgrade || connection || version ? 426 : isKey ? 101 : 400
+  return { change, status, cuts: frames > 0, what: chosen.map(([name, n]) => n && `${name} ${SPOILS[name][n]}`).filter(Boolean).join(', ') }
 }
 
 describe('generated handshakes', () => {
@@ -131,8 +143,8 @@ describe('generated handshakes', () => {
       const proxy = await startProxy(t, server, (head) => head)
       const transports = WAYS[way]
       for (let round = 0; round < 8; round++) {
-        const { change, status, what } = spoil(random)
-        Object.assign(proxy, { change, statuses: [] })
+        const { change, status, cuts, what } = spoil(random, round, way)
+        Object.assign(proxy, { change, cuts, statuses: [] })
         if (way === 'websocket') {
           const { raw, connected } = open(client, proxy.url, { transports })
           await assert.rejects(connected, (error) => !/not within/.test(error.message), what)
@@ -150,11 +162,58 @@ describe('generated handshakes', () => {
           connection.close()
         }
       }
-      Object.assign(proxy, { change: (head) => head, statuses: [] })
+      Object.assign(proxy, { change: (head) => head, cuts: false, statuses: [] })
       const connection = await connect(client, way, proxy)
       t.after(() => connection.close())
       assert.equal((await connection.request({ method: 'get', url: '/answers/object' })).statusCode, 200)
       assert.deepEqual(proxy.statuses, way === 'polling' ? [] : [101])
+    })
+  }
+})
+
+/** Characters of a name, of which JSON escapes the first ones. */
+const ESCAPED = ['"', '\\', '\n', '\0', '\x1f', '\t']
+const PLAIN = ['a', 'Z', ' ', '/', '<', '\x7f', 'ö', '日', '😀', '\u2028']
+
+describe('generated names of events', () => {
+  for (const { client, way, seed } of CASES) {
+    test(`${client.name} over ${way} harms nobody by them, seed ${seed}`, async (t) => {
+      const random = new Random(seed)
+      const witness = await connect(client, way, server)
+      let connection
+      t.after(() => [witness, connection].forEach((each) => each.close()))
+      const ask = async (each) => (await each.request({ method: 'get', url: '/answers/object' })).statusCode
+      for (let round = 0; round < 6; round++) {
+        connection ??= await connect(client, way, server)
+        const name = random.text(PLAIN, 4) + (round % 2 ? random.one(ESCAPED) : 'a') + random.text([...PLAIN, ...ESCAPED], 4)
+        const { raw } = connection
+        const ended = next(raw, 'disconnect')
+        ended.catch(() => {})
+        raw.emit(name, 1)
+        if (JSON.stringify(name).includes('\\')) {
+          // docs/upstream.md: the library of the server closes the connection for it.
+          await ended
+          connection.close()
+          connection = undefined
+        } else {
+          assert.equal(await ask(connection), 200, JSON.stringify(name))
+        }
+        assert.equal(await ask(witness), 200, JSON.stringify(name))
+      }
+      connection ??= await connect(client, way, server)
+    })
+  }
+})
+
+describe('paths with a host', () => {
+  for (const { client, way } of CASES) {
+    test(`are 400 from ${client.name} over ${way}, as over HTTP`, async (t) => {
+      const connection = await connect(client, way, server)
+      t.after(() => connection.close())
+      for (const url of ['//a//b', '//answers/object', '/\\answers/object']) {
+        const [ack, answer] = await Promise.all([connection.request({ method: 'get', url }), overHttp('GET', url)])
+        assert.deepEqual([ack.statusCode, answer.statusCode], [400, 400], url)
+      }
     })
   }
 })

@@ -5,11 +5,12 @@ import { connect, createServer } from 'node:net'
 
 /**
  * Starts a proxy on a free port. `change` gets the head of each request, one character a byte, and returns another.
- * Each connection carries one request, unless that is upgraded.
- * @returns {Promise<{ url: string, statuses: number[], change(head: string): string }>} `statuses`: those of websocket handshakes
+ * Each connection carries one request, unless that is upgraded. `statuses` has those of websocket handshakes; with `cuts`, nothing
+ * of a websocket passes after its handshake.
+ * @returns {Promise<{ url: string, statuses: number[], cuts: boolean, change(head: string): string }>}
  */
 export async function startProxy(t, server, change) {
-  const proxy = { change, statuses: [] }
+  const proxy = { change, statuses: [], cuts: false }
   const sockets = new Set()
   const listener = createServer((near) => {
     const far = connect(new URL(server.url).port, '127.0.0.1')
@@ -21,13 +22,20 @@ export async function startProxy(t, server, change) {
       if (end === 1) return
       near.off('data', read)
       const isWebsocket = /^GET [^ ]*transport=websocket/.test(head)
-      if (isWebsocket) far.once('data', (answer) => proxy.statuses.push(Number(answer.toString().slice(9, 12))))
+      if (isWebsocket) {
+        far.once('data', (answer) => {
+          proxy.statuses.push(Number(answer.toString().slice(9, 12)))
+          if (proxy.cuts) near.end(answer.subarray(0, answer.indexOf('\r\n\r\n') + 4))
+        })
+      }
       const whole = isWebsocket ? head.slice(0, end) : withHeader(without(head.slice(0, end), 'connection'), 'connection: close')
       far.write(proxy.change(whole) + head.slice(end), 'latin1')
-      near.pipe(far)
+      if (!(isWebsocket && proxy.cuts)) {
+        near.pipe(far)
+        far.pipe(near)
+      }
     }
     near.on('data', read).on('close', () => far.destroy())
-    far.pipe(near)
     far.on('close', () => near.destroy())
   })
   listener.listen(0, '127.0.0.1')
