@@ -5,6 +5,8 @@ import { sep } from 'node:path'
 import { next, within } from './within.js'
 
 const require = createRequire(import.meta.url)
+const WebSocket = require('ws')
+const catamaran = require('../../runtime/client/catamaran.io.js')
 
 /** How a client reaches the server, and the `transports` option that says so. */
 export const WAYS = {
@@ -80,6 +82,30 @@ export const CLIENTS = [
   plain('socket.io-client 2.5.0', 3, fresh('socket.io-client-2.5')),
   plain('socket.io-client 4', 4, require('socket.io-client').io),
 ]
+
+/** The catamaran client, which has one way, with the face of the others. */
+export const CATAMARAN = {
+  name: 'catamaran',
+  engineio: 4,
+  isSails: false,
+  ways: ['websocket'],
+  open(url, { headers, transports, ...options }) {
+    class Headed extends WebSocket {
+      constructor(address) {
+        super(address, { headers })
+      }
+    }
+    const socket = catamaran.connect(url, { WebSocket: Headed, reconnection: false, ...options })
+    const raw = {
+      io: { engine: { transport: { name: 'websocket' } } },
+      on: (event, handler) => socket.on(event, handler),
+      once: (event, handler) => socket.once(event, handler),
+      emit: (...args) => socket._raw.emit(...args),
+      close: () => socket.state === 'disconnected' || socket.disconnect(),
+    }
+    return { socket, raw, send: (request, ack) => socket.request(request).then(ack, () => {}) }
+  },
+}
 
 /** A connected socket, whichever client made it. */
 class Connection {

@@ -346,8 +346,8 @@ impl<S: Send + Sync + 'static> App<S> {
     /// router guards HTTP and the Socket.IO handshake, not the requests of sockets; use
     /// [`map_router`](Self::map_router) for those. **The end**: nothing [drains](Self::drain).
     ///
-    /// A request over HTTP/1.1 without a `Host` is refused only if it has the address of its peer. So a test can call the router
-    /// without a `Host`.
+    /// A request over HTTP/1.1 without a `Host` is refused only if it has the address of its peer, so a test can call the router
+    /// without a `Host`. One of a page is refused without it in any case: no origin is the server's own then.
     ///
     /// # Errors
     ///

@@ -13,6 +13,7 @@ mod signals;
 mod slots;
 mod stall;
 mod target;
+mod websocket;
 
 use std::{convert::Infallible, future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 

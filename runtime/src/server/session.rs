@@ -25,12 +25,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
+use tokio::runtime::Handle;
 use tower_service::Service;
 
 use super::{
     Slots, Wire,
     binding::{Binding, copied, take_key},
     slots::Slot,
+    websocket::{Websocket, Websockets},
 };
 use crate::{Error, socket::secret};
 
@@ -54,6 +56,7 @@ pub(crate) struct Sessions(Arc<Known>);
 #[derive(Debug)]
 struct Known {
     engine: Router,
+    websockets: Websockets,
     slots: Slots,
     /// How many bytes the head of a handshake may have, which is kept as long as its socket.
     max_head: usize,
@@ -101,11 +104,15 @@ impl Sessions {
     pub(crate) fn of<E>(engine: E, slots: Slots, max_head: usize) -> Self
     where
         E: Service<Request, Error = Infallible> + Clone + Send + Sync + 'static,
-        E::Response: IntoResponse,
-        E::Future: Send + 'static,
+        <E as Service<Request>>::Response: IntoResponse,
+        <E as Service<Request>>::Future: Send + 'static,
+        E: Service<(Websocket, Request<()>), Response = ()>,
+        <E as Service<(Websocket, Request<()>)>>::Future: Send,
+        <E as Service<(Websocket, Request<()>)>>::Error: Send,
     {
+        let websockets = Websockets::of(engine.clone());
         let engine = Router::new().fallback_service(engine);
-        Self(Arc::new(Known { engine, slots, max_head, sessions: Mutex::default() }))
+        Self(Arc::new(Known { engine, websockets, slots, max_head, sessions: Mutex::default() }))
     }
 
     /// Answers a request of a session, or one that opens one.
@@ -119,18 +126,30 @@ impl Sessions {
                 Err(refusal) => return refusal.into_response(),
             },
         };
+        if transport(request.uri()) == Some("websocket") {
+            return self.websocket(request, session).await;
+        }
         let is_poll = is_poll(&request);
-        let wire = request.extensions().get::<Wire>().cloned();
         let response = self.0.call(request).await;
-        if let Some(session) = session {
-            if is_poll {
-                // The answer is whole; the connection that it leaves through looks after it from here.
-                let bytes = response.body().size_hint().exact().unwrap_or_default();
-                session.0.polled.fetch_add(bytes, Ordering::Release);
-            }
-            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                session.0.upgrade(wire);
-            }
+        if let Some(session) = session
+            && is_poll
+        {
+            // The answer is whole; the connection that it leaves through looks after it from here.
+            let bytes = response.body().size_hint().exact().unwrap_or_default();
+            session.0.polled.fetch_add(bytes, Ordering::Release);
+        }
+        response
+    }
+
+    /// Answers the handshake of a websocket. Its connection is taken out of the request, so that Engine.IO does not wait for it.
+    async fn websocket(&self, mut request: Request, session: Option<Session>) -> Response {
+        let upgrade = hyper::upgrade::on(&mut request);
+        let (parts, body) = request.into_parts();
+        let asked = Request::from_parts(parts.clone(), ());
+        let response = self.0.call(Request::from_parts(parts, body)).await;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let known = self.0.clone();
+            tokio::spawn(async move { known.websockets.open(upgrade, asked, session).await });
         }
         response
     }
@@ -149,7 +168,7 @@ impl Sessions {
             }
             take_key(&mut parts.headers);
             own(&mut parts);
-            return self.0.call(Request::from_parts(parts, body)).await;
+            return self.websocket(Request::from_parts(parts, body), None).await;
         }
         let Some(slot) = self.0.slots.take_session(caller.address) else {
             return Error::too_many_connections().into_response();
@@ -203,17 +222,27 @@ impl Session {
         !matches!(&*lock(&self.0.upgrade), Upgrade::None)
     }
 
+    /// The session goes on over a websocket on this connection.
+    pub(super) fn upgraded(&self, wire: Option<Wire>) {
+        self.0.upgrade(wire);
+    }
+
     /// Ends the session, as if its client had asked for that.
     pub(crate) fn end(&self) {
         if let Upgrade::To(wire, _) = &*lock(&self.0.upgrade) {
             wire.cut();
         }
+        self.give_up();
+    }
+
+    /// Ends the session unless it goes on over a websocket, where Engine.IO takes no packets by HTTP.
+    pub(super) fn give_up(&self) {
         let Some(Ids { public, .. }) = self.0.ids.get() else { return };
         let request =
             Request::post(format!("{}?EIO=4&transport=polling&sid={public}", self.0.path)).body(Body::from("1"));
-        if let Ok(request) = request {
+        if let (Ok(request), Ok(runtime)) = (request, Handle::try_current()) {
             let known = self.0.known.clone();
-            tokio::spawn(async move { known.call(request).await });
+            runtime.spawn(async move { known.call(request).await });
         }
     }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use axum::{
     extract::ConnectInfo,
-    http::{HeaderValue, Request, Version, header, uri::Authority},
+    http::{HeaderValue, Request, Uri, Version, header, uri::Authority},
 };
 
 use crate::Error;
@@ -26,15 +26,24 @@ pub(super) fn needs_host<B>(request: &Request<B>) -> bool {
     request.version() == Version::HTTP_11
 }
 
-/// Refuses a request with several hosts, or with one that is none; see RFC 9112, 3.2.
+/// Refuses a request with several hosts, or with one that is none; see RFC 9112, 3.2. The target of a request may name a host,
+/// too: in HTTP/1.1 to a proxy, in HTTP/2 always.
 pub(super) fn check_host<B>(request: &Request<B>, needs_host: bool) -> Result<(), Error> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
         (None, _) if needs_host => Err(Error::host_refused("the request names no host")),
         (Some(_), Some(_)) => Err(Error::host_refused("the request names several hosts")),
         (Some(host), None) if !is_host(host) => Err(Error::host_refused("the `Host` of the request is none")),
+        (Some(host), None) if !is_host_of(request.uri(), host) => {
+            Err(Error::host_refused("the target and the `Host` of the request name different hosts"))
+        }
         _ => Ok(()),
     }
+}
+
+/// Whether a target names the same host as the header, or none.
+fn is_host_of(target: &Uri, host: &HeaderValue) -> bool {
+    target.authority().is_none_or(|authority| authority.as_str().as_bytes().eq_ignore_ascii_case(host.as_bytes()))
 }
 
 /// A host with or without a port. A target without an authority has an empty one.
@@ -78,6 +87,23 @@ mod tests {
             (usual, &["größe.example"], false, Some(400)),
         ] {
             assert_eq!(status(version, hosts, from_a_server, "/a"), refused, "{version:?} {hosts:?} {from_a_server}");
+        }
+    }
+
+    #[test]
+    fn target_and_header_name_one_host() {
+        let (usual, new) = (Version::HTTP_11, Version::HTTP_2);
+        for (version, hosts, refused) in [
+            (usual, &["A.example:80"][..], None),
+            (usual, &["b.example"], Some(400)),
+            (usual, &["a.example"], Some(400)),
+            (usual, &["a.example:81"], Some(400)),
+            (usual, &[""], Some(400)),
+            (new, &["a.example:80"], None),
+            (new, &["b.example"], Some(400)),
+            (new, &[], None),
+        ] {
+            assert_eq!(status(version, hosts, true, "http://a.example:80/a"), refused, "{version:?} {hosts:?}");
         }
     }
 

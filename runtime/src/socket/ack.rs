@@ -170,6 +170,9 @@ impl Answer {
         if self.body.is_empty() {
             return (AckBody::None, "text/plain");
         }
+        if is_encoded(&self.head.headers) {
+            return (AckBody::Binary(&self.body), "application/octet-stream");
+        }
         if is_json(content_type)
             // A body that only says it is JSON would break the packet, so it is read through once, without a copy.
             && let Ok(json) = serde_json::from_slice::<&RawValue>(&self.body)
@@ -206,6 +209,12 @@ async fn read(mut body: Body, share: &mut Share, limit: usize) -> Result<Bytes, 
 
 fn content_type(headers: &HeaderMap) -> &str {
     headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+/// Whether the action compressed the body itself. Nobody decodes it on its way, so it is bytes of whatever type.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 fn essence(content_type: &str) -> &str {

@@ -12,7 +12,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     middleware::{Next, from_fn},
     response::{IntoResponse, Redirect, Response},
-    routing::any,
+    routing::{any, get},
 };
 use catamaran::prelude::*;
 use catamaran::{Origins, TransportType};
@@ -205,6 +205,26 @@ mod session {
     }
 }
 
+/// A text with a character for each byte, so that JSON carries any bytes.
+fn latin1(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| char::from(*byte)).collect()
+}
+
+/// The cookies of a request, byte by byte.
+async fn show_cookies(headers: HeaderMap) -> Json<Vec<String>> {
+    Json(headers.get_all(header::COOKIE).iter().map(|cookie| latin1(cookie.as_bytes())).collect())
+}
+
+/// Sets cookies, whose lines have a character for each byte.
+async fn set_cookies(Json(lines): Json<Vec<String>>) -> catamaran::Result<HeaderMap> {
+    let bytes = |line: &str| line.chars().map(u8::try_from).collect::<Result<Vec<_>, _>>();
+    let mut headers = HeaderMap::new();
+    for line in lines {
+        headers.append(header::SET_COOKIE, HeaderValue::from_bytes(&bytes(&line)?)?);
+    }
+    Ok(headers)
+}
+
 /// The origin of a page that `browser.test.js` makes up.
 const PAGE: &str = "http://127.0.0.1:4000";
 
@@ -305,7 +325,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .mount(routes![answers, users, mirror, session, gates, me])
         .on_connect(connected)
         .on_disconnect(disconnected)
-        .merge(Router::new().route("/echo", any(echo)))
+        .merge(Router::new().route("/echo", any(echo)).route("/jar/{*path}", get(show_cookies).post(set_cookies)))
         .layer(from_fn(grant))
         // The clients' tests send these; the browser's page needs no more.
         .packet_headers(["x-own", "x-all", "x-both", "x-one", "x-text", "x-number", "x-yes", "x-none", "x-a"])

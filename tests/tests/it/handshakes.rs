@@ -1,6 +1,8 @@
 //! Websocket handshakes whose headers a proxy, or a client, has spoiled: each is answered at once, and none with a 101 that
 //! nobody asked for.
 
+use std::time::Duration;
+
 use axum::http::StatusCode;
 use catamaran::{TransportType, prelude::*};
 use tokio::{
@@ -49,7 +51,9 @@ async fn hello() -> &'static str {
 
 async fn server() -> Server {
     let app = App::new(()).mount(routes![hello]).transports([TransportType::Websocket, TransportType::Polling]);
-    Server::start(app).await
+    // Hundreds of handshakes pass between two polls of a session, also on a busy machine.
+    let heartbeat = Duration::from_secs(60);
+    Server::start(app.heartbeat(heartbeat, heartbeat)).await
 }
 
 /// An answer as it came: its status, its head in lower case, and its body.
@@ -151,16 +155,77 @@ async fn spoiled_upgrade_leaves_its_session_polling() {
             let (status, head, _) = send(&server, &line("GET", eio, "websocket", &session, "1.1"), &headers).await;
             assert!(matches!(status, 400 | 426), "{right:?} {headers}: {head}");
         }
-        assert_eq!(post(&server, eio, &session, r#"421["get",{"url":"/hello"}]"#).await, 200);
-        let mut polled = String::new();
-        while !polled.contains("hello") {
-            let (status, head, body) = send(&server, &line("GET", eio, "polling", &session, "1.1"), "").await;
-            assert_eq!(status, 200, "{head}");
-            polled += &body;
-        }
+        asks(&server, eio, &session, 1).await;
         // And a whole upgrade is still possible.
-        let headers = format!("{}{}{}{KEY}", UPGRADES[0].0, CONNECTIONS[0].0, WEBSOCKET_VERSIONS[0].0);
-        assert_eq!(send(&server, &line("GET", eio, "websocket", &session, "1.1"), &headers).await.0, 101);
+        assert_eq!(send(&server, &line("GET", eio, "websocket", &session, "1.1"), &whole()).await.0, 101);
+    }
+}
+
+/// The headers of a sound handshake.
+fn whole() -> String {
+    format!("{}{}{}{KEY}", UPGRADES[0].0, CONNECTIONS[0].0, WEBSOCKET_VERSIONS[0].0)
+}
+
+/// Asks in a session, and polls until the answer comes.
+async fn asks(server: &Server, eio: u8, session: &str, id: u8) {
+    assert_eq!(post(server, eio, session, &format!(r#"42{id}["get",{{"url":"/hello"}}]"#)).await, 200);
+    let mut polled = String::new();
+    while !polled.contains(&format!("43{id}[")) {
+        let (status, head, body) = send(server, &line("GET", eio, "polling", session, "1.1"), "").await;
+        assert_eq!(status, 200, "{head}");
+        polled += &body;
+    }
+}
+
+/// As behind a proxy that lets handshakes pass, and nothing else.
+#[tokio::test]
+async fn upgrade_without_packets_leaves_its_session_polling() {
+    let server = server().await;
+    for eio in [3, 4] {
+        let session = session(&server, eio).await;
+        if eio == 4 {
+            assert_eq!(post(&server, eio, &session, "40").await, 200);
+        }
+        for id in 1..4 {
+            // The connection ends with the answer.
+            assert_eq!(send(&server, &line("GET", eio, "websocket", &session, "1.1"), &whole()).await.0, 101);
+            asks(&server, eio, &session, id).await;
+        }
+        // The next one goes through.
+        if eio == 4 {
+            let id = session.strip_prefix("&sid=").expect("an id");
+            let mut client = Client::upgrade(server.address, id).await;
+            assert_eq!(client.ask(&get("/hello")).await.status, 200);
+        }
+    }
+}
+
+/// engineioxide answers every poll of such a session with nothing, at once.
+#[tokio::test]
+async fn upgrade_that_ends_after_its_probe_ends_the_session() {
+    let server = server().await;
+    for eio in [3, 4] {
+        let session = session(&server, eio).await;
+        let mut stream = TcpStream::connect(server.address).await.expect("the server accepts");
+        let line = line("GET", eio, "websocket", &session, "1.1");
+        let head = format!("{line}\r\nhost: {}\r\n{}{}\r\n", server.address, canary_lines(), whole());
+        // The mask is zero.
+        let probe = b"\x81\x86\0\0\0\x002probe";
+        stream.write_all(&[head.as_bytes(), probe].concat()).await.expect("room");
+        let mut read = Vec::new();
+        within("the answer to the probe", async {
+            while !read.ends_with(b"3probe") {
+                assert_ne!(stream.read_buf(&mut read).await.expect("an answer"), 0);
+            }
+        })
+        .await;
+        drop(stream);
+        within("the end of the session", async {
+            while post(&server, eio, &session, "3").await == 200 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     }
 }
 
@@ -187,7 +252,7 @@ async fn polls_that_offer_an_upgrade_are_polls() {
 #[tokio::test]
 async fn handshakes_of_other_methods_are_refused_at_once() {
     let server = server().await;
-    let headers = format!("{}{}{}{KEY}", UPGRADES[0].0, CONNECTIONS[0].0, WEBSOCKET_VERSIONS[0].0);
+    let headers = whole();
     for transport in ["websocket", "polling"] {
         for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECTED"] {
             for headers in ["", &headers] {

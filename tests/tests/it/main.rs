@@ -5,6 +5,7 @@ mod bounds;
 mod channel;
 mod channels;
 mod close;
+mod conditional;
 mod connect;
 mod cross_site;
 mod crowd;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use axum::{Router, extract::Path, routing::any};
-use catamaran::{App, action, controller, routes};
+use catamaran::{App, Origins, action, controller, routes};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -67,18 +67,43 @@ async fn request_without_one_host_runs_nothing() {
                 assert_eq!(status(address, &format!("GET {path} {head}")).await, "400", "{path} {head}");
             }
         }
-        assert_eq!(status(address, "GET http://a.example/a HTTP/1.1").await, "400");
+        for host in ["", "\nhost: b.example", "\nhost: a.example:80", "\nhost:"] {
+            assert_eq!(status(address, &format!("GET http://a.example/a HTTP/1.1{host}")).await, "400", "{host}");
+        }
         assert_eq!(status(address, "GET /a HTTP/1.0\nhost: a\nhost: a").await, "400");
         assert_eq!(runs.load(Ordering::Relaxed), 0);
         for head in ["HTTP/1.0", "HTTP/1.1\nhost: a", "HTTP/1.1\nhost: [::1]:1", "HTTP/1.1\nhost:", "HTTP/1.0\nhost: a"]
         {
             assert_eq!(status(address, &format!("GET /a {head}")).await, "200", "{head}");
         }
-        assert_eq!(runs.load(Ordering::Relaxed), 5);
+        assert_eq!(status(address, "GET http://a.example/a HTTP/1.1\nhost: A.example").await, "200");
+        assert_eq!(runs.load(Ordering::Relaxed), 6);
     }
     for path in ["/catamaran.io.js", "/health/live"] {
         assert_eq!(status(served.address, &format!("GET {path} HTTP/1.1")).await, "400", "{path}");
     }
+}
+
+/// Such a router cannot tell a request that a server read from one that a test made.
+#[tokio::test]
+async fn router_without_peers_trusts_no_missing_host() {
+    let (app, runs) = app();
+    let embedded = Embedded::start(app.origins(Origins::same())).await;
+    let status = async |head: &str| status(embedded.address, head).await;
+    for line in ["GET /a", "POST /a", "GET /socket.io/?EIO=4&transport=polling"] {
+        for hosts in ["host: a\nhost: a", "host: a\nhost: b", "host: a/b"] {
+            assert_eq!(status(&format!("{line} HTTP/1.1\n{hosts}")).await, "400", "{line} {hosts}");
+        }
+    }
+    // A page has an origin, which is that of no host.
+    for line in ["POST /a", "GET /socket.io/?EIO=4&transport=polling"] {
+        for origin in ["http://a", "http://127.0.0.1", "null"] {
+            let head = format!("{line} HTTP/1.1\norigin: {origin}\ncontent-length: 0");
+            assert_eq!(status(&head).await, "403", "{line} {origin}");
+        }
+    }
+    assert_eq!(runs.load(Ordering::Relaxed), 0);
+    assert_eq!(status("GET /a HTTP/1.1").await, "200");
 }
 
 #[tokio::test]
