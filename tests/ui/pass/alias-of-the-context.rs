@@ -13,7 +13,7 @@ async fn hull(ctx: Hull<Socket>) {
     let _ = ctx.socket();
 }
 
-fn main() {
+pub(crate) fn main() {
     let table: catamaran::Table<()> = routes![web, hull];
     assert_eq!(table.routes[0].reach, Reach::Http);
     assert_eq!(table.routes[1].reach, Reach::Socket);

@@ -26,7 +26,7 @@ async fn optional_by_alias(_: Ctx, _: Maybe) {}
 #[action(get "/g")]
 async fn guarded() {}
 
-fn main() {
+pub(crate) fn main() {
     let table = routes![
         alone,
         by_alias,
