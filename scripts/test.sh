@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
-# Everything that CI checks, in order. Installs what is missing first: npm packages, cargo-deny, and on Debian, as root
-# or by sudo, nodejs, npm, chromium, redis-server, postgresql and nginx; elsewhere it says what to install and stops.
+# Everything that CI checks. Installs what is missing first: npm packages, cargo-deny, and on Debian, as root or by sudo, nodejs,
+# npm, chromium, redis-server, postgresql and nginx; elsewhere it says what to install and stops.
+#
+# It builds everything, then runs the pieces of the test beside each other, and last, alone, those that load the machine. The output
+# of a piece is printed when it ends. If one fails the others go on, and its output is printed at the end.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -21,6 +24,10 @@ need() {
   as_root apt-get install -y -qq --no-install-recommends "${@:2}"
 }
 
+if [ "${BASH_VERSINFO[0]}${BASH_VERSINFO[1]}" -lt 51 ]; then
+  echo "scripts/test.sh needs bash 5.1: install it and run again." >&2
+  exit 1
+fi
 if ! command -v cargo >/dev/null; then
   echo "scripts/test.sh needs Rust: see https://rustup.rs, and run again." >&2
   exit 1
@@ -36,8 +43,6 @@ PATH="$PATH$(debian_postgres):/usr/sbin"
 need initdb postgresql
 PATH="$PATH$(debian_postgres)"
 need nginx nginx
-# In debug, since it compiles in half the time and runs once.
-command -v cargo-deny >/dev/null || cargo install cargo-deny --version '^0.20' --locked --quiet --debug
 
 # What is built but once has nothing to gain from what is kept for the next build.
 [ -z "${CI:-}" ] || export CARGO_INCREMENTAL=0
@@ -49,43 +54,108 @@ ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
 everything=(--workspace --all-features --locked)
 binaries="${CARGO_TARGET_DIR:-$PWD/target}/debug"
 
+tests=(env CATAMARAN_DIFFERENTIAL_REQUESTS=100000 CATAMARAN_MUTATED_PACKETS=100000 CATAMARAN_ACKED_REQUESTS=100000
+  CATAMARAN_CANARY=canary-7f3a)
+
+# Each piece is a process group of its own, so that nothing is left behind when this script is stopped.
+set -m
+logs="$(mktemp -d)"
+declare -A running=() began=()
+failed=()
+
+stop() {
+  local group
+  for group in "${!running[@]}"; do kill -- "-$group" 2>/dev/null || true; done
+  rm -rf "$logs"
+}
+trap stop EXIT
+trap 'exit 130' HUP INT TERM
+
+# start NAME COMMAND...: runs a piece in the background, as soon as fewer run than there are processors and one.
+start() {
+  while [ "${#running[@]}" -gt "$(getconf _NPROCESSORS_ONLN)" ]; do await; done
+  local name="$1"
+  "${@:2}" >"$logs/$name" 2>&1 </dev/null &
+  running[$!]="$name"
+  began[$!]=$SECONDS
+}
+
+# Waits until a piece ends, and prints its output unless it failed.
+await() {
+  local ended status=0
+  wait -n -p ended "${!running[@]}" || status=$?
+  local name="${running[$ended]}" seconds=$((SECONDS - began[ended]))
+  unset "running[$ended]"
+  if [ "$status" = 0 ]; then
+    step "$name: passed in $seconds s"
+    cat "$logs/$name"
+  else
+    step "$name: FAILED in $seconds s, see the end"
+    failed+=("$name")
+  fi
+}
+
+await_all() {
+  while [ "${#running[@]}" -gt 0 ]; do await; done
+}
+
+third_party_clients() {
+  npm --prefix tests/clients ci --no-audit --no-fund --loglevel=error
+  CATAMARAN_BINARIES="$binaries" npm --prefix tests/clients test
+}
+
+catamaran_client() {
+  cd tests/client
+  npm ci --no-audit --no-fund --loglevel=error
+  npm run check
+  local files
+  files="$(ls -- *.test.js | grep -v '^storm\.')"
+  # shellcheck disable=SC2086
+  CATAMARAN_BINARIES="$binaries" node --test $files
+  CATAMARAN_BINARIES="$binaries" npm run test:src
+}
+
+licences() {
+  # In debug, since it compiles in half the time and runs once.
+  command -v cargo-deny >/dev/null || nice cargo install cargo-deny --version '^0.20' --locked --quiet --debug
+  cargo deny --log-level error check licenses bans sources
+}
+
 step "format"
 cargo fmt --all --check
 
 step "lints"
 cargo clippy "${everything[@]}" --all-targets -- -D warnings
 
-step "docs"
-RUSTDOCFLAGS="-D warnings" cargo doc "${everything[@]}" --no-deps
-
 step "build"
 cargo build "${everything[@]}" --all-targets
 
-# MySQL needs a server that somebody starts: CONTRIBUTING.md. With the canary, `it` is also a test that no log says a secret.
-step "tests"
-CATAMARAN_DIFFERENTIAL_REQUESTS=100000 CATAMARAN_MUTATED_PACKETS=100000 CATAMARAN_ACKED_REQUESTS=100000 CATAMARAN_CANARY=canary-7f3a \
-  cargo test "${everything[@]}" --no-fail-fast -- --skip mysql:: --skip leak:: --skip crowd::
+# The longest first. `nice` is for those that compute: they give way to those with timeouts. MySQL needs a server that somebody
+# starts: CONTRIBUTING.md. With the canary, `it` is also a test that no log says a secret.
+start "tests of running servers" \
+  "${tests[@]}" cargo test "${everything[@]}" --no-fail-fast --test it -- --skip mysql:: --skip leak:: --skip crowd::
+start "catamaran client" catamaran_client
+# `???*` is every name but `it`; none is shorter.
+start "other tests" \
+  "${tests[@]}" nice cargo test "${everything[@]}" --no-fail-fast --lib --bins --examples --test '???*'
+start "third-party clients" third_party_clients
+start "doctests" nice cargo test "${everything[@]}" --no-fail-fast --doc
+start "benches run" nice "$binaries/catamaran-benches" --smoke
+start "docs" env RUSTDOCFLAGS="-D warnings" nice cargo doc "${everything[@]}" --no-deps
+start "packages" nice ./scripts/check-packages.sh
+start "licences and sources" licences
+await_all
 
-# One after the other, without the canary: they measure memory, or load the machine.
-step "load tests"
-CATAMARAN_LEAK_CYCLES=50000 CATAMARAN_CROWD=2000 cargo test "${everything[@]}" --test it -- --test-threads 1 leak:: crowd::
+# Alone, one after the other, and without the canary: they measure memory, or load the machine.
+start "load tests" env CATAMARAN_LEAK_CYCLES=50000 CATAMARAN_CROWD=2000 \
+  cargo test "${everything[@]}" --test it -- --test-threads 1 leak:: crowd::
+await_all
+start "storm" env CATAMARAN_BINARIES="$binaries" node --test tests/client/storm.test.js
+await_all
 
-step "third-party clients"
-npm --prefix tests/clients ci --no-audit --no-fund --loglevel=error
-CATAMARAN_BINARIES="$binaries" npm --prefix tests/clients test
-
-step "catamaran client"
-npm --prefix tests/client ci --no-audit --no-fund --loglevel=error
-CATAMARAN_BINARIES="$binaries" npm --prefix tests/client test
-CATAMARAN_BINARIES="$binaries" npm --prefix tests/client run test:src
-
-step "benches run"
-"$binaries/catamaran-benches" --smoke
-
-step "licences and sources"
-cargo deny --log-level error check licenses bans sources
-
-step "packages"
-./scripts/check-packages.sh
-
-step "all passed"
+for name in ${failed[@]+"${failed[@]}"}; do
+  step "$name: FAILED"
+  cat "$logs/$name"
+done
+[ "${#failed[@]}" = 0 ] || { step "failed: ${failed[*]}"; exit 1; }
+step "all passed in $SECONDS s"

@@ -2,7 +2,5 @@
 
 #[test]
 fn each_mistake_has_one_error_at_its_own_token() {
-    let cases = trybuild::TestCases::new();
-    cases.pass("ui/pass/*.rs");
-    cases.compile_fail("ui/*.rs");
+    catamaran_tests::mistakes::have_their_texts();
 }

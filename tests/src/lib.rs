@@ -3,6 +3,7 @@
 #[cfg(feature = "backends")]
 pub mod backends;
 pub mod elsewhere;
+pub mod mistakes;
 pub mod pipe;
 
 #[cfg(doctest)]

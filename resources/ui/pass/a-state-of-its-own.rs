@@ -10,7 +10,7 @@ pub mod pet {
     use catamaran_resources::{Policy, Write, resource};
     use sea_orm::{Condition, entity::prelude::*};
 
-    use crate::User;
+    use crate::a_state_of_its_own::User;
 
     /// A pet.
     #[resource(path = "/pet", policy = Own)]
@@ -76,6 +76,6 @@ impl FromRef<AppState> for Resources {
     }
 }
 
-fn main() {
+pub(crate) fn main() {
     let _ = |state: AppState| App::new(state).mount(routes![pet]);
 }

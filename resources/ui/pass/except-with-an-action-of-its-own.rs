@@ -36,6 +36,6 @@ async fn create(pets: Records<pet::Entity>, Json(new): Json<pet::Create>) -> cat
     .await
 }
 
-fn main() {
+pub(crate) fn main() {
     let _ = |resources: Resources| App::new(resources).mount(routes![pet, show, create]);
 }

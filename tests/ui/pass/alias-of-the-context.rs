@@ -24,7 +24,7 @@ async fn plain(ctx: Ctx<Option<Socket>>) {
     let _: Ctx = ctx;
 }
 
-fn main() {
+pub(crate) fn main() {
     let table: catamaran::Table<()> = routes![web, hull, either, plain];
     assert_eq!(table.routes[0].reach, Reach::Http);
     assert_eq!(table.routes[1].reach, Reach::Socket);

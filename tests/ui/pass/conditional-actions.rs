@@ -6,7 +6,7 @@ use catamaran::{action, controller, routes};
 mod x {
     use super::*;
 
-    #[cfg(all())]
+    #[cfg(not(false))]
     #[action(get "/")]
     pub async fn here() {}
 
@@ -19,7 +19,7 @@ mod x {
     pub async fn not_after(_: NoSuchType) {}
 }
 
-fn main() {
+pub(crate) fn main() {
     let table: catamaran::Table<()> = routes![x];
     assert_eq!(table.routes.len(), 1);
 }

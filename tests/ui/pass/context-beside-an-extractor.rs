@@ -28,7 +28,7 @@ async fn two(_: CurrentUser, ctx: Ctx<Socket>, _: CurrentUser) {
     let _ = ctx.socket();
 }
 
-fn main() {
+pub(crate) fn main() {
     let table: catamaran::Table<()> = routes![x, two];
     assert!(table.routes.iter().all(|route| route.reach == Reach::Socket));
 }

@@ -18,7 +18,7 @@ mod api {
     }
 }
 
-fn main() {
-    let table: catamaran::Table<()> = routes![api::users, crate::api::users::show, catamaran_tests::elsewhere];
+pub(crate) fn main() {
+    let table: catamaran::Table<()> = routes![api::users, crate::controllers_of_other_modules::api::users::show, catamaran_tests::elsewhere];
     assert_eq!(table.routes.len(), 5);
 }

@@ -17,7 +17,7 @@ mod x {
     }
 }
 
-fn main() {
+pub(crate) fn main() {
     let table: catamaran::Table<()> = routes![x];
     assert_eq!(table.routes.len(), 2);
 }

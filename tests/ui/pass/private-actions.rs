@@ -17,7 +17,7 @@ mod x {
     pub(super) async fn restricted() {}
 }
 
-fn main() {
+pub(crate) fn main() {
     let table: catamaran::Table<Db> = routes![x];
     assert_eq!(table.routes.len(), 2);
 }

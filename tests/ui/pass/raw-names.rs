@@ -7,7 +7,7 @@ async fn r#match(r#type: String) -> String {
     r#type
 }
 
-fn main() {
+pub(crate) fn main() {
     let table: catamaran::Table<()> = routes![r#match];
     assert_eq!(table.routes[0].params, ["type"]);
     assert_eq!(table.routes[0].action, "match");

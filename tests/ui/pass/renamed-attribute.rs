@@ -13,7 +13,7 @@ mod x {
     pub async fn two() {}
 }
 
-fn main() {
+pub(crate) fn main() {
     let table: catamaran::Table<()> = routes![x];
     assert_eq!(table.routes[0].path, "/x/one");
     assert_eq!(table.routes[1].path, "/x/two");

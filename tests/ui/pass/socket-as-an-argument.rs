@@ -44,7 +44,7 @@ impl<S: Sync> FromRequestParts<S> for own::Socket {
 #[action(get "/h")]
 async fn own_type(_: Ctx<Http>, _: own::Socket) {}
 
-fn main() {
+pub(crate) fn main() {
     let table = routes![
         alone,
         by_alias,

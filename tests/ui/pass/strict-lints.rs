@@ -57,7 +57,7 @@ mod users {
     }
 }
 
-fn main() {
+pub(crate) fn main() {
     let table: catamaran::Table<Db> = routes![rooms, users];
     assert_eq!(table.routes.len(), 3);
 }
