@@ -79,7 +79,7 @@ impl Kind {
 /// The name of a type would not do. It changes with its module, and a rolling restart has servers of both versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(crate) struct Shape(u32);
+pub(crate) struct Shape(pub(crate) u32);
 
 impl Shape {
     /// None for `Untyped`.
