@@ -61,6 +61,8 @@ struct Connection {
     pushes: UnboundedReceiver<Pushed>,
     pending: Arc<Pending>,
     cuts: mpsc::Receiver<String>,
+    /// That of the server before anything is attached.
+    generation: String,
 }
 
 /// An entry on its way: the channel, and the text.
@@ -129,9 +131,10 @@ impl Link {
     async fn find_master(&mut self) -> Result<Connection, RedisError> {
         let mut address = self.addresses[0].clone();
         for _ in 0..REDIRECTS {
-            let connection = self.open(&address).await?;
+            let mut connection = self.open(&address).await?;
             match connection.session.nodes(&self.shared.node, &[]).await {
-                Ok(_) => {
+                Ok(Nodes { generation, .. }) => {
+                    connection.generation = generation;
                     self.remember(address, &connection.session).await?;
                     return Ok(connection);
                 }
@@ -164,7 +167,7 @@ impl Link {
         let client = Client::open(self.info.clone().set_addr(address.clone()))?;
         let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
         let (session, changes) = Session::new(connection, self.shared.keys.clone(), cut).await?;
-        Ok(Connection { session, changes, pushes, pending, cuts })
+        Ok(Connection { session, changes, pushes, pending, cuts, generation: String::new() })
     }
 
     /// Notes where the master is, and in a cluster who may tell when it is gone.
@@ -183,7 +186,7 @@ impl Link {
 
     /// Brings what comes until the connection is lost, for a reason, or stopped.
     async fn serve(&self, connection: Connection, stop: &mut oneshot::Receiver<()>) -> Option<String> {
-        let Connection { session, changes, pushes, pending, mut cuts } = connection;
+        let Connection { session, changes, pushes, pending, mut cuts, generation } = connection;
         let session = Arc::new(session);
         self.shared.set_session(Some(session.clone()));
         self.shared.flow.up();
@@ -191,7 +194,7 @@ impl Link {
             let work = async {
                 tokio::join!(
                     change(&session, changes, &pending.leaving),
-                    self.beat(&session),
+                    self.beat(&session, generation),
                     self.deliver(pushes, &pending),
                 );
                 std::future::pending::<()>().await;
@@ -215,22 +218,21 @@ impl Link {
     /// A server that does not answer, or is not the master any more, ends the connection.
     ///
     /// Whoever was there before an outage and has not come back some time after it may have delivered events on its own.
-    async fn beat(&self, session: &Session) {
+    async fn beat(&self, session: &Session, mut known: String) {
         let mut beat = interval(BEAT);
         let begun = Instant::now();
         let mut missed: Vec<_> = self.seen().iter().cloned().collect();
-        let mut known = None;
         loop {
             beat.tick().await;
             let asked = if begun.elapsed() < RETURN { Vec::new() } else { std::mem::take(&mut missed) };
             let Ok(Nodes { names, generation }) = session.nodes(&self.shared.node, &asked).await else { return };
             *self.seen() = names.into_iter().chain(missed.iter().cloned()).collect();
-            if known.as_ref().is_some_and(|known| *known != generation) {
+            if known != generation {
+                known = generation;
                 tracing::warn!("server lost during an outage of redis: its last events may be missing in any channel");
                 self.shared.flow.down();
                 self.shared.flow.up();
             }
-            known = Some(generation);
         }
     }
 
