@@ -4,12 +4,15 @@
 //! A number is written in digits of five bits, the lowest first: `0` to `O` is the last digit, `P` to `o` one that another
 //! follows. A text is its number of bytes and the bytes. So all of it is UTF-8, and a node of another version can read it far
 //! enough to see that it does not understand it.
+//!
+//! The version before wrote JSON, which a backend may still keep.
 
 use std::{
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::hub::{Alias, Entry, Excluded, History, Id, Message, Node, Place, Position, Shape, Target};
@@ -53,8 +56,10 @@ pub(crate) fn encode(entry: &Entry) -> String {
 
 /// Reads an entry, with the positions that the backend gave it in the order of its places.
 pub(crate) fn decode(text: &str, positions: Vec<Position>) -> Result<Entry, Unreadable> {
-    let mut reader = Reader(text.strip_prefix(VERSION).ok_or(Unreadable)?);
-    let entry = reader.entry(positions);
+    let entry = match text.strip_prefix(VERSION) {
+        Some(text) => Reader(text).entry(positions),
+        None => serde_json::from_str::<Json>(text).ok().and_then(|json| json.entry(positions)),
+    };
     entry.ok_or(Unreadable)
 }
 
@@ -109,7 +114,7 @@ impl<'a> Reader<'a> {
     /// What follows the last part that this version knows is skipped.
     fn entry(&mut self, positions: Vec<Position>) -> Option<Entry> {
         let id = Id { node: Node(self.number()?), number: self.number()? };
-        let at = UNIX_EPOCH.checked_add(Duration::from_millis(self.number()?)).unwrap_or(SystemTime::UNIX_EPOCH);
+        let at = time(self.number()?);
         let name = self.text()?.to_owned();
         let arguments = self.list(|reader| RawValue::from_string(reader.text()?.to_owned()).ok())?;
         let except = self.list(Self::excluded)?;
@@ -175,6 +180,62 @@ impl<'a> Reader<'a> {
         let history = History { entries, bytes, age, since_subscribe: false };
         Some(Target { channel, stream, history, shape })
     }
+}
+
+/// An entry of the version before.
+#[derive(Deserialize)]
+struct Json {
+    node: u64,
+    number: u64,
+    event: String,
+    data: Vec<Box<RawValue>>,
+    /// The id of each socket, and the alias of its client.
+    #[serde(default)]
+    except: Vec<(String, Option<u64>)>,
+    to: Vec<To>,
+    /// Milliseconds since 1970.
+    at: u64,
+}
+
+#[derive(Deserialize)]
+struct To {
+    channel: String,
+    stream: String,
+    entries: usize,
+    bytes: usize,
+    /// Milliseconds.
+    age: Option<u64>,
+    #[serde(default)]
+    shape: Option<Shape>,
+}
+
+impl Json {
+    fn entry(self, positions: Vec<Position>) -> Option<Entry> {
+        if self.to.len() != positions.len() {
+            return None;
+        }
+        let excluded = |(socket, alias): (_, Option<_>)| Excluded { socket, client: alias.map(Alias) };
+        let place = |(to, position): (To, _)| Place { target: to.target(), position: Some(position) };
+        Some(Entry {
+            id: Id { node: Node(self.node), number: self.number },
+            message: Message { name: self.event, arguments: self.data },
+            except: self.except.into_iter().map(excluded).collect(),
+            places: self.to.into_iter().zip(positions).map(place).collect(),
+            at: time(self.at),
+        })
+    }
+}
+
+impl To {
+    fn target(self) -> Target {
+        let age = self.age.map(Duration::from_millis);
+        let history = History { entries: self.entries, bytes: self.bytes, age, since_subscribe: false };
+        Target { channel: self.channel.into(), stream: self.stream.into(), history, shape: self.shape }
+    }
+}
+
+fn time(millis: u64) -> SystemTime {
+    UNIX_EPOCH.checked_add(Duration::from_millis(millis)).unwrap_or(UNIX_EPOCH)
 }
 
 fn digit(first: u8, digit: u64) -> char {
@@ -260,6 +321,23 @@ mod tests {
             assert!(decode(&encoded[..length], positions.clone()).is_err(), "{length}");
         }
         assert!(decode(&format!("{encoded}more"), positions).is_ok());
+    }
+
+    #[test]
+    fn entry_of_the_version_before_is_read() {
+        let json = r#"{"node":18446744073709551615,"number":7,"event":"said \"it\"","data":[["hi","😀"]],"except":[["s1",3]],
+            "to":[{"channel":"room:7","stream":"room:7","entries":9,"bytes":90,"age":5000},
+            {"channel":"pet:1","stream":"stream:pet","entries":0,"bytes":1048576,"age":null,"shape":5}],"at":1700000000123}"#;
+        let (read, entry) = (decode(json, vec![position(1), position(5)]).unwrap(), entry());
+        assert_eq!((read.id, read.at, &read.except), (entry.id, entry.at, &entry.except));
+        assert_eq!(read.message.to_string(), entry.message.to_string());
+        let targets = |entry: &Entry| {
+            let targets = entry.places.iter().map(|place| (place.target.channel.clone(), place.target.history));
+            targets.collect::<Vec<_>>()
+        };
+        assert_eq!(targets(&read), targets(&entry));
+        assert_eq!((read.places[0].target.shape, read.places[1].target.shape), (None, Some(Shape(5))));
+        assert!(decode(json, vec![position(1)]).is_err());
     }
 
     #[test]
