@@ -1,11 +1,12 @@
 //! A subscription before it is live: what follows its start is kept for it.
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use super::{
     entry::{Copy, Position, Target},
+    environment,
     frame::Frame,
     gate::{Gate, Passing},
     live::Live,
@@ -200,7 +201,7 @@ impl Drop for Renewal {
 
 impl State {
     fn hold(&mut self, key: &Key, peer: &Peer, resume: Option<&Position>, since_subscribe: bool, behind: bool) -> Hold {
-        self.used = SystemTime::now();
+        self.used = environment::now();
         if let Some(hold) = self.holds.get_mut(key) {
             hold.requests += 1;
             self.log.pin(&hold.start);

@@ -1,7 +1,6 @@
 //! One end of a subscription: a connected socket, or the inbox of a test.
 
 use std::{
-    collections::HashMap,
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
@@ -21,6 +20,7 @@ use tokio::{
 use super::{
     backlog::Backlog,
     entry::{Alias, Copy, Entry},
+    environment::{self, HashMap},
     frame::{Frame, Replayed},
     gate,
     message::Message,
@@ -105,7 +105,7 @@ impl Peer {
             connection,
             sent: Sent::after(received),
             link,
-            opened: SystemTime::now(),
+            opened: environment::now(),
             gone: AtomicBool::new(false),
             slow: AtomicBool::new(false),
             closing: AtomicBool::new(false),
@@ -436,7 +436,17 @@ impl Peer {
         client: Option<&str>,
         received: Resume,
     ) -> (Self, mpsc::UnboundedReceiver<String>) {
+        Self::of_connection(id, client, 0, received)
+    }
+
+    /// As [`of_returning`](Self::of_returning), of a client that counts its connections.
+    pub(crate) fn of_connection(
+        id: &str,
+        client: Option<&str>,
+        connection: u64,
+        received: Resume,
+    ) -> (Self, mpsc::UnboundedReceiver<String>) {
         let (sender, wire) = mpsc::unbounded_channel();
-        (Self::new(id.to_owned(), client.map(Arc::from), 0, received, Link::Wire(sender)), wire)
+        (Self::new(id.to_owned(), client.map(Arc::from), connection, received, Link::Wire(sender)), wire)
     }
 }

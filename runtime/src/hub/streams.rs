@@ -1,13 +1,13 @@
 //! All streams of this node, and who becomes live in them.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    hash::{BuildHasher, RandomState},
+    collections::VecDeque,
+    hash::BuildHasher,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -20,6 +20,7 @@ use super::{
     cluster::Cluster,
     command::Command,
     entry::{Entry, Excluded, Id, Node, Place, Position, Target},
+    environment::{self, HashMap, HashSet, RandomState},
     expiry::Alarms,
     flow::{self, Flow},
     frame::Frame,
@@ -214,7 +215,7 @@ impl Streams {
     /// Brings an event to the bus, and waits until this node has it back.
     pub(crate) async fn bring(&self, id: Id, to: Vec<Target>, message: Message, except: Vec<Excluded>) -> Sent {
         let places = to.into_iter().map(|target| Place { target, position: None }).collect();
-        let sent = self.bus().publish(Entry { id, message, except, places, at: SystemTime::now() }).await;
+        let sent = self.bus().publish(Entry { id, message, except, places, at: environment::now() }).await;
         if let Sent::Counted(entry) = &sent {
             for Place { target, position } in &entry.places {
                 if let Some((stream, position)) = self.find(&target.stream).zip(position.as_ref())
@@ -617,6 +618,9 @@ async fn detach_when_idle(stream: Weak<Stream>, streams: Weak<Streams>, linger: 
 
 /// The name of a new count, which no other count shares: 48 random bits.
 pub(crate) fn epoch() -> Arc<str> {
+    if let Some(number) = environment::random() {
+        return epoch_of(number);
+    }
     // The library's ids are random base64; eight characters of one are enough for an epoch.
     let id = Sid::new();
     id.as_str()[..8].into()
