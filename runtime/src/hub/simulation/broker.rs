@@ -342,7 +342,7 @@ impl<E: Clone + Send + Sync + 'static> Broker<E> {
     fn cut_all(&self, millis: u64) {
         let nodes = self.lock().nodes.len();
         for node in 0..nodes {
-            let apart = self.lock().random.u64(0..50);
+            let apart = self.lock().random.u64(0..1000);
             self.cut(node, millis + apart);
         }
     }

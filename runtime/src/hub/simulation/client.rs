@@ -91,6 +91,8 @@ pub(super) struct Against<'a> {
     pub(super) ledger: &'a mut Ledger,
     /// A later request must not be told the outcome of the reconnect.
     pub(super) stale_outcome: bool,
+    /// Whether a channel whose history begins with the subscription may repeat an event.
+    pub(super) may_set_back: bool,
     /// How often the broker has lost its memory.
     pub(super) losses: u64,
     pub(super) is_loud: bool,
@@ -257,7 +259,11 @@ impl Client {
     fn hear(&mut self, number: u64, via: Option<usize>, stamp: u64, against: &mut Against<'_>) {
         let who = self.name();
         let ledger = &mut *against.ledger;
-        ledger.check(self.known.insert(number), || format!("{who} heard event {number} twice"));
+        let is_first = self.known.insert(number);
+        if !is_first && against.may_set_back && via.is_some_and(|via| CHANNELS[via].since_subscribe) {
+            return;
+        }
+        ledger.check(is_first, || format!("{who} heard event {number} twice"));
         self.heard.push(number);
         let event = ledger.event(number).clone();
         let link = self.link.as_ref().expect("it reads from a connection");

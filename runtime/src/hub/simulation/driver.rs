@@ -272,6 +272,11 @@ impl Connection {
         self.wire.try_recv().ok()
     }
 
+    /// Whether the server delivers a channel.
+    pub(super) fn has(&self, channel: usize) -> bool {
+        self.peer.joined().contains_key(CHANNELS[channel].name)
+    }
+
     /// The server has ended it.
     pub(super) fn is_gone(&self) -> bool {
         self.peer.is_gone()

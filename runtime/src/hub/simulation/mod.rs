@@ -206,6 +206,7 @@ hazards! {
     standard_client_is_disconnected_by_a_loss: StandardInOutage, "fault 17: standard clients lose events in silence";
     command_is_repeated_until_it_is_counted: SpoiledCommands, "a closing that the broker refuses once is never repeated";
     debt_after_a_turn_is_a_gap: DebtAfterTurn, "what is delivered alone after another server's new epoch is no gap";
+    client_is_not_set_back_where_histories_begin: SetBack, "a client further than its server hears an event twice";
     shared_stream_keeps_the_longer_history: SharedHistory, "a server that knows the shorter channel alone keeps too little";
     shared_stream_is_replayed_in_its_order: OrderOfStreams, "each channel of a shared stream is replayed by itself";
 }

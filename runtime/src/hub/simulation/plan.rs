@@ -79,6 +79,8 @@ pub(super) enum Hazard {
     DebtAfterTurn,
     /// A server that knows only the shorter history of a stream keeps no more for the channel with the longer one.
     SharedHistory,
+    /// A client that is further than a server which is cut off is set back where histories begin with the subscription.
+    SetBack,
     /// Channels that share a stream have an order between them, through reconnects too.
     OrderOfStreams,
     /// Pins outlive their subscriptions (fault 15).
@@ -256,10 +258,7 @@ impl Plan {
 
     /// Whether no server and no broker fails.
     pub(super) fn is_calm(&self) -> bool {
-        !self
-            .steps
-            .iter()
-            .any(|step| step.op.is_broker_fault() || matches!(step.op, Op::Stop { .. } | Op::Claim { .. }))
+        !self.steps.iter().any(|step| step.op.is_broker_fault() || matches!(step.op, Op::Stop { .. }))
     }
 
     /// Whether the broker does what it should.
@@ -301,6 +300,9 @@ impl Plan {
         for client in &mut plan.clients {
             client.is_slow = false;
         }
+        // Everybody comes back.
+        let back = (0..plan.clients.len()).map(|client| Op::Connect { client, server: 0, noticed_after: 0 });
+        plan.steps.extend(back.map(|op| Step { op, pause: 0 }));
         plan
     }
 }
@@ -352,9 +354,44 @@ impl Draw<'_> {
     }
 
     fn step(&mut self) -> Step {
-        let op = self.op();
+        let hazards = &self.plan.hazards;
+        let hazard = self.random.choice(hazards).copied().filter(|_| self.random.u8(0..4) == 0);
+        let provoked = hazard.and_then(|hazard| self.provoke(hazard));
+        let op = provoked.unwrap_or_else(|| self.op());
         let pause = self.millis();
         Step { op, pause }
+    }
+
+    /// What makes a hazard likely.
+    fn provoke(&mut self, hazard: Hazard) -> Option<Op> {
+        let (client, server, channel) = (self.client(), self.server(), self.channel());
+        let one = self.random.bool();
+        let close = Op::Close { server, tag: self.random.usize(0..TAGS), cancel: None };
+        let slow = self.random.u64(5..1000);
+        let subscribe = |channel| Op::Subscribe { client, channels: vec![channel], slow, status: 200, expires: None };
+        let op = match hazard {
+            Hazard::LeaveWhileAsking if one => subscribe(channel % 2),
+            Hazard::LeaveWhileAsking => Op::Unsubscribe { client, channel: channel % 2 },
+            Hazard::FalsePosition => Op::Claim { server, channel, offset: self.random.u64(1..1_000_000) },
+            _ if self.is_calm || self.plan.alone => return None,
+            Hazard::UnorderedAfterPause if one && server == 0 => {
+                Op::PauseServer { server, millis: self.random.u64(5500..9000) }
+            }
+            Hazard::UnorderedAfterPause | Hazard::Clocks => close,
+            Hazard::Failback => {
+                Op::Broker(Fault::FailOver { age: self.random.usize(0..3), millis: self.random.u64(1..300) })
+            }
+            Hazard::LeakedPins if one => subscribe(2),
+            Hazard::LeakedPins if channel % 2 == 0 => Op::Broker(Fault::Evict { channel: 2 }),
+            Hazard::LeakedPins => Op::Publish { server, channels: vec![2], except: None, cancel: None },
+            Hazard::SpoiledCommands if one => close,
+            Hazard::SpoiledCommands => Op::Broker(Fault::Refuse { server }),
+            Hazard::SetBack | Hazard::DebtAfterTurn | Hazard::StandardInOutage | Hazard::StopInDebt => {
+                Op::Broker(Fault::Down { server, millis: self.random.u64(1..7000) })
+            }
+            _ => return None,
+        };
+        Some(op)
     }
 
     fn op(&mut self) -> Op {
@@ -378,9 +415,6 @@ impl Draw<'_> {
             81..83 => {
                 let cancel = self.plan.has(Hazard::CancelledClosing).then(|| self.random.u64(0..20));
                 Op::Close { server, tag: self.random.usize(0..TAGS), cancel }
-            }
-            83 if self.plan.has(Hazard::FalsePosition) => {
-                Op::Claim { server, channel, offset: self.random.u64(1000..1_000_000) }
             }
             _ if self.is_calm => self.publish(server),
             83..86 => Op::Stop { server, farewell: self.random.bool() },

@@ -106,7 +106,9 @@ pub(super) async fn live_in_turn(plan: &Plan, make: Option<&dyn Fn() -> Server>)
         return Err(Failure { when: "in the end".to_owned(), reason });
     }
     let told = world.clients.into_iter().map(|mut client| {
+        // Requests that are repeated together are answered in any order, and say the same.
         client.told.sort();
+        client.told.dedup();
         client.told
     });
     Ok(told.collect())
@@ -304,7 +306,13 @@ impl<'a> World<'a> {
         let losses = self.losses();
         let mut ledger = lock(&self.ledger);
         let stale_outcome = self.plan.has(Hazard::StaleOutcome);
-        let mut against = Against { ledger: &mut ledger, stale_outcome, losses, is_loud: self.is_loud };
+        let mut against = Against {
+            ledger: &mut ledger,
+            stale_outcome,
+            may_set_back: !self.plan.has(Hazard::SetBack),
+            losses,
+            is_loud: self.is_loud,
+        };
         self.clients[client].read(frames, &mut against);
     }
 
@@ -355,7 +363,7 @@ impl<'a> World<'a> {
         if !page.link.as_ref().is_some_and(|link| self.servers[link.server].is_active()) {
             return;
         }
-        if !self.plan.has(Hazard::LeaveWhileAsking) {
+        if !self.plan.has(Hazard::LeaveWhileAsking) && !self.plan.has(Hazard::LeakedPins) {
             let first = channels[0];
             channels.retain(|channel| !page.is_subscribed(*channel) && !page.is_asking(*channel));
             if channels.is_empty() && !page.is_asking(first) {
@@ -512,6 +520,7 @@ impl<'a> World<'a> {
             let is_gone = page.link.as_ref().is_some_and(|link| link.connection.is_gone());
             if is_gone || !page.kind.is_slow {
                 self.read(client, usize::MAX);
+                self.check_agreement(client);
             }
             if is_gone {
                 self.leave(client, 0);
@@ -528,6 +537,18 @@ impl<'a> World<'a> {
         }
         drop(ledger);
         self.ghosts.retain(|ghost| ghost.notice > now && !ghost.link.connection.is_gone());
+    }
+
+    /// A client that has read everything, and asks for nothing, is subscribed to what the server delivers.
+    fn check_agreement(&self, client: usize) {
+        let page = &self.clients[client];
+        let Some(link) = page.link.as_ref().filter(|link| !link.connection.is_gone()) else { return };
+        if !link.in_flight.is_empty() {
+            return;
+        }
+        let differs = (0..CHANNELS.len()).find(|channel| page.is_subscribed(*channel) != link.connection.has(*channel));
+        lock(&self.ledger)
+            .check(differs.is_none(), || format!("{} and its server do not agree on channel {differs:?}", page.name()));
     }
 
     /// A client repeats its requests.
