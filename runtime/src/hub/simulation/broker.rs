@@ -31,6 +31,7 @@ pub(super) struct At {
 }
 
 /// What a server hears of the broker.
+#[derive(Debug)]
 pub(super) enum News<E> {
     /// An entry, and which of its places.
     Entry(E, usize),
@@ -44,11 +45,13 @@ pub(super) enum News<E> {
 pub(super) struct Unreachable;
 
 /// The stream, the top, and the offset before the oldest entry.
+#[derive(Debug)]
 pub(super) struct Stands {
     pub(super) top: At,
     pub(super) floor: u64,
 }
 
+#[derive(Debug)]
 pub(super) enum Kept<E> {
     Entries(Vec<(E, usize)>),
     Gone,
@@ -112,6 +115,9 @@ struct Node<E> {
     late: (usize, u64),
     unknown: Option<bool>,
     refuse: bool,
+    /// How much was queued for it, and is done with.
+    queued: u64,
+    delivered: u64,
 }
 
 struct Queued<E> {
@@ -179,6 +185,8 @@ impl<E: Clone + Send + Sync + 'static> Broker<E> {
             late: (0, 0),
             unknown: None,
             refuse: false,
+            queued: 0,
+            delivered: 0,
         });
         let node = state.nodes.len() - 1;
         tokio::spawn(self.clone().deliver(node, queued, tell));
@@ -207,7 +215,8 @@ impl<E: Clone + Send + Sync + 'static> Broker<E> {
             let mut was_paused = false;
             while let Some(until) = self.paused(node) {
                 was_paused = true;
-                sleep_until(until).await;
+                // It may end before.
+                sleep_until(until.min(Instant::now() + Duration::from_millis(100))).await;
             }
             if was_paused && self.lock().faults.sorts_after_pause {
                 waiting.push_back(next);
@@ -223,7 +232,11 @@ impl<E: Clone + Send + Sync + 'static> Broker<E> {
             if is_current {
                 tell(next.news);
             }
-            let pause = self.lock().jitter();
+            let pause = {
+                let mut state = self.lock();
+                state.nodes[node].delivered += 1;
+                state.jitter()
+            };
             wait(pause).await;
         }
     }
@@ -393,6 +406,21 @@ impl<E: Clone + Send + Sync + 'static> Broker<E> {
         }
     }
 
+    /// Waits until a server was brought what is on its way, as on one connection.
+    async fn overtake_nothing(&self, node: usize, session: u64) {
+        let before = self.lock().nodes[node].queued;
+        loop {
+            {
+                let state = self.lock();
+                let node = &state.nodes[node];
+                if node.delivered >= before || node.session != Some(session) || node.queue.is_closed() {
+                    return;
+                }
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     pub(super) async fn attach(
         &self,
         node: usize,
@@ -417,7 +445,7 @@ impl<E: Clone + Send + Sync + 'static> Broker<E> {
             }
             let stands = Stands { top: stream.top.clone(), floor: stream.top.offset - stream.kept.len() as u64 };
             if turned {
-                for (number, other) in state.nodes.iter().enumerate() {
+                for (number, other) in state.nodes.iter_mut().enumerate() {
                     if number != node && other.attached.contains(name) {
                         other.push(News::Lost(name.to_owned()), 0);
                     }
@@ -444,6 +472,7 @@ impl<E: Clone + Send + Sync + 'static> Broker<E> {
                 (after.1 <= stream.top.offset).then(|| stream.kept.iter().skip(skip).cloned().collect())
             })
         };
+        self.overtake_nothing(node, session).await;
         match self.way(node, session).await {
             Ok(()) => kept.map_or(Kept::Gone, Kept::Entries),
             Err(Unreachable) => Kept::Unreachable,
@@ -509,6 +538,7 @@ impl<E: Clone + Send + Sync + 'static> State<E> {
         if node.session.take().is_some() {
             node.seen = Instant::now();
             // It hears of its end whatever comes first.
+            node.queued += 1;
             let _ = node.queue.send(Queued { session: None, news: News::Down, offset: 0 });
         }
     }
@@ -597,7 +627,7 @@ impl<E: Clone + Send + Sync + 'static> State<E> {
 impl<E: Clone + Send + Sync + 'static> Broker<E> {
     /// What was on its way comes, unless the connection has ended.
     fn push_late(&self, node: usize, session: u64, news: News<E>, offset: u64) {
-        let state = self.lock();
+        let mut state = self.lock();
         if state.nodes[node].session == Some(session) {
             state.nodes[node].push(news, offset);
         }
@@ -605,9 +635,10 @@ impl<E: Clone + Send + Sync + 'static> Broker<E> {
 }
 
 impl<E> Node<E> {
-    fn push(&self, news: News<E>, offset: u64) {
+    fn push(&mut self, news: News<E>, offset: u64) {
         // A delivering task that has panicked takes nothing more.
         if self.session.is_some() {
+            self.queued += 1;
             let _ = self.queue.send(Queued { session: self.session, news, offset });
         }
     }

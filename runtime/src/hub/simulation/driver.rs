@@ -105,13 +105,13 @@ impl Server {
     }
 
     /// One of several. `skew`: by how many seconds its clock is ahead.
-    pub(super) fn joined(backend: &Backend, skew: i64, counted: Counted) -> Self {
+    pub(super) fn joined(backend: &Backend, skew: i64, counted: Counted, is_loud: bool) -> Self {
         let hub = Hub::default();
         let mut node = None;
         let joined = hub.streams().join(|flow| {
-            let number = backend.join(flow.node.0, told(flow));
+            let number = backend.join(flow.node.0, told(flow, is_loud));
             node = Some(number);
-            Ok(Arc::new(Link { backend: backend.clone(), node: number, skew, counted }))
+            Ok(Arc::new(Link { backend: backend.clone(), node: number, skew, counted, is_loud }))
         });
         joined.expect("it starts");
         let server = Self { hub, node, backend: Some(backend.clone()) };
@@ -229,7 +229,7 @@ pub(super) struct Viewer {
 impl Gate for Viewer {
     fn pass(&self, event: &Passing<'_>) -> Option<Arc<Message>> {
         let number: u64 = serde_json::from_str(event.message.argument()?.get()).ok()?;
-        assert!(!self.panics || number % 7 != 0, "{PLANNED}");
+        assert!(!self.panics || !number.is_multiple_of(7), "{PLANNED}");
         is_shown(number, self.number).then(|| Arc::new(event.message.clone()))
     }
 
@@ -363,12 +363,17 @@ fn number_of(name: &str) -> usize {
 }
 
 /// Brings a server what the broker has for it.
-fn told(flow: Flow) -> impl Fn(News<Arc<Entry>>) + Send + 'static {
-    move |news| match news {
-        News::Entry(entry, place) => flow.entry(Copy::of(entry, place)),
-        News::Lost(stream) => flow.lost(&stream),
-        News::Down => flow.down(),
-        News::Up => flow.up(),
+fn told(flow: Flow, is_loud: bool) -> impl Fn(News<Arc<Entry>>) + Send + 'static {
+    move |news| {
+        if is_loud {
+            println!("      server {} is told: {news:?}", flow.node);
+        }
+        match news {
+            News::Entry(entry, place) => flow.entry(Copy::of(entry, place)),
+            News::Lost(stream) => flow.lost(&stream),
+            News::Down => flow.down(),
+            News::Up => flow.up(),
+        }
     }
 }
 
@@ -378,6 +383,7 @@ struct Link {
     node: usize,
     skew: i64,
     counted: Counted,
+    is_loud: bool,
 }
 
 impl fmt::Debug for Link {
@@ -387,6 +393,12 @@ impl fmt::Debug for Link {
 }
 
 impl Link {
+    fn say(&self, what: impl FnOnce() -> String) {
+        if self.is_loud {
+            println!("      node {} {}", self.node, what());
+        }
+    }
+
     fn shifted(&self, entry: &mut Entry) {
         let skew = Duration::from_secs(self.skew.unsigned_abs());
         entry.at = if self.skew < 0 { entry.at - skew } else { entry.at + skew };
@@ -402,14 +414,18 @@ impl Bus for Link {
     ) -> BoxFuture<'a, Result<Attached, Down>> {
         Box::pin(async move {
             let known = known.map(|known| (number(&known.epoch), known.offset));
-            let stands = self.backend.attach(self.node, stream, known, turn, fresh).await.map_err(|_| Down)?;
+            let stands = self.backend.attach(self.node, stream, known, turn, fresh).await;
+            self.say(|| format!("attaches {stream} (known {known:?}, turn {turn}): {stands:?}"));
+            let stands = stands.map_err(|_| Down)?;
             Ok(Attached { top: position(&stands.top), floor: stands.floor })
         })
     }
 
     fn read<'a>(&'a self, stream: &'a Arc<str>, after: &'a Position) -> BoxFuture<'a, Read> {
         Box::pin(async move {
-            match self.backend.read(self.node, stream, (number(&after.epoch), after.offset)).await {
+            let kept = self.backend.read(self.node, stream, (number(&after.epoch), after.offset)).await;
+            self.say(|| format!("reads {stream} after {after:?}: {kept:?}"));
+            match kept {
                 Kept::Entries(kept) => {
                     Read::Entries(kept.into_iter().map(|(entry, place)| Copy::of(entry, place)).collect())
                 }

@@ -83,8 +83,8 @@ pub(super) enum Hazard {
     SetBack,
     /// Channels that share a stream have an order between them, through reconnects too.
     OrderOfStreams,
-    /// Pins outlive their subscriptions (fault 15).
-    LeakedPins,
+    /// Two requests of one socket ask for a channel at once, and its epoch turns between them (fault 15).
+    AskTwice,
     /// Standard clients are checked for losses while brokers fail (fault 17).
     StandardInOutage,
 }
@@ -291,6 +291,8 @@ impl Plan {
         plan.steps.retain(|step| !step.op.is_broker_fault() && !matches!(step.op, Op::Stop { .. } | Op::Start { .. }));
         for step in &mut plan.steps {
             match &mut step.op {
+                // Requests that are repeated together are answered in any order.
+                Op::Forbid { client } => step.op = Op::Read { client: *client, frames: 0 },
                 Op::Connect { noticed_after, .. } | Op::Cut { noticed_after, .. } => *noticed_after = 0,
                 Op::Subscribe { slow, expires, .. } => (*slow, *expires) = (0, None),
                 Op::Publish { cancel, .. } => *cancel = None,
@@ -355,7 +357,7 @@ impl Draw<'_> {
 
     fn step(&mut self) -> Step {
         let hazards = &self.plan.hazards;
-        let hazard = self.random.choice(hazards).copied().filter(|_| self.random.u8(0..4) == 0);
+        let hazard = self.random.choice(hazards).copied().filter(|_| self.random.bool());
         let provoked = hazard.and_then(|hazard| self.provoke(hazard));
         let op = provoked.unwrap_or_else(|| self.op());
         let pause = self.millis();
@@ -373,20 +375,38 @@ impl Draw<'_> {
             Hazard::LeaveWhileAsking if one => subscribe(channel % 2),
             Hazard::LeaveWhileAsking => Op::Unsubscribe { client, channel: channel % 2 },
             Hazard::FalsePosition => Op::Claim { server, channel, offset: self.random.u64(1..1_000_000) },
-            _ if self.is_calm || self.plan.alone => return None,
-            Hazard::UnorderedAfterPause if one && server == 0 => {
-                Op::PauseServer { server, millis: self.random.u64(5500..9000) }
+            Hazard::SharedHistory | Hazard::OrderOfStreams => {
+                let channel = 4 + channel % 2;
+                match self.random.u8(0..8) {
+                    0..2 => Op::Subscribe { client, channels: vec![channel], slow: 0, status: 200, expires: None },
+                    2..6 => Op::Publish { server, channels: vec![channel], except: None, cancel: None },
+                    _ => Op::Connect { client, server, noticed_after: 0 },
+                }
             }
-            Hazard::UnorderedAfterPause | Hazard::Clocks => close,
+            _ if self.is_calm || self.plan.alone => return None,
+            Hazard::UnorderedAfterPause => match self.random.u8(0..6) {
+                0 => Op::PauseServer { server: 0, millis: self.random.u64(2000..9000) },
+                1 => close,
+                2..4 => Op::Subscribe { client, channels: vec![channel], slow: 0, status: 200, expires: None },
+                4 => Op::Connect { client, server: 0, noticed_after: 0 },
+                _ => self.publish(server),
+            },
+            Hazard::SetBack => match self.random.u8(0..6) {
+                0..2 => Op::Broker(Fault::Down { server, millis: self.random.u64(1..7000) }),
+                2..4 => Op::Publish { server, channels: vec![6], except: None, cancel: None },
+                4 => Op::Subscribe { client, channels: vec![6], slow: 0, status: 200, expires: None },
+                _ => Op::Connect { client, server, noticed_after: 0 },
+            },
+            Hazard::Clocks => close,
             Hazard::Failback => {
                 Op::Broker(Fault::FailOver { age: self.random.usize(0..3), millis: self.random.u64(1..300) })
             }
-            Hazard::LeakedPins if one => subscribe(2),
-            Hazard::LeakedPins if channel % 2 == 0 => Op::Broker(Fault::Evict { channel: 2 }),
-            Hazard::LeakedPins => Op::Publish { server, channels: vec![2], except: None, cancel: None },
+            Hazard::AskTwice if one => subscribe(2),
+            Hazard::AskTwice if channel % 2 == 0 => Op::Broker(Fault::Evict { channel: 2 }),
+            Hazard::AskTwice => Op::Publish { server, channels: vec![2], except: None, cancel: None },
             Hazard::SpoiledCommands if one => close,
             Hazard::SpoiledCommands => Op::Broker(Fault::Refuse { server }),
-            Hazard::SetBack | Hazard::DebtAfterTurn | Hazard::StandardInOutage | Hazard::StopInDebt => {
+            Hazard::DebtAfterTurn | Hazard::StandardInOutage | Hazard::StopInDebt => {
                 Op::Broker(Fault::Down { server, millis: self.random.u64(1..7000) })
             }
             _ => return None,

@@ -172,7 +172,7 @@ impl<'a> World<'a> {
             true => self.random.i64(-30..=30),
             false => self.random.i64(-4..=4),
         };
-        Server::joined(backend, skew, counted)
+        Server::joined(backend, skew, counted, self.is_loud)
     }
 
     fn failure(&self) -> Option<String> {
@@ -187,7 +187,7 @@ impl<'a> World<'a> {
         if self.is_loud {
             println!("{number} at {}: {step:?}", self.stamps.next());
         }
-        if let Some(backend) = self.backend.as_ref().filter(|_| number % 8 == 0) {
+        if let Some(backend) = self.backend.as_ref().filter(|_| number.is_multiple_of(8)) {
             backend.snapshot();
         }
         self.apply(&step.op);
@@ -363,7 +363,7 @@ impl<'a> World<'a> {
         if !page.link.as_ref().is_some_and(|link| self.servers[link.server].is_active()) {
             return;
         }
-        if !self.plan.has(Hazard::LeaveWhileAsking) && !self.plan.has(Hazard::LeakedPins) {
+        if !self.plan.has(Hazard::LeaveWhileAsking) && !self.plan.has(Hazard::AskTwice) {
             let first = channels[0];
             channels.retain(|channel| !page.is_subscribed(*channel) && !page.is_asking(*channel));
             if channels.is_empty() && !page.is_asking(first) {
@@ -616,9 +616,10 @@ impl<'a> World<'a> {
                 return Some(format!("an answer to {who}"));
             }
             for (&channel, &since) in &client.covers {
-                if client.is_subscribed(channel)
-                    && let Some(missed) = missed(&ledger, client, channel, since)
-                {
+                if !client.is_subscribed(channel) {
+                    return Some(format!("{who} to come back to channel {channel}"));
+                }
+                if let Some(missed) = missed(&ledger, client, channel, since) {
                     return Some(format!("event {missed} for {who}"));
                 }
             }
@@ -712,10 +713,8 @@ impl<'a> World<'a> {
                 });
             }
         }
-        if self.plan.has(Hazard::LeakedPins) {
-            let leaks = self.servers.iter().filter_map(|slot| slot.server.as_ref()?.leaks()).next();
-            ledger.check(leaks.is_none(), || format!("after all has ended: {leaks:?}"));
-        }
+        let leaks = self.servers.iter().filter_map(|slot| slot.server.as_ref()?.leaks()).next();
+        ledger.check(leaks.is_none(), || format!("after all has ended: {leaks:?}"));
     }
 }
 
