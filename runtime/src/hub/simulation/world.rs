@@ -45,6 +45,7 @@ pub(super) struct World<'a> {
     forgers: Vec<Connection>,
     requests: u64,
     is_healing: bool,
+    restored_within: Duration,
     is_loud: bool,
 }
 
@@ -94,6 +95,7 @@ pub(super) type Told = (usize, usize, String);
 /// Runs a plan one operation after the other, each until all of it has arrived; what each client was told.
 pub(super) async fn live_in_turn(plan: &Plan, make: Option<&dyn Fn() -> Server>) -> Result<Vec<Vec<Told>>, Failure> {
     let mut world = World::new(plan, false, make);
+    world.restored_within = Duration::ZERO;
     world.calm_down().await.map_err(|reason| Failure { when: "at the start".to_owned(), reason })?;
     for (number, step) in plan.steps.iter().enumerate() {
         world.clients.iter_mut().for_each(|client| client.step = number);
@@ -152,6 +154,7 @@ impl<'a> World<'a> {
             forgers: Vec::new(),
             requests: 0,
             is_healing: false,
+            restored_within: RESTORED_WITHIN,
             is_loud,
         };
         for _ in 0..plan.servers {
@@ -560,7 +563,7 @@ impl<'a> World<'a> {
         }
         let is_restored = std::mem::replace(&mut link.is_restored, true);
         let pending: BTreeSet<_> = link.in_flight.values().map(|asked| asked.key).collect();
-        if link.opened.elapsed() > RESTORED_WITHIN {
+        if link.opened.elapsed() > self.restored_within {
             page.report_unrestored(&(0..CHANNELS.len()).collect());
         }
         for made in page.made.clone() {
