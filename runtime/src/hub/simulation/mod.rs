@@ -137,20 +137,30 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} must be a number")))
 }
 
-#[test]
-fn guarantees_hold_for_every_seed() {
+/// Runs the seeds that the environment names, or so many.
+fn holds(hazards: &[Hazard], seeds: u64) {
     if let Some(seed) = number("CATAMARAN_SEED") {
-        let plan = Plan::of(seed, &[]);
+        let plan = Plan::of(seed, hazards);
         if let Err(failure) = run(&plan, true) {
             panic!("{}", report(&plan, &failure));
         }
         return;
     }
     let first = number("CATAMARAN_FIRST_SEED").unwrap_or(0);
-    let seeds = number("CATAMARAN_SEEDS").unwrap_or(1000);
-    let failures = failures_of(first..first + seeds, &[], FAILURES);
+    let seeds = number("CATAMARAN_SEEDS").unwrap_or(seeds);
+    let failures = failures_of(first..first + seeds, hazards, FAILURES);
     let reports: Vec<_> = failures.iter().map(|(plan, failure)| report(plan, failure)).collect();
     assert!(reports.is_empty(), "{}", reports.join("\n"));
+}
+
+#[test]
+fn guarantees_hold_for_every_seed() {
+    holds(&[], 1000);
+}
+
+#[test]
+fn false_positions_disturb_nobody() {
+    holds(&[Hazard::FalsePosition], 200);
 }
 
 #[test]
@@ -183,22 +193,13 @@ fn known_faults_are_found() {
     }
 }
 
-/// Runs seeds with a hazard.
-fn survives(hazard: Hazard) {
-    let first = number("CATAMARAN_FIRST_SEED").unwrap_or(0);
-    let seeds = number("CATAMARAN_SEEDS").unwrap_or(1000);
-    let failures = failures_of(first..first + seeds, &[hazard], FAILURES);
-    let reports: Vec<_> = failures.iter().map(|(plan, failure)| report(plan, failure)).collect();
-    assert!(reports.is_empty(), "{}", reports.join("\n"));
-}
-
 macro_rules! hazards {
     ($($name:ident: $hazard:ident, $reason:literal;)*) => {
         $(
             #[test]
             #[ignore = $reason]
             fn $name() {
-                survives(Hazard::$hazard);
+                holds(&[Hazard::$hazard], 1000);
             }
         )*
     };
@@ -212,7 +213,6 @@ hazards! {
     closing_needs_no_clocks: Clocks, "fault 5: wall clocks decide who is closed";
     later_request_hears_no_old_outcome: StaleOutcome, "fault 6: `Recovered` is answered to later requests";
     failback_is_a_gap: Failback, "fault 9: a failback under the same name is not seen";
-    false_position_is_the_claimants_gap: FalsePosition, "fault 10: a false position renews the stream for all";
     stopped_server_leaves_no_debt: StopInDebt, "fault 11: debts of an outage end with the server";
     two_requests_at_once_survive_a_new_epoch: AskTwice, "fault 15: a second hold starts in the epoch of the first";
     standard_client_is_disconnected_by_a_loss: StandardInOutage, "fault 17: standard clients lose events in silence";

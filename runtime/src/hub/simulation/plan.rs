@@ -52,7 +52,7 @@ pub(super) fn is_shown(event: u64, viewer: u64) -> bool {
     event % 3 != viewer % 3
 }
 
-/// What today's engine does not survive. Each is off unless a test asks for it.
+/// What the engine does not survive, or not always: off unless a test asks for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hazard {
     /// Filters panic (ENGINE.md, fault 1).
@@ -69,7 +69,7 @@ pub(super) enum Hazard {
     StaleOutcome,
     /// A broker comes back older under its old name (fault 9).
     Failback,
-    /// A client claims a position that no stream has reached (fault 10).
+    /// A client claims a position that no stream has reached (fault 10). It is survived, since here no server lags for long.
     FalsePosition,
     /// A server stops before the broker has heard of what it delivered alone (fault 11).
     StopInDebt,
