@@ -23,7 +23,10 @@ pub(super) struct Client {
     /// The requests that subscribed.
     pub(super) made: Vec<Made>,
     pub(super) heard: Vec<u64>,
-    known: BTreeSet<u64>,
+    /// Each event, and by which channel it was heard.
+    known: BTreeMap<u64, Option<usize>>,
+    /// Those that were heard by a channel which the client has left since.
+    forgotten: BTreeSet<u64>,
     /// Since which stamp the client has everything of a channel.
     pub(super) covers: BTreeMap<usize, u64>,
     /// The server closed it, and it does not come back by itself.
@@ -93,6 +96,8 @@ pub(super) struct Against<'a> {
     pub(super) stale_outcome: bool,
     /// Whether a channel whose history begins with the subscription may repeat an event.
     pub(super) may_set_back: bool,
+    /// Whether an event may be repeated by another channel than the one that was left.
+    pub(super) may_forget: bool,
     /// How often the broker has lost its memory.
     pub(super) losses: u64,
     pub(super) is_loud: bool,
@@ -108,7 +113,8 @@ impl Client {
             positions: BTreeMap::new(),
             made: Vec::new(),
             heard: Vec::new(),
-            known: BTreeSet::new(),
+            known: BTreeMap::new(),
+            forgotten: BTreeSet::new(),
             covers: BTreeMap::new(),
             is_closed: false,
             is_forbidden: false,
@@ -259,7 +265,10 @@ impl Client {
     fn hear(&mut self, number: u64, via: Option<usize>, stamp: u64, against: &mut Against<'_>) {
         let who = self.name();
         let ledger = &mut *against.ledger;
-        let is_first = self.known.insert(number);
+        let is_first = self.known.insert(number, via).is_none();
+        if !is_first && against.may_forget && self.forgotten.contains(&number) {
+            return;
+        }
         if !is_first && against.may_set_back && via.is_some_and(|via| CHANNELS[via].since_subscribe) {
             return;
         }
@@ -305,6 +314,8 @@ impl Client {
     }
 
     fn forget(&mut self, channel: usize) {
+        let heard = self.known.iter().filter(|(_, via)| **via == Some(channel));
+        self.forgotten.extend(heard.map(|(number, _)| *number));
         self.positions.remove(&channel);
         self.covers.remove(&channel);
         self.made.iter_mut().for_each(|made| made.channels.retain(|made| *made != channel));

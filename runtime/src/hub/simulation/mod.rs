@@ -219,6 +219,7 @@ hazards! {
     command_is_repeated_until_it_is_counted: SpoiledCommands, "a closing that the broker refuses once is never repeated";
     debt_after_a_turn_is_a_gap: DebtAfterTurn, "what is delivered alone after another server's new epoch is no gap";
     client_is_not_set_back_where_histories_begin: SetBack, "a client further than its server hears an event twice";
+    event_is_not_repeated_by_another_channel: ForgottenChannel, "a client forgets what it heard by a channel that it leaves";
     shared_stream_keeps_the_longer_history: SharedHistory, "a server that knows the shorter channel alone keeps too little";
     shared_stream_is_replayed_in_its_order: OrderOfStreams, "each channel of a shared stream is replayed by itself";
 }

@@ -81,6 +81,8 @@ pub(super) enum Hazard {
     SharedHistory,
     /// A client that is further than a server which is cut off is set back where histories begin with the subscription.
     SetBack,
+    /// A client leaves the channel by which it heard an event of several channels.
+    ForgottenChannel,
     /// Channels that share a stream have an order between them, through reconnects too.
     OrderOfStreams,
     /// Two requests of one socket ask for a channel at once, and its epoch turns between them (fault 15).
@@ -446,7 +448,11 @@ impl Draw<'_> {
     }
 
     fn publish(&mut self, server: usize) -> Op {
-        let channels = self.channels(3);
+        let mut channels = self.channels(3);
+        // Nothing goes to a filtered channel and to others.
+        if channels.len() > 1 {
+            channels.retain(|channel| !CHANNELS[*channel].filtered);
+        }
         let except = (self.random.u8(0..5) == 0).then(|| self.client());
         let cancel = (self.random.u8(0..10) == 0).then(|| self.random.u64(0..10));
         Op::Publish { server, channels, except, cancel }

@@ -313,6 +313,7 @@ impl<'a> World<'a> {
             ledger: &mut ledger,
             stale_outcome,
             may_set_back: !self.plan.has(Hazard::SetBack),
+            may_forget: !self.plan.has(Hazard::ForgottenChannel),
             losses,
             is_loud: self.is_loud,
         };
