@@ -3,15 +3,19 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use fastrand::Rng;
 use tokio::{
-    sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
+    sync::{
+        Notify,
+        mpsc::{self, UnboundedReceiver, UnboundedSender},
+    },
     task::yield_now,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep, sleep_until, timeout_at},
 };
 
 use super::plan::Fault;
@@ -69,6 +73,8 @@ pub(super) struct Broker<E>(Arc<Mutex<State<E>>>);
 
 struct State<E> {
     random: Rng,
+    /// Tells whoever waits that a connection has ended, or that all is well.
+    changed: Arc<Notify>,
     /// The server that counts; what another counted does not go on.
     life: u64,
     streams: BTreeMap<String, Stream<E>>,
@@ -142,6 +148,7 @@ impl<E: Clone + Send + Sync + 'static> Broker<E> {
     pub(super) fn new(seed: u64, faults: Faults) -> Self {
         Self(Arc::new(Mutex::new(State {
             random: Rng::with_seed(seed),
+            changed: Arc::default(),
             life: 0,
             streams: BTreeMap::new(),
             snapshots: VecDeque::new(),
@@ -282,6 +289,7 @@ impl<E: Clone + Send + Sync + 'static> Broker<E> {
         let nodes = {
             let mut state = self.lock();
             state.paused_until = Instant::now();
+            state.changed.notify_waiters();
             for node in &mut state.nodes {
                 node.paused_until = Instant::now();
                 (node.lose, node.repeat, node.late, node.unknown, node.refuse) = (0, 0, (0, 0), None, false);
@@ -395,12 +403,15 @@ impl<E: Clone + Send + Sync + 'static> Broker<E> {
     async fn way(&self, node: usize, session: u64) -> Result<(), Unreachable> {
         let jitter = self.lock().jitter();
         wait(jitter).await;
+        let changed = self.lock().changed.clone();
         loop {
+            let mut changed = pin!(changed.notified());
+            changed.as_mut().enable();
             if self.session(node) != Some(session) {
                 return Err(Unreachable);
             }
             match self.paused(node) {
-                Some(until) => sleep_until(until.min(Instant::now() + Duration::from_millis(100))).await,
+                Some(until) => drop(timeout_at(until, changed).await),
                 None => return Ok(()),
             }
         }
@@ -534,6 +545,7 @@ impl<E: Clone + Send + Sync + 'static> Broker<E> {
 
 impl<E: Clone + Send + Sync + 'static> State<E> {
     fn end_session(&mut self, node: usize) {
+        self.changed.notify_waiters();
         let node = &mut self.nodes[node];
         if node.session.take().is_some() {
             node.seen = Instant::now();
