@@ -158,6 +158,14 @@ fn guarantees_hold_for_every_seed() {
     holds(&[], 1000);
 }
 
+/// Of the first 30,000 seeds.
+#[test]
+#[ignore = "these seeds fail, and nobody knows yet whether by the engine or by the simulation"]
+fn open_seeds_hold() {
+    let failed = [3236, 4778, 28_187].map(|seed| failures_of(seed..seed + 1, &[], 1)).concat();
+    assert!(failed.is_empty(), "{failed:?}");
+}
+
 #[test]
 fn false_positions_disturb_nobody() {
     holds(&[Hazard::FalsePosition], 200);
