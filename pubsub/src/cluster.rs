@@ -22,6 +22,7 @@ use tokio::{
 use super::{
     command::{Answer, Command},
     entry::{Copy, Entry, Id, Node, Place, Target},
+    environment,
     event::Message,
     history::History,
     stream::Stream,
@@ -113,7 +114,8 @@ impl Cluster {
     /// Remembers a closing for an hour. Those that the bus has not got yet are given to it when it can be reached.
     fn remember(&self, closing: Closing) {
         let mut closings = lock(&self.closings);
-        let too_old = |given: SystemTime| given.elapsed().is_ok_and(|age| age.as_secs() > KEPT_SECONDS);
+        let too_old =
+            |given: SystemTime| environment::now().duration_since(given).is_ok_and(|age| age.as_secs() > KEPT_SECONDS);
         while closings.len() >= KEPT.entries || closings.front().is_some_and(|oldest| too_old(oldest.given)) {
             closings.pop_front();
         }
@@ -136,7 +138,7 @@ impl Streams {
     /// socket was not found.
     pub async fn of_socket(&self, command: Command) -> Result<Answer, Unreached> {
         if command.socket().is_some_and(|socket| self.sockets().get(socket).is_some()) {
-            return Ok(self.carry_out(command, SystemTime::now()).await);
+            return Ok(self.carry_out(command, environment::now()).await);
         }
         let (answer, unreached) = self.on_all(command).await;
         unreached.filter(|_| answer == Answer::default()).map_or(Ok(answer), Err)
@@ -144,7 +146,7 @@ impl Streams {
 
     /// What the servers answered that could be reached, and which could not.
     async fn on_all(&self, command: Command) -> (Answer, Option<Unreached>) {
-        let given = SystemTime::now();
+        let given = environment::now();
         let Some(cluster) = self.cluster() else { return (self.carry_out(command, given).await, None) };
         let mut answer = self.carry_out(command.clone(), given).await;
         let missing = self.ask(cluster, command, given, &mut answer).await;
@@ -261,7 +263,7 @@ impl Streams {
                     Some(done) => done,
                     None => work.await,
                 };
-                streams.tell(&answers_for(node), History::NONE, &(number, answer), SystemTime::now()).await;
+                streams.tell(&answers_for(node), History::NONE, &(number, answer), environment::now()).await;
             });
         } else if let Some((number, answer)) = read::<(u64, Answer)>(copy)
             && let Some(waiting) = lock(&cluster.waiting).get(&number)

@@ -1,12 +1,13 @@
 //! A subscription before it is live: what follows its start is kept for it.
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use super::{
     delivery::{Delivery, GapReason, LeftReason},
     entry::{Copy, Shape, Target},
+    environment,
     gate::{Gate, Passing},
     live::Live,
     log::Outcome,
@@ -217,7 +218,7 @@ impl State {
         since_subscribe: bool,
         behind: bool,
     ) -> Hold {
-        self.used = SystemTime::now();
+        self.used = environment::now();
         if let Some(hold) = self.holds.get_mut(key) {
             hold.requests += 1;
             self.log.pin(&hold.start);

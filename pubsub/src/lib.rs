@@ -9,6 +9,7 @@
 //!
 //! | module | |
 //! |---|---|
+//! | `environment` | the wall clock, random names and the order of maps, which a simulation replaces |
 //! | `history`, `position`, `event`, `metrics` | how much is kept, where an entry stands, an encoded event, what is counted |
 //! | `entry` | a published event, its destinations, and its entry in one stream |
 //! | `delivery`, `sent`, `subscriber` | what happened to a subscriber, what it was sent already, and the way to it |
@@ -24,6 +25,7 @@ mod cluster;
 mod command;
 mod delivery;
 mod entry;
+mod environment;
 mod event;
 mod expiry;
 mod flow;
@@ -36,6 +38,8 @@ mod metrics;
 mod position;
 mod readers;
 mod sent;
+#[cfg(test)]
+mod simulation;
 mod sockets;
 mod stream;
 mod streams;
@@ -54,6 +58,7 @@ pub use command::{Answer, Command};
 pub use delivery::{Delivery, GapReason, LeftReason, Replayed};
 pub(crate) use entry::{Alias, Copy, Entry, Id, Node, Place};
 pub use entry::{Excluded, Shape, Target};
+pub(crate) use environment::RandomState;
 pub use event::Message;
 pub(crate) use flow::Flow;
 pub use gate::{FILTERED, Gate, Passing};

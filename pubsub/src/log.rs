@@ -13,6 +13,7 @@ use std::{
 
 use super::{
     entry::{Copy, Target},
+    environment,
     history::History,
     position::Position,
 };
@@ -139,7 +140,7 @@ impl Log {
 
     /// Decides where a subscription starts, and keeps what follows until [`Log::release`].
     pub(crate) fn hold(&mut self, resume: Option<&Position>) -> (Position, Outcome) {
-        self.trim(SystemTime::now());
+        self.trim(environment::now());
         let (start, outcome) = match resume {
             None => (&self.top, Outcome::Fresh),
             Some(had) if self.has_after(had) => (had, Outcome::Recovered),
@@ -170,7 +171,7 @@ impl Log {
                 self.pins.remove(&start.offset);
             }
         }
-        self.trim(SystemTime::now());
+        self.trim(environment::now());
     }
 
     fn has_after(&self, start: &Position) -> bool {

@@ -1,11 +1,8 @@
 //! The sockets of this node.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::subscriber::Subscriber;
+use super::{environment::HashMap, subscriber::Subscriber};
 
 /// How many tags a socket may have.
 const MAX_TAGS: usize = 16;

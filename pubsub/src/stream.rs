@@ -1,7 +1,7 @@
 //! One stream: its log, and who is subscribed to its channels.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::SystemTime,
 };
@@ -15,6 +15,7 @@ use super::{
     cluster::is_for_commands,
     delivery::{Delivery, GapReason},
     entry::{Copy, Entry},
+    environment::{self, HashMap},
     expiry::Alarms,
     gate,
     held::{Hold, Key},
@@ -133,14 +134,14 @@ impl Stream {
             early: BTreeMap::new(),
             early_bytes: 0,
             filling: false,
-            live: HashMap::new(),
-            holds: HashMap::new(),
-            renewals: HashMap::new(),
+            live: HashMap::default(),
+            holds: HashMap::default(),
+            renewals: HashMap::default(),
             expired: 0,
             readers: Readers::new(streams.readers().clone()),
             applied,
             orders: commands.then(Orders::default),
-            used: SystemTime::now(),
+            used: environment::now(),
             listed: false,
         };
         let alarms = streams.alarms().clone();

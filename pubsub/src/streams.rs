@@ -1,13 +1,13 @@
 //! All streams of this node, and who becomes live in them.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    hash::{BuildHasher, RandomState},
+    collections::VecDeque,
+    hash::BuildHasher,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -19,6 +19,7 @@ use super::{
     command::Command,
     delivery::{Delivery, LeftReason},
     entry::{Entry, Excluded, Id, Node, Place, Target},
+    environment::{self, HashMap, HashSet, RandomState},
     event::Message,
     expiry::Alarms,
     flow::{self, Flow},
@@ -215,7 +216,7 @@ impl Streams {
     /// Brings an event to the bus, and waits until this node has it back.
     pub(crate) async fn bring(&self, id: Id, to: Vec<Target>, message: Message, except: Vec<Excluded>) -> Sent {
         let places = to.into_iter().map(|target| Place { target, position: None }).collect();
-        let sent = self.bus().publish(Entry { id, message, except, places, at: SystemTime::now() }).await;
+        let sent = self.bus().publish(Entry { id, message, except, places, at: environment::now() }).await;
         if let Sent::Counted(entry) = &sent {
             for Place { target, position } in &entry.places {
                 if let Some((stream, position)) = self.find(&target.stream).zip(position.as_ref())
@@ -623,7 +624,7 @@ async fn detach_when_idle(stream: Weak<Stream>, streams: Weak<Streams>, linger: 
 
 /// The name of a new count, which no other count shares: 48 random bits.
 pub(crate) fn epoch() -> Arc<str> {
-    epoch_of(RandomState::new().hash_one(0))
+    epoch_of(environment::random().unwrap_or_else(|| RandomState::new().hash_one(0)))
 }
 
 /// The name of the count that this number stands for: 48 of its bits.

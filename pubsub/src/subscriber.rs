@@ -2,7 +2,6 @@
 
 use std::{
     any::Any,
-    collections::HashMap,
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -14,6 +13,7 @@ use std::{
 use super::{
     delivery::{Delivery, Replayed},
     entry::{Copy, Entry, Excluded, Identity},
+    environment::{self, HashMap},
     event::Message,
     gate,
     sent::{Resume, Sent},
@@ -73,7 +73,7 @@ impl Subscriber {
             connection,
             sent: Sent::after(received),
             outlet,
-            opened: SystemTime::now(),
+            opened: environment::now(),
             joined: Mutex::default(),
             held: AtomicUsize::new(0),
         }))

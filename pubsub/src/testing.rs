@@ -126,9 +126,19 @@ impl Subscriber {
 
     /// As [`of_test`](Self::of_test), of a client that received something before.
     pub(crate) fn of_returning(id: &str, client: Option<&str>, received: Resume) -> (Self, UnboundedReceiver<String>) {
+        Self::of_connection(id, client, 0, received)
+    }
+
+    /// As [`of_returning`](Self::of_returning), of a client that counts its connections.
+    pub(crate) fn of_connection(
+        id: &str,
+        client: Option<&str>,
+        connection: u64,
+        received: Resume,
+    ) -> (Self, UnboundedReceiver<String>) {
         let (packets, wire) = mpsc::unbounded_channel();
         let outlet = Wire { packets, positions: client.is_some(), closed: AtomicBool::new(false) };
-        (Self::new(id.to_owned(), client.map(Arc::from), 0, received, Arc::new(outlet)), wire)
+        (Self::new(id.to_owned(), client.map(Arc::from), connection, received, Arc::new(outlet)), wire)
     }
 }
 

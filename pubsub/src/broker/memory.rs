@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    hash::{BuildHasher, RandomState},
+    hash::BuildHasher,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -13,7 +13,7 @@ use std::{
 use futures_util::future::{BoxFuture, ready};
 
 use super::{Attached, Bus, Down, Read, Sent};
-use crate::{Copy, Entry, Flow, Node, Position, epoch_of};
+use crate::{Copy, Entry, Flow, Node, Position, RandomState, epoch_of};
 
 /// Counts the streams that its one hub has attached. The hub keeps their history.
 #[derive(Debug)]
