@@ -15,6 +15,7 @@ use super::{
     position::Position,
     stream::{Next, State, Stream},
     streams::{Streams, epoch},
+    task,
 };
 use crate::broker::{Attached, Bus, Read};
 
@@ -73,9 +74,9 @@ impl Flow {
         tracing::info!("the bus can be reached");
         let outage = streams.outage();
         tokio::spawn(async move {
-            streams.attach_cluster().await;
+            task::finish("attach", || streams.attach_cluster()).await;
             if streams.end_outage(outage) {
-                streams.renew_all().await;
+                task::finish("renew all", || streams.renew_all()).await;
             }
         });
     }
@@ -189,6 +190,10 @@ impl State {
 
 /// Closes a hole: by itself, by what the bus has kept, or as a gap.
 async fn fill(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
+    task::finish("fill", || close_hole(&stream, &*bus)).await;
+}
+
+async fn close_hole(stream: &Arc<Stream>, bus: &dyn Bus) {
     loop {
         let before = stream.lock().log.top().clone();
         sleep(HOLE).await;
@@ -196,7 +201,7 @@ async fn fill(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
             let mut state = stream.lock();
             (state.log.top().clone(), state.first_early())
         };
-        let reached = hole.is_none() || top != before || stream.read_after(&top, &*bus).await;
+        let reached = hole.is_none() || top != before || stream.read_after(&top, bus).await;
         let mut state = stream.lock();
         // What the bus has not kept is lost. If it cannot be reached, it says so when it can.
         if reached
@@ -225,10 +230,14 @@ pub(super) async fn renewed(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
             return;
         }
     }
-    stream.attached(&*bus).await;
+    task::finish("renew", || renew_as_asked(&stream, &bus)).await;
+}
+
+async fn renew_as_asked(stream: &Arc<Stream>, bus: &Arc<dyn Bus>) {
+    stream.attached(&**bus).await;
     loop {
         let begun = stream.lock().link.renewals;
-        renew_once(&stream, &*bus).await;
+        renew_once(stream, &**bus).await;
         let mut state = stream.lock();
         if state.link.renewals > begun {
             continue;
@@ -236,7 +245,7 @@ pub(super) async fn renewed(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
         state.link.renewals = 0;
         state.apply_early();
         if state.first_early().is_some() && !std::mem::replace(&mut state.filling, true) {
-            tokio::spawn(fill(stream.clone(), bus));
+            tokio::spawn(fill(stream.clone(), bus.clone()));
         }
         drop(state);
         return stream.obey();

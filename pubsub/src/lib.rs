@@ -9,7 +9,7 @@
 //!
 //! | module | |
 //! |---|---|
-//! | `history`, `position`, `event`, `metrics` | how much is kept, where an entry stands, an encoded event, what is counted |
+//! | `history`, `position`, `event`, `metrics`, `task` | how much is kept, where an entry stands, an encoded event, what is counted, tasks that survive a panic |
 //! | `entry` | a published event, its destinations, and its entry in one stream |
 //! | `delivery`, `sent`, `subscriber` | what happened to a subscriber, what it was sent already, and the way to it |
 //! | `gate`, `log`, `readers` | filters, the retained entries of a stream, and how far back each client may read |
@@ -41,6 +41,7 @@ mod stream;
 mod streams;
 mod subscriber;
 mod subscription;
+mod task;
 #[cfg(test)]
 mod testing;
 

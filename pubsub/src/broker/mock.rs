@@ -27,6 +27,8 @@ pub(crate) struct State {
     pub(crate) detached: Vec<Arc<str>>,
     /// An attach is answered when there is a permit.
     pub(crate) gate: Option<Arc<Semaphore>>,
+    /// How many of the next attaches and reads panic, those of commands too.
+    pub(crate) panics: usize,
     /// The next publish is refused.
     pub(crate) refused: bool,
     /// The outcome of the next publish is not known; whether it arrives.
@@ -99,6 +101,15 @@ impl Backend {
         self.lock().streams.remove(stream);
     }
 
+    /// A mistake in the code of a backend.
+    fn panic_if_told(&self) {
+        let left = self.lock().panics.checked_sub(1);
+        if let Some(left) = left {
+            self.lock().panics = left;
+            panic!("the test asked for it");
+        }
+    }
+
     /// Keeps nothing of a stream up to an offset.
     pub(crate) fn trim(&self, stream: &str, offset: u64) {
         let mut state = self.lock();
@@ -156,6 +167,7 @@ impl Bus for Puppet {
         turn: bool,
     ) -> BoxFuture<'a, Result<Attached, Down>> {
         Box::pin(async move {
+            self.backend.panic_if_told();
             let (attached, told) = {
                 let mut state = self.backend.lock();
                 state.attaches += usize::from(!name.starts_with(RESERVED));
@@ -187,6 +199,7 @@ impl Bus for Puppet {
 
     fn read<'a>(&'a self, name: &'a Arc<str>, after: &'a Position) -> BoxFuture<'a, Read> {
         Box::pin(async move {
+            self.backend.panic_if_told();
             let mut state = self.backend.lock();
             state.reads += usize::from(!name.starts_with(RESERVED));
             if state.nodes[self.node].down {

@@ -609,3 +609,46 @@ async fn a_stream_that_owes_others_a_gap_is_kept_until_they_are_told() {
     backend.up(0);
     bob.hears_gap().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn hole_is_read_although_the_task_that_waits_for_it_panics() {
+    let backend = Backend::default();
+    let (there, here) = (node(&backend), node(&backend));
+    let mut ada = Client::of(&here, "ada", &Room(ROOM)).await;
+    backend.intercept(1);
+    publish(&there, &["a", "b"]).await;
+    backend.lock().panics = 1;
+    backend.flow(1).entry(backend.pile(1)[1].clone());
+    ada.hears(1, "a").await;
+    ada.hears(2, "b").await;
+    assert_eq!(backend.lock().panics, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn loss_is_read_although_the_task_that_reads_it_panics() {
+    let backend = Backend::default();
+    let (there, here) = (node(&backend), node(&backend));
+    let mut ada = Client::of(&here, "ada", &Room(ROOM)).await;
+    backend.intercept(1);
+    publish(&there, &["a"]).await;
+    backend.lock().panics = 1;
+    backend.flow(1).lost(ROOM);
+    ada.hears(1, "a").await;
+    assert_eq!(backend.lock().panics, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn outage_ends_although_the_task_that_ends_it_panics() {
+    for panics in 1..=5 {
+        let backend = Backend::default();
+        let (there, here) = (node(&backend), node(&backend));
+        let mut ada = Client::of(&here, "ada", &Room(ROOM)).await;
+        backend.down(1);
+        publish(&there, &["a"]).await;
+        backend.lock().panics = panics;
+        backend.up(1);
+        ada.hears(1, "a").await;
+        assert!(!here.is_alone());
+        assert_eq!(backend.lock().panics, 0);
+    }
+}

@@ -3,10 +3,12 @@
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use sha2::{Digest, Sha256};
 use tokio::time::sleep;
 use tokio_postgres::Config;
@@ -50,10 +52,13 @@ impl Link {
                     let session = opened.session.clone();
                     *lock(&self.session) = Some(session.clone());
                     self.flow.up();
-                    let failure = opened.serve(&self).await;
+                    let served = AssertUnwindSafe(opened.serve(&self)).catch_unwind().await;
                     *lock(&self.session) = None;
                     session.close();
-                    tracing::warn!("the connection to postgres ended: {failure}");
+                    match served {
+                        Ok(failure) => tracing::warn!("the connection to postgres ended: {failure}"),
+                        Err(_) => tracing::error!("task of the postgres connection panicked: connects again"),
+                    }
                     self.flow.down();
                 }
                 Err(failure) => {
