@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::{BoxFuture, ready};
+use futures_util::future::{BoxFuture, pending, ready};
 use tokio::sync::Semaphore;
 
 use super::{Attached, Bus, Down, Read, Sent};
@@ -29,6 +29,8 @@ pub(crate) struct State {
     pub(crate) gate: Option<Arc<Semaphore>>,
     /// How many of the next attaches and reads panic, those of commands too.
     pub(crate) panics: usize,
+    /// It answers no publish, and not who else is there, as if a network dropped all packets.
+    pub(crate) black_hole: bool,
     /// The next publish is refused.
     pub(crate) refused: bool,
     /// The outcome of the next publish is not known; whether it arrives.
@@ -213,6 +215,9 @@ impl Bus for Puppet {
     }
 
     fn publish(&self, entry: Entry) -> BoxFuture<'_, Sent> {
+        if self.backend.lock().black_hole {
+            return Box::pin(pending());
+        }
         Box::pin(async move {
             let (sent, brought) = {
                 let mut state = self.backend.lock();
@@ -243,6 +248,9 @@ impl Bus for Puppet {
 
     fn others(&self) -> BoxFuture<'_, Result<Vec<crate::Node>, Down>> {
         let state = self.backend.lock();
+        if state.black_hole {
+            return Box::pin(pending());
+        }
         let others = state.nodes.iter().enumerate().filter(|(node, _)| *node != self.node);
         let others = others.map(|(_, node)| node.flow.node).collect();
         Box::pin(ready(if state.nodes[self.node].down { Err(Down) } else { Ok(others) }))
