@@ -86,14 +86,15 @@ impl Stream {
     /// Waits until the bus brings the stream; of all that want it at once, one asks.
     pub(super) async fn attached(&self, bus: &dyn Bus) {
         let attach = async {
-            let degraded = std::mem::take(&mut self.lock().link.degraded);
-            let Ok(Attached { top, floor }) = bus.attach(&self.name, None, degraded).await else {
+            let debt = Debt::of(self);
+            let Ok(Attached { top, floor }) = bus.attach(&self.name, None, debt.owed).await else {
+                drop(debt);
                 let mut state = self.lock();
-                state.link.degraded |= degraded;
                 state.link.own_epoch = true;
                 state.start(Position { epoch: epoch(), offset: 0 }, Vec::new());
                 return;
             };
+            debt.settle();
             let oldest = Position { offset: floor, ..top.clone() };
             let kept = match floor < top.offset {
                 true => bus.read(&self.name, &oldest).await,
@@ -188,6 +189,33 @@ impl State {
     }
 }
 
+/// Something was delivered on this node alone, and the bus is to be told. If it is not, also because the request that asks it is
+/// cancelled, the next attach tells it.
+struct Debt<'a> {
+    stream: &'a Stream,
+    owed: bool,
+}
+
+impl<'a> Debt<'a> {
+    /// What is delivered from now on is another debt.
+    fn of(stream: &'a Stream) -> Self {
+        Self { stream, owed: std::mem::take(&mut stream.lock().link.degraded) }
+    }
+
+    /// The bus was told.
+    fn settle(mut self) {
+        self.owed = false;
+    }
+}
+
+impl Drop for Debt<'_> {
+    fn drop(&mut self) {
+        if self.owed {
+            self.stream.lock().link.degraded = true;
+        }
+    }
+}
+
 /// Closes a hole: by itself, by what the bus has kept, or as a gap.
 async fn fill(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
     task::finish("fill", || close_hole(&stream, &*bus)).await;
@@ -261,17 +289,14 @@ async fn renew_once(stream: &Stream, bus: &dyn Bus) {
 
 /// Attaches a stream anew, for whoever holds the lock that is for this.
 async fn renew_locked(stream: &Stream, bus: &dyn Bus) {
-    let (known, own_epoch, degraded, stale) = {
-        let mut state = stream.lock();
-        let link = &mut state.link;
-        let (own_epoch, degraded, stale) = (link.own_epoch, std::mem::take(&mut link.degraded), link.stale);
-        (state.log.top().clone(), own_epoch, degraded, stale)
+    let debt = Debt::of(stream);
+    let (known, own_epoch, stale) = {
+        let state = stream.lock();
+        (state.log.top().clone(), state.link.own_epoch, state.link.stale)
     };
-    let Ok(Attached { top, floor }) = bus.attach(&stream.name, (!own_epoch).then(|| known.clone()), degraded).await
-    else {
-        stream.lock().link.degraded |= degraded;
-        return;
-    };
+    let attach = bus.attach(&stream.name, (!own_epoch).then(|| known.clone()), debt.owed);
+    let Ok(Attached { top, floor }) = attach.await else { return };
+    debt.settle();
     let continues = top.epoch == known.epoch && top.offset >= known.offset;
     if continues {
         stream.lock().link.freshen(stale);

@@ -29,7 +29,7 @@ pub(crate) struct State {
     pub(crate) gate: Option<Arc<Semaphore>>,
     /// How many of the next attaches and reads panic, those of commands too.
     pub(crate) panics: usize,
-    /// It answers no publish, and not who else is there, as if a network dropped all packets.
+    /// It answers no attach, no publish, and not who else is there, as if a network dropped all packets.
     pub(crate) black_hole: bool,
     /// The next publish is refused.
     pub(crate) refused: bool,
@@ -170,9 +170,16 @@ impl Bus for Puppet {
     ) -> BoxFuture<'a, Result<Attached, Down>> {
         Box::pin(async move {
             self.backend.panic_if_told();
-            let (attached, told) = {
+            let black_hole = {
                 let mut state = self.backend.lock();
                 state.attaches += usize::from(!name.starts_with(RESERVED));
+                state.black_hole
+            };
+            if black_hole {
+                return pending().await;
+            }
+            let (attached, told) = {
+                let mut state = self.backend.lock();
                 if state.nodes[self.node].down {
                     return Err(Down);
                 }
