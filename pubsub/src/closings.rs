@@ -37,10 +37,20 @@ impl Closed {
     }
 }
 
+/// Why sockets are closed.
+#[derive(Clone, Debug)]
+pub(super) struct Reason {
+    /// What their clients are told.
+    pub(super) text: String,
+    /// Since when this server was away as it came to know of the closing. Whether sockets that came since then were there before
+    /// the closing, it cannot know.
+    pub(super) away_since: Option<Moment>,
+}
+
 #[derive(Debug)]
 struct Closing {
     closed: Closed,
-    reason: String,
+    reason: Reason,
     /// What another server calls it.
     by: Option<Id>,
     moment: Moment,
@@ -54,7 +64,7 @@ pub(super) struct Closings(Mutex<VecDeque<Closing>>);
 impl Closings {
     /// Notes a closing, before its sockets are looked up. False if this server has carried it out before: sockets that came
     /// since then are not meant.
-    pub(super) fn note(&self, closed: Closed, reason: &str, by: Option<Id>) -> bool {
+    pub(super) fn note(&self, closed: Closed, reason: Reason, by: Option<Id>) -> bool {
         let mut kept = self.lock();
         let oldest = Duration::from_secs(KEPT_SECONDS);
         while kept.len() >= KEPT || kept.front().is_some_and(|closing| closing.at.elapsed() > oldest) {
@@ -63,12 +73,12 @@ impl Closings {
         if by.is_some() && kept.iter().any(|closing| closing.by == by) {
             return false;
         }
-        kept.push_back(Closing { closed, reason: reason.to_owned(), by, moment: Moment::next(), at: Instant::now() });
+        kept.push_back(Closing { closed, reason, by, moment: Moment::next(), at: Instant::now() });
         true
     }
 
     /// The reason of the last closing since a moment that concerns somebody.
-    pub(super) fn since(&self, moment: Moment, concerns: impl Fn(&Closed) -> bool) -> Option<String> {
+    pub(super) fn since(&self, moment: Moment, concerns: impl Fn(&Closed) -> bool) -> Option<Reason> {
         let kept = self.lock();
         let mut since = kept.iter().rev().take_while(|closing| closing.moment > moment);
         since.find(|closing| concerns(&closing.closed)).map(|closing| closing.reason.clone())
@@ -86,14 +96,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn closings_are_kept_within_their_limits() {
         let (closings, began) = (Closings::default(), Moment::now());
+        let reason = || Reason { text: "out".to_owned(), away_since: None };
         for tag in 0..2 * KEPT {
-            assert!(closings.note(Closed::Tag(tag.to_string()), "out", None));
+            assert!(closings.note(Closed::Tag(tag.to_string()), reason(), None));
         }
         assert_eq!(closings.lock().len(), KEPT);
         let has = |tag: usize| closings.since(began, |closed| closed.has_tag(&tag.to_string())).is_some();
         assert_eq!((has(0), has(KEPT - 1), has(KEPT), has(2 * KEPT - 1)), (false, false, true, true));
         tokio::time::advance(Duration::from_secs(KEPT_SECONDS + 1)).await;
-        closings.note(Closed::All, "out", None);
+        closings.note(Closed::All, reason(), None);
         assert_eq!(closings.lock().len(), 1);
     }
 }

@@ -5,7 +5,7 @@ use std::ops::AddAssign;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    closings::Closed,
+    closings::{Closed, Reason},
     delivery::{Delivery, LeftReason},
     entry::{Excluded, Id, Target},
     event::Message,
@@ -218,16 +218,15 @@ impl Streams {
                 }
                 Answer::default()
             }
-            Command::CloseTagged { tag, reason } => self.close_all(&Closed::Tag(tag), &reason, by),
-            Command::CloseMembers { of, reason } => self.close_all(&Closed::Members(of), &reason, by),
+            Command::CloseTagged { tag, reason } => self.close_all(&Closed::Tag(tag), reason, by),
+            Command::CloseMembers { of, reason } => self.close_all(&Closed::Members(of), reason, by),
         }
     }
 
-    /// Closes the sockets that were there before this server knew of the closing, which it carries out once. If it was away
-    /// until now, the sockets that came meanwhile may be from before the closing or after it: they are disconnected without a
-    /// reason, so that their clients connect again and are asked anew.
-    fn close_all(&self, closed: &Closed, reason: &str, by: Option<Id>) -> Answer {
-        if !self.closings().note(closed.clone(), reason, by) {
+    /// Closes the sockets that were there before this server knew of the closing, which it carries out once.
+    fn close_all(&self, closed: &Closed, text: String, by: Option<Id>) -> Answer {
+        let reason = Reason { text, away_since: by.and_then(|_| self.away_since()) };
+        if !self.closings().note(closed.clone(), reason.clone(), by) {
             return Answer::default();
         }
         let mut subscribers = match closed {
@@ -235,16 +234,7 @@ impl Streams {
             Closed::Members(of) => self.members_and_holders(of),
             Closed::All => self.sockets().all(),
         };
-        let away_since = by.and_then(|_| self.away_since());
-        subscribers.retain(|subscriber| {
-            if away_since.is_none_or(|since| subscriber.opened() < since) {
-                return self.close(subscriber, reason);
-            }
-            let was_there = !subscriber.is_gone();
-            subscriber.end();
-            self.leave_all(subscriber);
-            was_there
-        });
+        subscribers.retain(|subscriber| self.close_by(subscriber, &reason));
         subscribers.len().into()
     }
 }

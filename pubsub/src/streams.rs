@@ -15,7 +15,7 @@ use futures_util::{StreamExt, stream};
 use tokio::time::timeout;
 
 use super::{
-    closings::{Closed, Closings},
+    closings::{Closed, Closings, Reason},
     cluster::Cluster,
     command::Command,
     delivery::{Delivery, LeftReason},
@@ -359,7 +359,7 @@ impl Streams {
         match self.closings.since(subscriber.opened(), |closed| closed.has_tag(tag)) {
             None => Ok(()),
             Some(reason) => {
-                self.close(subscriber, &reason);
+                self.close_by(subscriber, &reason);
                 Err(TagError::Gone)
             }
         }
@@ -371,16 +371,28 @@ impl Streams {
         let Some(reason) = self.closings.since(since, |closed| closed.has_channel(&stream.name, channel)) else {
             return false;
         };
-        self.close(subscriber, &reason);
+        self.close_by(subscriber, &reason);
         true
+    }
+
+    /// Closes a socket that a closing concerns; false if it was gone. A socket that may have come after the closing is
+    /// disconnected without a reason, so that its client connects again and is asked anew.
+    pub(super) fn close_by(&self, subscriber: &Subscriber, reason: &Reason) -> bool {
+        if reason.away_since.is_none_or(|since| subscriber.opened() < since) {
+            return self.close(subscriber, &reason.text);
+        }
+        let was_there = !subscriber.is_gone();
+        subscriber.end();
+        self.leave_all(subscriber);
+        was_there
     }
 
     /// Disconnects all sockets, which may connect again and are asked anew.
     pub(super) fn end_all(&self) {
-        self.closings.note(Closed::All, "", None);
+        let reason = Reason { text: String::new(), away_since: Some(Moment::default()) };
+        self.closings.note(Closed::All, reason.clone(), None);
         for subscriber in self.sockets.all() {
-            subscriber.end();
-            self.leave_all(&subscriber);
+            self.close_by(&subscriber, &reason);
         }
     }
 

@@ -274,8 +274,13 @@ async fn a_server_that_was_away_for_too_long_lets_all_in_anew() {
     here.close_tagged("user:9", "").await.unwrap_err();
     backend.trim(CLOSINGS, 1);
     backend.up(1);
+    // Its login was read before: it is about to be let in.
+    let (eve, _wire) = Subscriber::of_test("eve", Some("eve"));
     until(|| bob.is_gone()).await;
     assert_eq!(there.streams().sockets().all().len(), 0);
+    assert!(matches!(there.streams().tag(&eve, "user:8"), Err(TagError::Gone)));
+    let (ada, _wire) = Subscriber::of_test("ada", Some("ada"));
+    there.streams().tag(&ada, "user:8").unwrap();
 }
 
 #[tokio::test]
@@ -424,9 +429,13 @@ async fn socket_of_an_outage_is_let_in_anew_by_a_late_closing() {
     let (eve, mut meanwhile) = Subscriber::of_test("eve", Some("eve"));
     there.streams().connect(&eve);
     there.streams().tag(&eve, "user:7").unwrap();
+    let (dan, mut later) = Subscriber::of_test("dan", Some("dan"));
+    there.streams().connect(&dan);
     here.close_tagged("user:7", "logged out").await.unwrap_err();
     backend.up(1);
     until(|| bob.is_gone() && eve.is_gone()).await;
+    assert!(matches!(there.streams().tag(&dan, "user:7"), Err(TagError::Gone)));
+    assert!(dan.is_gone() && later.try_recv().is_err());
     assert_eq!(before.recv().await.unwrap(), r#"["$left",null,"logged out"]"#);
     assert!(meanwhile.try_recv().is_err(), "its client connects again");
     assert_eq!(there.streams().sockets().all().len(), 0);
