@@ -5,6 +5,7 @@ mod tests;
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
+    panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -20,13 +21,14 @@ use tokio::{
 };
 
 use super::{
+    closings::{self, KEPT_SECONDS},
     command::{Answer, Command},
     entry::{Copy, Entry, Id, Node, Place, Target},
-    environment,
     event::Message,
     history::History,
     stream::Stream,
     streams::Streams,
+    task,
 };
 use crate::broker::Sent;
 
@@ -45,11 +47,10 @@ pub(super) fn is_for_commands(stream: &str) -> bool {
 }
 
 /// The closings that are kept for servers that are away.
-const KEPT: History = History::of(1024).seconds(KEPT_SECONDS);
-const KEPT_SECONDS: u64 = 3600;
+const KEPT: History = History::of(closings::KEPT).seconds(KEPT_SECONDS);
 
 /// Not all servers could be reached, or did not answer within two seconds; it was done on the others.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unreached {
     /// How many sockets the others found.
     pub sockets: usize,
@@ -76,7 +77,7 @@ pub(super) struct Cluster {
 struct Closing {
     command: Command,
     number: u64,
-    given: SystemTime,
+    given: Instant,
     /// The bus has it.
     counted: bool,
 }
@@ -114,8 +115,7 @@ impl Cluster {
     /// Remembers a closing for an hour. Those that the bus has not got yet are given to it when it can be reached.
     fn remember(&self, closing: Closing) {
         let mut closings = lock(&self.closings);
-        let too_old =
-            |given: SystemTime| environment::now().duration_since(given).is_ok_and(|age| age.as_secs() > KEPT_SECONDS);
+        let too_old = |given: Instant| given.elapsed().as_secs() > KEPT_SECONDS;
         while closings.len() >= KEPT.entries || closings.front().is_some_and(|oldest| too_old(oldest.given)) {
             closings.pop_front();
         }
@@ -124,11 +124,11 @@ impl Cluster {
 }
 
 impl Streams {
-    /// Carries a command out on all servers.
+    /// Carries a command out on all servers, which goes on if this future is dropped.
     ///
     /// # Errors
     ///
-    /// If not all servers could be reached; it was done on the others.
+    /// If not all servers could be reached within two seconds; it was done on the others.
     pub async fn everywhere(&self, command: Command) -> Result<Answer, Unreached> {
         let (answer, unreached) = self.on_all(command).await;
         unreached.map_or(Ok(answer), Err)
@@ -138,7 +138,7 @@ impl Streams {
     /// socket was not found.
     pub async fn of_socket(&self, command: Command) -> Result<Answer, Unreached> {
         if command.socket().is_some_and(|socket| self.sockets().get(socket).is_some()) {
-            return Ok(self.carry_out(command, environment::now()).await);
+            return Ok(self.carry_out(command, None).await);
         }
         let (answer, unreached) = self.on_all(command).await;
         unreached.filter(|_| answer == Answer::default()).map_or(Ok(answer), Err)
@@ -146,10 +146,16 @@ impl Streams {
 
     /// What the servers answered that could be reached, and which could not.
     async fn on_all(&self, command: Command) -> (Answer, Option<Unreached>) {
-        let given = environment::now();
-        let Some(cluster) = self.cluster() else { return (self.carry_out(command, given).await, None) };
-        let mut answer = self.carry_out(command.clone(), given).await;
-        let missing = self.ask(cluster, command, given, &mut answer).await;
+        let Some((cluster, streams)) = self.cluster().zip(self.weak().upgrade()) else {
+            return (self.carry_out(command, None).await, None);
+        };
+        let number = cluster.next.fetch_add(1, Ordering::Relaxed);
+        if command.is_closing() {
+            cluster.remember(Closing { command: command.clone(), number, given: Instant::now(), counted: false });
+        }
+        // The request that asks may be one of a socket that is closed by this, and end before the others have heard.
+        let asked = tokio::spawn(async move { streams.ask_all(command, number).await });
+        let Ok((answer, missing)) = asked.await else { return (Answer::default(), Some(Unreached::default())) };
         let unreached = match missing {
             Ok(missing) if missing.is_empty() => None,
             Ok(missing) | Err(missing) => {
@@ -159,33 +165,52 @@ impl Streams {
         (answer, unreached)
     }
 
+    /// Carries a command out here and on the other servers, and gives those that did not do it in time; as an error if there
+    /// may be more.
+    async fn ask_all(
+        self: Arc<Self>,
+        command: Command,
+        number: u64,
+    ) -> (Answer, Result<BTreeSet<Node>, BTreeSet<Node>>) {
+        let until = Instant::now() + PATIENCE;
+        let mut theirs = Answer::default();
+        let here = timeout_at(until, self.carry_out(command.clone(), None));
+        let (here, mut missing) = tokio::join!(here, self.ask(command, number, until, &mut theirs));
+        let mut answer = here.unwrap_or_else(|_| {
+            let (Ok(missing) | Err(missing)) = &mut missing;
+            missing.insert(self.node());
+            Answer::default()
+        });
+        answer += theirs;
+        (answer, missing)
+    }
+
     /// Asks the other servers, and gives those that did not answer; as an error if there may be more.
     async fn ask(
-        &self,
-        cluster: &Cluster,
+        self: &Arc<Self>,
         command: Command,
-        given: SystemTime,
+        number: u64,
+        until: Instant,
         answer: &mut Answer,
     ) -> Result<BTreeSet<Node>, BTreeSet<Node>> {
-        let number = cluster.next.fetch_add(1, Ordering::Relaxed);
+        let Some(cluster) = self.cluster() else { return Ok(BTreeSet::new()) };
         let (sender, mut answers) = mpsc::unbounded_channel();
         lock(&cluster.waiting).insert(number, sender);
         let _asked = Asked { cluster, number };
-        let counted = self.give(&command, number, given).await;
-        if command.is_closing() {
-            cluster.remember(Closing { command, number, given, counted });
-        }
+        // A bus that takes its time gets it nevertheless.
+        let streams = self.clone();
+        let giving = tokio::spawn(async move { streams.give(&command, number).await });
+        let counted = matches!(timeout_at(until, giving).await, Ok(Ok(true)));
         // Asked after the command was counted: a server that joins later reads it, if it is a closing, before it serves.
-        let others = match self.bus().others().await {
-            Ok(others) => others.into_iter().collect(),
-            Err(_) => return Err(lock(&cluster.others).clone()),
+        let others = match timeout_at(until, self.bus().others()).await {
+            Ok(Ok(others)) => others.into_iter().collect(),
+            Ok(Err(_)) | Err(_) => return Err(lock(&cluster.others).clone()),
         };
         let mut missing: BTreeSet<Node> = others;
         lock(&cluster.others).clone_from(&missing);
         if !counted {
             return Err(missing);
         }
-        let until = Instant::now() + PATIENCE;
         while !missing.is_empty() {
             let Ok(Some((node, theirs))) = timeout_at(until, answers.recv()).await else { break };
             missing.remove(&node);
@@ -195,18 +220,23 @@ impl Streams {
     }
 
     /// Publishes a command; false if the bus does not say that it has it.
-    async fn give(&self, command: &Command, number: u64, given: SystemTime) -> bool {
+    async fn give(&self, command: &Command, number: u64) -> bool {
         let (stream, history) = if command.is_closing() { (CLOSINGS, KEPT) } else { (COMMANDS, History::NONE) };
-        self.tell(stream, history, &(number, command), given).await
+        let counted = self.tell(stream, history, &(number, command)).await;
+        if let Some(cluster) = self.cluster().filter(|_| counted && command.is_closing()) {
+            let mut closings = lock(&cluster.closings);
+            closings.iter_mut().filter(|closing| closing.number == number).for_each(|closing| closing.counted = true);
+        }
+        counted
     }
 
-    async fn tell<T: Serialize + Sync>(&self, stream: &str, history: History, what: &T, at: SystemTime) -> bool {
+    async fn tell<T: Serialize + Sync>(&self, stream: &str, history: History, what: &T) -> bool {
         let Ok(argument) = serde_json::value::to_raw_value(what) else { return false };
         let message = Message { name: String::new(), arguments: vec![argument] };
         let stream: Arc<str> = stream.into();
         let target = Target { channel: stream.clone(), stream, history, shape: None };
         let places = vec![Place { target, position: None }];
-        let entry = Entry { id: self.next_id(), message, except: Vec::new(), places, at };
+        let entry = Entry { id: self.next_id(), message, except: Vec::new(), places, at: SystemTime::now() };
         matches!(self.bus().publish(entry).await, Sent::Counted(_))
     }
 
@@ -232,38 +262,39 @@ impl Streams {
         let uncounted: Vec<_> = {
             let closings = lock(&cluster.closings);
             let uncounted = closings.iter().filter(|closing| !closing.counted);
-            uncounted.map(|closing| (closing.command.clone(), closing.number, closing.given)).collect()
+            uncounted.map(|closing| (closing.command.clone(), closing.number)).collect()
         };
-        for (command, number, given) in uncounted {
-            if !self.give(&command, number, given).await {
+        for (command, number) in uncounted {
+            if !self.give(&command, number).await {
                 return;
             }
-            let mut closings = lock(&cluster.closings);
-            closings.iter_mut().filter(|closing| closing.number == number).for_each(|closing| closing.counted = true);
         }
     }
 
     /// What came on one of the cluster's streams, in its order.
     pub(super) fn hear(self: &Arc<Self>, copy: &Copy) {
-        let (Id { node, .. }, given) = (copy.entry.id, copy.entry.at);
+        let node = copy.entry.id.node;
         let Some(cluster) = self.cluster().filter(|_| node != self.node()) else { return };
         if *copy.target().stream == *CLOSINGS || *copy.target().stream == *COMMANDS {
             let Some((number, command)) = read::<(u64, Command)>(copy) else { return };
             let streams = self.clone();
             let asks_the_bus = command.asks_the_bus();
-            let mut work = Box::pin(async move {
-                let answer = streams.carry_out(command, given).await;
+            let work = async move {
+                let answer = streams.carry_out(command, Some(Id { node, number })).await;
                 (streams, answer)
-            });
+            };
+            let mut work = Box::pin(AssertUnwindSafe(work).catch_unwind());
             // What need not wait is done before the next entry of any stream is delivered. The bus, which may hold a lock as it
             // brings this, is not asked meanwhile.
             let done = if asks_the_bus { None } else { work.as_mut().now_or_never() };
             tokio::spawn(async move {
-                let (streams, answer) = match done {
+                let done = match done {
                     Some(done) => done,
                     None => work.await,
                 };
-                streams.tell(&answers_for(node), History::NONE, &(number, answer), environment::now()).await;
+                // Without an answer this server is named as one that has not done it.
+                let Ok((streams, answer)) = done else { return tracing::error!("command of another server panicked") };
+                streams.tell(&answers_for(node), History::NONE, &(number, answer)).await;
             });
         } else if let Some((number, answer)) = read::<(u64, Answer)>(copy)
             && let Some(waiting) = lock(&cluster.waiting).get(&number)
@@ -280,17 +311,18 @@ impl Streams {
         if lost_memory {
             lock(&cluster.closings).iter_mut().for_each(|closing| closing.counted = false);
             let streams = self.clone();
-            tokio::spawn(async move {
-                let Some(cluster) = streams.cluster() else { return };
-                streams.give_closings(cluster).await;
-            });
+            tokio::spawn(task::finish("closings", move || {
+                let streams = streams.clone();
+                async move {
+                    if let Some(cluster) = streams.cluster() {
+                        streams.give_closings(cluster).await;
+                    }
+                }
+            }));
             return;
         }
         tracing::warn!("this server was away from the bus for too long: all its sockets are let in anew");
-        for subscriber in self.sockets().all() {
-            subscriber.end();
-            self.leave_all(&subscriber);
-        }
+        self.end_all();
     }
 }
 

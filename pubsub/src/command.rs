@@ -1,23 +1,17 @@
 //! What one server asks of all: a command, which each carries out on its own sockets, and its answer.
 
-use std::{
-    ops::AddAssign,
-    time::{Duration, SystemTime},
-};
+use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
 use super::{
+    closings::{Closed, Reason},
     delivery::{Delivery, LeftReason},
-    entry::{Excluded, Target},
+    entry::{Excluded, Id, Target},
     event::Message,
     streams::Streams,
-    subscriber::Subscriber,
     subscription::{SubscribeError, Subscriptions},
 };
-
-/// How far the clocks of two servers may be apart. A closing that comes late spares the sockets that were opened later.
-const CLOCKS: Duration = Duration::from_secs(10);
 
 /// What each server does with its own sockets.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -157,8 +151,9 @@ impl From<usize> for Answer {
 }
 
 impl Streams {
-    /// Carries a command out on the sockets of this server. Only one that subscribes may have to wait.
-    pub(super) async fn carry_out(&self, command: Command, given: SystemTime) -> Answer {
+    /// Carries a command out on the sockets of this server. Only one that subscribes may have to wait. `by` is what another
+    /// server calls it.
+    pub(super) async fn carry_out(&self, command: Command, by: Option<Id>) -> Answer {
         match command {
             Command::Blast { event, except } => {
                 let mut subscribers = self.sockets().all();
@@ -223,13 +218,23 @@ impl Streams {
                 }
                 Answer::default()
             }
-            Command::CloseTagged { tag, reason } => self.close_all(self.sockets().tagged(&tag), &reason, given),
-            Command::CloseMembers { of, reason } => self.close_all(self.members_and_holders(&of), &reason, given),
+            Command::CloseTagged { tag, reason } => self.close_all(&Closed::Tag(tag), reason, by),
+            Command::CloseMembers { of, reason } => self.close_all(&Closed::Members(of), reason, by),
         }
     }
 
-    fn close_all(&self, mut subscribers: Vec<Subscriber>, reason: &str, given: SystemTime) -> Answer {
-        subscribers.retain(|subscriber| subscriber.opened() <= given + CLOCKS && self.close(subscriber, reason));
+    /// Closes the sockets that were there before this server knew of the closing, which it carries out once.
+    fn close_all(&self, closed: &Closed, text: String, by: Option<Id>) -> Answer {
+        let reason = Reason { text, away_since: by.and_then(|_| self.away_since()) };
+        if !self.closings().note(closed.clone(), reason.clone(), by) {
+            return Answer::default();
+        }
+        let mut subscribers = match closed {
+            Closed::Tag(tag) => self.sockets().tagged(tag),
+            Closed::Members(of) => self.members_and_holders(of),
+            Closed::All => self.sockets().all(),
+        };
+        subscribers.retain(|subscriber| self.close_by(subscriber, &reason));
         subscribers.len().into()
     }
 }

@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{held::Renewal, stream::Stream, subscriber::Subscriber};
+use super::{held::Renewal, stream::Stream, subscriber::Subscriber, task};
 
 /// How long what is published is kept for a subscription that ended, so that renewing it misses nothing.
 const RENEWAL: Duration = Duration::from_secs(10);
@@ -84,7 +84,8 @@ impl Alarms {
         set.next += 1;
         set.by_time.insert(key, alarm);
         if !std::mem::replace(&mut set.running, true) {
-            tokio::spawn(self.clone().ring());
+            let alarms = self.clone();
+            tokio::spawn(task::finish("expiry", move || alarms.clone().ring()));
         }
         self.changed.notify_one();
         key

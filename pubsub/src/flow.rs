@@ -15,6 +15,7 @@ use super::{
     position::Position,
     stream::{Next, State, Stream},
     streams::{Streams, epoch},
+    task,
 };
 use crate::broker::{Attached, Bus, Read};
 
@@ -73,9 +74,9 @@ impl Flow {
         tracing::info!("the bus can be reached");
         let outage = streams.outage();
         tokio::spawn(async move {
-            streams.attach_cluster().await;
+            task::finish("attach", || streams.attach_cluster()).await;
             if streams.end_outage(outage) {
-                streams.renew_all().await;
+                task::finish("renew all", || streams.renew_all()).await;
             }
         });
     }
@@ -85,14 +86,15 @@ impl Stream {
     /// Waits until the bus brings the stream; of all that want it at once, one asks.
     pub(super) async fn attached(&self, bus: &dyn Bus) {
         let attach = async {
-            let degraded = std::mem::take(&mut self.lock().link.degraded);
-            let Ok(Attached { top, floor }) = bus.attach(&self.name, None, degraded).await else {
+            let debt = Debt::of(self);
+            let Ok(Attached { top, floor }) = bus.attach(&self.name, None, debt.owed).await else {
+                drop(debt);
                 let mut state = self.lock();
-                state.link.degraded |= degraded;
                 state.link.own_epoch = true;
                 state.start(Position { epoch: epoch(), offset: 0 }, Vec::new());
                 return;
             };
+            debt.settle();
             let oldest = Position { offset: floor, ..top.clone() };
             let kept = match floor < top.offset {
                 true => bus.read(&self.name, &oldest).await,
@@ -187,8 +189,39 @@ impl State {
     }
 }
 
+/// Something was delivered on this node alone, and the bus is to be told. If it is not, also because the request that asks it is
+/// cancelled, the next attach tells it.
+struct Debt<'a> {
+    stream: &'a Stream,
+    owed: bool,
+}
+
+impl<'a> Debt<'a> {
+    /// What is delivered from now on is another debt.
+    fn of(stream: &'a Stream) -> Self {
+        Self { stream, owed: std::mem::take(&mut stream.lock().link.degraded) }
+    }
+
+    /// The bus was told.
+    fn settle(mut self) {
+        self.owed = false;
+    }
+}
+
+impl Drop for Debt<'_> {
+    fn drop(&mut self) {
+        if self.owed {
+            self.stream.lock().link.degraded = true;
+        }
+    }
+}
+
 /// Closes a hole: by itself, by what the bus has kept, or as a gap.
 async fn fill(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
+    task::finish("fill", || close_hole(&stream, &*bus)).await;
+}
+
+async fn close_hole(stream: &Arc<Stream>, bus: &dyn Bus) {
     loop {
         let before = stream.lock().log.top().clone();
         sleep(HOLE).await;
@@ -196,7 +229,7 @@ async fn fill(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
             let mut state = stream.lock();
             (state.log.top().clone(), state.first_early())
         };
-        let reached = hole.is_none() || top != before || stream.read_after(&top, &*bus).await;
+        let reached = hole.is_none() || top != before || stream.read_after(&top, bus).await;
         let mut state = stream.lock();
         // What the bus has not kept is lost. If it cannot be reached, it says so when it can.
         if reached
@@ -225,10 +258,14 @@ pub(super) async fn renewed(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
             return;
         }
     }
-    stream.attached(&*bus).await;
+    task::finish("renew", || renew_as_asked(&stream, &bus)).await;
+}
+
+async fn renew_as_asked(stream: &Arc<Stream>, bus: &Arc<dyn Bus>) {
+    stream.attached(&**bus).await;
     loop {
         let begun = stream.lock().link.renewals;
-        renew_once(&stream, &*bus).await;
+        renew_once(stream, &**bus).await;
         let mut state = stream.lock();
         if state.link.renewals > begun {
             continue;
@@ -236,7 +273,7 @@ pub(super) async fn renewed(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
         state.link.renewals = 0;
         state.apply_early();
         if state.first_early().is_some() && !std::mem::replace(&mut state.filling, true) {
-            tokio::spawn(fill(stream.clone(), bus));
+            tokio::spawn(fill(stream.clone(), bus.clone()));
         }
         drop(state);
         return stream.obey();
@@ -252,17 +289,14 @@ async fn renew_once(stream: &Stream, bus: &dyn Bus) {
 
 /// Attaches a stream anew, for whoever holds the lock that is for this.
 async fn renew_locked(stream: &Stream, bus: &dyn Bus) {
-    let (known, own_epoch, degraded, stale) = {
-        let mut state = stream.lock();
-        let link = &mut state.link;
-        let (own_epoch, degraded, stale) = (link.own_epoch, std::mem::take(&mut link.degraded), link.stale);
-        (state.log.top().clone(), own_epoch, degraded, stale)
+    let debt = Debt::of(stream);
+    let (known, own_epoch, stale) = {
+        let state = stream.lock();
+        (state.log.top().clone(), state.link.own_epoch, state.link.stale)
     };
-    let Ok(Attached { top, floor }) = bus.attach(&stream.name, (!own_epoch).then(|| known.clone()), degraded).await
-    else {
-        stream.lock().link.degraded |= degraded;
-        return;
-    };
+    let attach = bus.attach(&stream.name, (!own_epoch).then(|| known.clone()), debt.owed);
+    let Ok(Attached { top, floor }) = attach.await else { return };
+    debt.settle();
     let continues = top.epoch == known.epoch && top.offset >= known.offset;
     if continues {
         stream.lock().link.freshen(stale);

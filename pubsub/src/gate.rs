@@ -1,6 +1,11 @@
 //! What one socket is sent of a channel whose events not everybody may see alike.
 
-use std::{any::Any, fmt, sync::Arc};
+use std::{
+    any::Any,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use super::{
     entry::{Entry, Id},
@@ -12,7 +17,8 @@ pub const FILTERED: &str = "catamaran:gated:";
 
 /// Decides what one socket is sent of a channel, live and in replays alike.
 ///
-/// It is asked under the lock of the channel's stream: it must not wait, nor publish.
+/// It is asked under the lock of the channel's stream: it must not wait, nor publish. If it panics, its subscriber is sent a gap,
+/// or disconnected if it knows no gaps.
 pub trait Gate: Any + fmt::Debug + Send + Sync {
     /// What the socket is sent of an event; none: nothing. It may be asked more than once for one event.
     fn pass(&self, event: &Passing<'_>) -> Option<Arc<Message>>;
@@ -39,6 +45,27 @@ impl<'a> Passing<'a> {
     }
 }
 
+/// The application's code in a gate panicked, which was logged.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Panicked;
+
+/// Asks a gate about an event. A panic must not end the shared task that delivers to everybody.
+pub(super) fn pass(gate: &dyn Gate, event: &Passing<'_>) -> Result<Option<Arc<Message>>, Panicked> {
+    guard(|| gate.pass(event))
+}
+
+/// Widens a gate by another.
+pub(super) fn widen(gate: &dyn Gate, by: &dyn Gate) -> Result<(), Panicked> {
+    guard(|| gate.widen(by))
+}
+
+fn guard<T>(call: impl FnOnce() -> T) -> Result<T, Panicked> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|_| {
+        tracing::error!("channel filter panicked: its subscriber receives a gap, or is disconnected");
+        Panicked
+    })
+}
+
 /// Whether a stream is that of a channel behind gates.
 pub(super) fn is_behind(stream: &str) -> bool {
     stream.starts_with(FILTERED)
@@ -56,7 +83,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        History, Position, Received, Subscriber, Subscriptions, Target,
+        History, Position, Published, Received, Subscriber, Subscriptions, Target,
         broker::mock,
         live::UNTOLD,
         log::Outcome,
@@ -90,6 +117,21 @@ mod tests {
         }
     }
 
+    /// Lets all numbers through, and panics at 13.
+    #[derive(Debug)]
+    struct Faulty;
+
+    impl Gate for Faulty {
+        fn pass(&self, event: &Passing<'_>) -> Option<Arc<Message>> {
+            assert_ne!(event.message.arguments[0].get(), "13", "a policy that unwraps a column");
+            Some(Arc::new(event.message.clone()))
+        }
+
+        fn widen(&self, _: &dyn Gate) {
+            panic!("a policy that cannot be widened");
+        }
+    }
+
     fn message(number: u64) -> Message {
         Message { name: "n".into(), arguments: vec![to_raw_value(&number).unwrap()] }
     }
@@ -109,7 +151,7 @@ mod tests {
     async fn subscribe(
         hub: &Hub,
         subscriber: &Subscriber,
-        gate: Arc<Numbers>,
+        gate: Arc<dyn Gate>,
         resume: Option<Position>,
         before: impl AsyncFnOnce(),
     ) -> Vec<Outcome> {
@@ -223,6 +265,102 @@ mod tests {
             subscribe(&hub, &back, Numbers::of(1..9), Some(start.clone()), async || {}).await;
             assert_eq!(frames(&mut wire), [r#"["$replay","numbers",[[1,"n",2],[2,"n",4],[4,"n",6]],false]"#]);
         }
+    }
+
+    /// Two servers that can reach each other.
+    fn two() -> [Hub; 2] {
+        let backend = mock::Backend::default();
+        [0, 1].map(|_| {
+            let hub = Hub::default();
+            hub.streams().join_by(|flow| Ok(Arc::new(backend.connect(flow)))).unwrap();
+            assert!(hub.streams().end_outage(hub.streams().outage()));
+            hub
+        })
+    }
+
+    /// The gap of a channel without its epoch.
+    fn gap(offset: u64, reason: &str) -> impl Fn(&String) -> bool {
+        let end = format!(",{offset},\"{reason}\"]");
+        move |frame| frame.starts_with(r#"["$gap","numbers","#) && frame.ends_with(&end)
+    }
+
+    #[tokio::test]
+    async fn panicking_filter_is_a_gap_for_its_subscriber_alone() {
+        let [here, there] = two();
+        let (ada, mut ours) = Subscriber::of_test("ada", Some("ada"));
+        let (stock, mut plain) = Subscriber::of_test("stock", None);
+        let (bob, mut theirs) = Subscriber::of_test("bob", Some("bob"));
+        for faulty in [&ada, &stock] {
+            subscribe(&here, faulty, Arc::new(Faulty), None, async || {}).await;
+        }
+        subscribe(&here, &bob, Numbers::of([1, 13, 2]), None, async || {}).await;
+        for (hub, number) in [(&there, 1), (&there, 13), (&here, 13), (&there, 2)] {
+            let published = hub.streams().publish(vec![channel()], message(number), Vec::new()).await;
+            assert_eq!(published, Published::Delivered);
+        }
+        let frames_of_ada = frames(&mut ours);
+        assert_eq!(frames_of_ada.len(), 4, "{frames_of_ada:?}");
+        assert_eq!(frames_of_ada[0], r#"["$","numbers",1,"n",1]"#);
+        assert!(gap(2, "missed")(&frames_of_ada[1]) && gap(3, "missed")(&frames_of_ada[2]), "{frames_of_ada:?}");
+        assert_eq!(frames_of_ada[3], r#"["$","numbers",4,"n",2]"#);
+        assert_eq!(outcome(&here, &ada), Outcome::Gap);
+        assert!(stock.is_gone(), "a client that knows no gaps is disconnected");
+        assert_eq!(frames(&mut plain), [r#"["n",1]"#]);
+        let numbers = [(1, 2), (2, 26), (3, 26), (4, 4)];
+        assert_eq!(frames(&mut theirs), numbers.map(|(at, n)| format!(r#"["$","numbers",{at},"n",{n}]"#)));
+    }
+
+    fn outcome(hub: &Hub, subscriber: &Subscriber) -> Outcome {
+        hub.streams().joined(subscriber, "numbers").unwrap().1
+    }
+
+    #[tokio::test]
+    async fn panicking_filter_in_an_outage_is_a_gap() {
+        let [here, _there] = two();
+        let (ada, mut ours) = Subscriber::of_test("ada", Some("ada"));
+        let (stock, _plain) = Subscriber::of_test("stock", None);
+        for faulty in [&ada, &stock] {
+            subscribe(&here, faulty, Arc::new(Faulty), None, async || {}).await;
+        }
+        publish(&here, [1]).await;
+        frames(&mut ours);
+        here.streams().begin_outage();
+        let stream = here.streams().find(&channel().stream).unwrap();
+        let entry = Entry {
+            id: here.streams().next_id(),
+            message: message(13),
+            except: Vec::new(),
+            places: Vec::new(),
+            at: std::time::SystemTime::now(),
+        };
+        stream.lock().deliver_uncounted(&entry, "numbers");
+        assert!(matches!(&*frames(&mut ours), [frame] if gap(1, "missed")(frame)));
+        assert!(stock.is_gone() && !ada.is_gone());
+    }
+
+    #[tokio::test]
+    async fn replay_of_a_panicking_filter_is_a_gap() {
+        let hub = Hub::default();
+        let (ada, mut ours) = Subscriber::of_test("ada", Some("ada"));
+        subscribe(&hub, &ada, Arc::new(Faulty), None, async || publish(&hub, [1, 13]).await).await;
+        assert!(matches!(&*frames(&mut ours), [frame] if gap(2, "not retained")(frame)));
+        publish(&hub, [2]).await;
+        assert_eq!(frames(&mut ours), [r#"["$","numbers",3,"n",2]"#]);
+        let (stock, mut plain) = Subscriber::of_test("stock", None);
+        subscribe(&hub, &stock, Arc::new(Faulty), None, async || publish(&hub, [13]).await).await;
+        assert!(stock.is_gone() && frames(&mut plain).is_empty());
+    }
+
+    #[tokio::test]
+    async fn second_filter_that_cannot_be_merged_is_a_gap() {
+        let hub = Hub::default();
+        let (ada, mut ours) = Subscriber::of_test("ada", Some("ada"));
+        for _ in 0..2 {
+            subscribe(&hub, &ada, Arc::new(Faulty), None, async || {}).await;
+        }
+        assert!(matches!(&*frames(&mut ours), [frame] if gap(0, "not retained")(frame)));
+        publish(&hub, [1]).await;
+        assert_eq!(frames(&mut ours), [r#"["$","numbers",1,"n",1]"#]);
     }
 
     #[tokio::test]

@@ -8,7 +8,8 @@ use super::{
     delivery::{Delivery, GapReason, LeftReason},
     entry::{Copy, Shape, Target},
     environment,
-    gate::{Gate, Passing},
+    event::Message,
+    gate::{self, Gate, Panicked, Passing},
     live::Live,
     log::Outcome,
     position::Position,
@@ -31,6 +32,9 @@ pub(crate) struct Held {
     since_subscribe: bool,
     shape: Option<Shape>,
 }
+
+/// An entry, and what a gate made of it if there is one.
+type Seen<'a> = (&'a Copy, Option<Arc<Message>>);
 
 /// A channel, and the id of a socket.
 pub(super) type Key = (Arc<str>, String);
@@ -106,6 +110,16 @@ impl Held {
     /// An entry that follows the start, at the gate.
     fn passing<'a>(&self, copy: &'a Copy) -> Passing<'a> {
         Passing::of(&copy.entry, copy.offset() <= self.top)
+    }
+
+    /// Entries that follow the start, with what the gate makes of them; none if the gate panics.
+    fn seen<'a>(&self, missed: impl Iterator<Item = &'a Copy>) -> Option<Vec<Seen<'a>>> {
+        let Some(gate) = &self.gate else { return Some(missed.map(|copy| (copy, None)).collect()) };
+        let seen = missed.filter_map(|copy| {
+            let made = gate::pass(&**gate, &self.passing(copy)).transpose()?;
+            Some(made.map(|made| (copy, Some(made))))
+        });
+        seen.collect::<Result<_, Panicked>>().ok()
     }
 
     /// Whether the socket is live in the channel already, by another subscription behind a gate.
@@ -278,15 +292,10 @@ impl State {
         let (mut start, mut outcome) = (held.start.offset, held.outcome);
         let foreign = |copy: &Copy| copy.channel() == channel && copy.target().is_foreign_to(held.shape);
         let has_foreign = self.log.after(&held.start).is_some_and(|mut missed| missed.any(foreign));
-        if let Some(missed) = self.log.after(&held.start).filter(|_| !has_foreign) {
-            let missed = missed.filter(|copy| copy.channel() == channel);
-            if let Some(gate) = &held.gate {
-                let seen = missed.filter_map(|copy| Some((copy, gate.pass(&held.passing(copy))?)));
-                let seen: Vec<_> = seen.collect();
-                subscriber.send_replay(channel, seen.iter().map(|(copy, message)| (*copy, &**message)));
-            } else {
-                subscriber.send_replay(channel, missed.map(|copy| (copy, &copy.entry.message)));
-            }
+        let missed = self.log.after(&held.start).filter(|_| !has_foreign);
+        if let Some(missed) = missed.and_then(|missed| held.seen(missed.filter(|copy| copy.channel() == channel))) {
+            let missed = missed.iter().map(|(copy, made)| (*copy, made.as_deref().unwrap_or(&copy.entry.message)));
+            subscriber.send_replay(channel, missed);
         } else if subscriber.client().is_some() {
             let top = self.log.top();
             subscriber.send(&Delivery::Gap { channel, top, reason: GapReason::NotRetained });
@@ -318,18 +327,20 @@ impl State {
         let (channel, subscriber) = (held.channel(), &held.subscriber);
         let live = self.live.get(channel).and_then(|all| all.get(subscriber.id()));
         let Some((had, gate)) = live.and_then(|live| live.gate.as_ref()).zip(held.gate.as_ref()) else { return };
-        if let Some(missed) = self.log.after(&held.start) {
-            for copy in missed.filter(|copy| copy.channel() == channel && !copy.leaves_out(subscriber.identity())) {
-                // The client is past its offset, so it is sent as an event that no position counts.
-                if had.pass(&Passing::of(&copy.entry, false)).is_none()
-                    && let Some(message) = gate.pass(&held.passing(copy))
-                {
-                    subscriber.send(&Delivery::Event(&message));
-                }
-            }
-            had.widen(&**gate);
+        let is_for_it = |copy: &&Copy| copy.channel() == channel && !copy.leaves_out(subscriber.identity());
+        let unseen = |copy: &Copy| match gate::pass(&**had, &Passing::of(&copy.entry, false))? {
+            Some(_) => Ok(None),
+            None => gate::pass(&**gate, &held.passing(copy)),
+        };
+        let unseen = self.log.after(&held.start).and_then(|missed| {
+            let unseen = missed.filter(is_for_it).filter_map(|copy| unseen(copy).transpose());
+            unseen.collect::<Result<Vec<_>, Panicked>>().ok()
+        });
+        let widened = gate::widen(&**had, &**gate);
+        if let Some(unseen) = unseen.filter(|_| widened.is_ok()) {
+            // The client is past its offset, so it is sent as an event that no position counts.
+            unseen.iter().for_each(|message| subscriber.send(&Delivery::Event(message)));
         } else if subscriber.client().is_some() {
-            had.widen(&**gate);
             subscriber.send(&Delivery::Gap { channel, top: self.log.top(), reason: GapReason::NotRetained });
         } else {
             subscriber.end();

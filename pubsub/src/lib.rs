@@ -10,17 +10,18 @@
 //! | module | |
 //! |---|---|
 //! | `environment` | the wall clock, random names and the order of maps, which a simulation replaces |
-//! | `history`, `position`, `event`, `metrics` | how much is kept, where an entry stands, an encoded event, what is counted |
+//! | `history`, `position`, `event`, `metrics`, `moment`, `task` | how much is kept, where an entry stands, an encoded event, what is counted, what came first, tasks that survive a panic |
 //! | `entry` | a published event, its destinations, and its entry in one stream |
 //! | `delivery`, `sent`, `subscriber` | what happened to a subscriber, what it was sent already, and the way to it |
 //! | `gate`, `log`, `readers` | filters, the retained entries of a stream, and how far back each client may read |
 //! | `broker` | the trait between the servers of an application, and its implementations |
 //! | `expiry`, `stream`, `held`, `live` | one stream, its pending and active subscriptions, and their ends |
-//! | `sockets`, `streams`, `flow` | all subscribers and streams of a server, and how streams recover from holes and outages |
+//! | `closings`, `sockets`, `streams`, `flow` | the closings of late, all subscribers and streams of a server, and how streams recover from holes and outages |
 //! | `subscription` | the subscriptions of one request |
 //! | `command`, `cluster` | what is asked of all servers, and their answers |
 
 mod broker;
+mod closings;
 mod cluster;
 mod command;
 mod delivery;
@@ -35,6 +36,7 @@ mod history;
 mod live;
 mod log;
 mod metrics;
+mod moment;
 mod position;
 mod readers;
 mod sent;
@@ -45,6 +47,7 @@ mod stream;
 mod streams;
 mod subscriber;
 mod subscription;
+mod task;
 #[cfg(test)]
 mod testing;
 

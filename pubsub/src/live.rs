@@ -6,8 +6,9 @@ use super::{
     delivery::{Delivery, GapReason},
     entry::{Copy, Entry, Shape},
     expiry::Expiry,
-    gate::{Gate, Passing},
+    gate::{self, Gate, Panicked, Passing},
     log::Outcome,
+    position::Position,
     subscriber::Subscriber,
 };
 use crate::metrics;
@@ -41,12 +42,20 @@ impl Live {
             return self.miss(copy);
         }
         let Some(gate) = &self.gate else { return self.subscriber.send_copy(copy, &copy.entry.message) };
-        if let Some(message) = gate.pass(&Passing::of(&copy.entry, false)) {
-            self.told = copy.offset();
-            self.subscriber.send_copy(copy, &message);
-        } else if copy.offset() >= self.told + UNTOLD {
-            self.told = copy.offset();
-            self.subscriber.send(&Delivery::Advance { channel: copy.channel(), offset: self.told });
+        match gate::pass(&**gate, &Passing::of(&copy.entry, false)) {
+            Ok(Some(message)) => {
+                self.told = copy.offset();
+                self.subscriber.send_copy(copy, &message);
+            }
+            Ok(None) if copy.offset() >= self.told + UNTOLD => {
+                self.told = copy.offset();
+                self.subscriber.send(&Delivery::Advance { channel: copy.channel(), offset: self.told });
+            }
+            Ok(None) => {}
+            Err(Panicked) => {
+                self.told = copy.offset();
+                self.withhold(copy.channel(), copy.position());
+            }
         }
     }
 
@@ -54,8 +63,13 @@ impl Live {
     fn miss(&mut self, copy: &Copy) {
         let channel = &**copy.channel();
         tracing::error!(channel, "event withheld: two types of channel share this name, on two servers");
+        self.withhold(channel, copy.position());
+    }
+
+    /// The subscriber is not sent an event up to this position: that is a gap.
+    fn withhold(&mut self, channel: &str, top: Option<&Position>) {
         self.outcome = Outcome::Gap;
-        match self.subscriber.client().and(copy.position()) {
+        match self.subscriber.client().and(top) {
             Some(top) => {
                 metrics::gap();
                 self.subscriber.send(&Delivery::Gap { channel, top, reason: GapReason::Missed });
@@ -64,14 +78,16 @@ impl Live {
         }
     }
 
-    /// Sends an entry that has no position.
-    pub(super) fn send_uncounted(&self, entry: &Entry) {
+    /// Sends an entry that has no position, after the last that has one.
+    pub(super) fn send_uncounted(&mut self, entry: &Entry, channel: &str, top: &Position) {
         if entry.leaves_out(self.subscriber.identity()) {
             return;
         }
         let Some(gate) = &self.gate else { return self.subscriber.send_uncounted(entry, &entry.message) };
-        if let Some(message) = gate.pass(&Passing::of(entry, false)) {
-            self.subscriber.send_uncounted(entry, &message);
+        match gate::pass(&**gate, &Passing::of(entry, false)) {
+            Ok(Some(message)) => self.subscriber.send_uncounted(entry, &message),
+            Ok(None) => {}
+            Err(Panicked) => self.withhold(channel, Some(top)),
         }
     }
 }

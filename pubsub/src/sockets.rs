@@ -12,7 +12,7 @@ const MAX_TAG_BYTES: usize = 256;
 /// Why a socket could not be tagged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TagError {
-    /// The socket is gone, or was closed meanwhile.
+    /// The socket is gone, or is closed by this, since its tag was closed after its connection began.
     #[error("the socket is gone")]
     Gone,
     /// It has so many tags already.
@@ -89,11 +89,7 @@ impl Sockets {
     }
 
     /// Marks a socket until it is gone.
-    ///
-    /// # Errors
-    ///
-    /// If the socket is gone, or has too many tags, or the tag is too long.
-    pub fn tag(&self, subscriber: &Subscriber, tag: &str) -> Result<(), TagError> {
+    pub(super) fn tag(&self, subscriber: &Subscriber, tag: &str) -> Result<(), TagError> {
         if tag.len() > MAX_TAG_BYTES {
             return Err(TagError::TooLong(MAX_TAG_BYTES));
         }

@@ -333,8 +333,9 @@ impl State {
     /// Sends an entry that the bus did not get to those who are live on this node.
     pub(super) fn deliver_uncounted(&mut self, entry: &Entry, channel: &str) {
         self.link.degraded = true;
-        for live in self.live.get(channel).into_iter().flat_map(HashMap::values) {
-            live.send_uncounted(entry);
+        let top = self.log.top().clone();
+        for live in self.live.get_mut(channel).into_iter().flat_map(HashMap::values_mut) {
+            live.send_uncounted(entry, channel, &top);
         }
     }
 

@@ -15,6 +15,7 @@ use futures_util::{StreamExt, stream};
 use tokio::time::timeout;
 
 use super::{
+    closings::{Closed, Closings, Reason},
     cluster::Cluster,
     command::Command,
     delivery::{Delivery, LeftReason},
@@ -26,8 +27,9 @@ use super::{
     gate::Gate,
     held::Held,
     log::Outcome,
+    moment::Moment,
     position::Position,
-    sockets::Sockets,
+    sockets::{Sockets, TagError},
     stream::Stream,
     subscriber::Subscriber,
 };
@@ -78,6 +80,8 @@ pub struct Streams {
     bus: OnceLock<Arc<dyn Bus>>,
     /// Odd as long as the bus cannot be reached; it grows with each end of a connection.
     outage: AtomicU64,
+    /// When the outage began.
+    away_since: Mutex<Moment>,
     /// What the ids of this hub's entries begin with, and the number of the next.
     node: Node,
     next: AtomicU64,
@@ -95,6 +99,7 @@ pub struct Streams {
     alarms: Arc<Alarms>,
     known: Mutex<Known>,
     sockets: Sockets,
+    closings: Closings,
 }
 
 /// The streams by name.
@@ -120,6 +125,7 @@ impl Streams {
             cluster: OnceLock::new(),
             bus: OnceLock::new(),
             outage: AtomicU64::new(0),
+            away_since: Mutex::default(),
             node,
             next: AtomicU64::new(0),
             kept: Arc::default(),
@@ -130,6 +136,7 @@ impl Streams {
             alarms: Arc::default(),
             known: Mutex::default(),
             sockets: Sockets::default(),
+            closings: Closings::default(),
         })
     }
 
@@ -341,6 +348,59 @@ impl Streams {
         true
     }
 
+    /// Marks a socket until it is gone.
+    ///
+    /// # Errors
+    ///
+    /// If the socket is gone, or has too many tags, or the tag is too long. A tag that was closed since the connection of the
+    /// socket began closes it now.
+    pub fn tag(&self, subscriber: &Subscriber, tag: &str) -> Result<(), TagError> {
+        self.sockets.tag(subscriber, tag)?;
+        // A closing is noted before it looks for its sockets: whichever is the second, this or the closing, sees the first.
+        match self.closings.since(subscriber.opened(), |closed| closed.has_tag(tag)) {
+            None => Ok(()),
+            Some(reason) => {
+                self.close_by(subscriber, &reason);
+                Err(TagError::Gone)
+            }
+        }
+    }
+
+    /// Closes a socket that a request has just subscribed, if that channel was closed since the request began.
+    pub(super) fn close_late(&self, held: &Held, subscriber: &Subscriber, since: Moment) -> bool {
+        let (stream, channel) = (held.stream(), held.channel());
+        let Some(reason) = self.closings.since(since, |closed| closed.has_channel(&stream.name, channel)) else {
+            return false;
+        };
+        self.close_by(subscriber, &reason);
+        true
+    }
+
+    /// Closes a socket that a closing concerns; false if it was gone. A socket that may have come after the closing is
+    /// disconnected without a reason, so that its client connects again and is asked anew.
+    pub(super) fn close_by(&self, subscriber: &Subscriber, reason: &Reason) -> bool {
+        if reason.away_since.is_none_or(|since| subscriber.opened() < since) {
+            return self.close(subscriber, &reason.text);
+        }
+        let was_there = !subscriber.is_gone();
+        subscriber.end();
+        self.leave_all(subscriber);
+        was_there
+    }
+
+    /// Disconnects all sockets, which may connect again and are asked anew.
+    pub(super) fn end_all(&self) {
+        let reason = Reason { text: String::new(), away_since: Some(Moment::default()) };
+        self.closings.note(Closed::All, reason.clone(), None);
+        for subscriber in self.sockets.all() {
+            self.close_by(&subscriber, &reason);
+        }
+    }
+
+    pub(super) fn closings(&self) -> &Closings {
+        &self.closings
+    }
+
     /// Ends a socket for a reason, which its client is told. False if it was gone.
     pub fn close(&self, subscriber: &Subscriber, reason: &str) -> bool {
         if !subscriber.close(reason) {
@@ -406,6 +466,9 @@ impl Streams {
 
     /// What comes from now on waits until its stream is attached anew.
     pub(super) fn begin_outage(&self) {
+        if !self.is_down() {
+            *self.away_since.lock().unwrap_or_else(PoisonError::into_inner) = Moment::next();
+        }
         let next = |outage| Some(if outage % 2 == 1 { outage + 2 } else { outage + 1 });
         // It never refuses.
         let _ = self.outage.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next);
@@ -413,6 +476,11 @@ impl Streams {
             stream.set_stale(self.outage());
             stream.applied.notify_waiters();
         }
+    }
+
+    /// Since when the bus cannot be reached, or was not asked yet whom to close.
+    pub(super) fn away_since(&self) -> Option<Moment> {
+        self.is_down().then(|| *self.away_since.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// False if the connection has ended again since that outage.

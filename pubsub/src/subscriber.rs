@@ -7,15 +7,15 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::SystemTime,
 };
 
 use super::{
     delivery::{Delivery, Replayed},
     entry::{Copy, Entry, Excluded, Identity},
-    environment::{self, HashMap},
+    environment::HashMap,
     event::Message,
     gate,
+    moment::Moment,
     sent::{Resume, Sent},
     stream::Stream,
 };
@@ -50,7 +50,8 @@ struct Inner {
     connection: u64,
     sent: Sent,
     outlet: Arc<dyn Outlet>,
-    opened: SystemTime,
+    /// When its connection began.
+    opened: Moment,
     joined: Mutex<HashMap<Arc<str>, Arc<Stream>>>,
     /// How many subscriptions are held for it that are not live yet.
     held: AtomicUsize,
@@ -73,7 +74,7 @@ impl Subscriber {
             connection,
             sent: Sent::after(received),
             outlet,
-            opened: environment::now(),
+            opened: Moment::now(),
             joined: Mutex::default(),
             held: AtomicUsize::new(0),
         }))
@@ -133,7 +134,8 @@ impl Subscriber {
         &self.0.identity
     }
 
-    pub(crate) fn opened(&self) -> SystemTime {
+    /// When its connection began.
+    pub(crate) fn opened(&self) -> Moment {
         self.0.opened
     }
 

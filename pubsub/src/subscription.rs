@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 
 use super::{
-    delivery::LeftReason, entry::Target, gate::Gate, held::Held, log::Outcome, position::Position, sent::Resume,
-    streams::Streams, subscriber::Subscriber,
+    delivery::LeftReason, entry::Target, gate::Gate, held::Held, log::Outcome, moment::Moment, position::Position,
+    sent::Resume, streams::Streams, subscriber::Subscriber,
 };
 
 /// Why a socket could not be subscribed.
 #[derive(Debug, thiserror::Error)]
 pub enum SubscribeError {
-    /// The socket is gone.
+    /// The socket is gone, or is closed by this, since the channel's members were closed while the request ran.
     #[error("the socket is gone")]
     Gone,
     /// It has as many subscriptions as it may have.
@@ -27,9 +27,16 @@ pub enum SubscribeError {
 }
 
 /// What a request has subscribed to so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Subscriptions {
     state: Mutex<State>,
+}
+
+impl Default for Subscriptions {
+    /// Creates those of a request that begins now.
+    fn default() -> Self {
+        Self { state: Mutex::new(State { since: Some(Moment::now()), ..State::default() }) }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -38,6 +45,8 @@ struct State {
     settled: bool,
     /// The request is a HEAD, which has no effect.
     without_effect: bool,
+    /// When the request began, unless it is over.
+    since: Option<Moment>,
     resume: Resume,
     held: Vec<Held>,
     /// Channels that the socket had before.
@@ -98,7 +107,7 @@ impl Subscriptions {
             return Err(SubscribeError::NameTooLong(limit));
         }
         let limit = streams.max_subscriptions();
-        let resume = {
+        let (resume, since) = {
             let mut state = self.lock();
             if state.without_effect {
                 return Ok(Outcome::Fresh);
@@ -113,9 +122,13 @@ impl Subscriptions {
             if subscriber.subscriptions() >= limit {
                 return Err(SubscribeError::TooMany(limit));
             }
-            state.resume.get(&*target.channel).map(|had| had.upto.clone())
+            (state.resume.get(&*target.channel).map(|had| had.upto.clone()), state.since)
         };
         let held = streams.hold(subscriber, target, gate.clone(), resume.as_ref()).await;
+        // Checked after it is held, since a closing looks for what is held after it was noted.
+        if since.is_some_and(|since| streams.close_late(&held, subscriber, since)) {
+            return Err(SubscribeError::Gone);
+        }
         let mut state = self.lock();
         // The request may have asked for the channel twice at once.
         if let Some(outcome) = state.has(streams, subscriber, held.channel(), gate.as_deref()) {

@@ -264,6 +264,10 @@ impl Hub {
         self.everywhere(Command::CloseTagged { tag: tag.to_owned(), reason: reason.to_owned() }).await
     }
 
+    pub(crate) async fn close_members(&self, of: &impl Channel, reason: &str) -> Result<usize, Unreached> {
+        self.everywhere(Command::CloseMembers { of: Target::of(of), reason: reason.to_owned() }).await
+    }
+
     async fn of_socket(&self, command: Command) -> Result<bool, Unreached> {
         Ok(self.0.of_socket(command).await?.count > 0)
     }
@@ -317,7 +321,7 @@ impl TestSocket {
     }
 
     pub(crate) fn tag(&self, tag: impl Into<String>) -> Result<(), TagError> {
-        self.hub.streams().sockets().tag(&self.subscriber, &tag.into())
+        self.hub.streams().tag(&self.subscriber, &tag.into())
     }
 
     pub(crate) fn received(&mut self) -> Vec<String> {

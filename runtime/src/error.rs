@@ -298,7 +298,7 @@ impl Error {
         Self::framework(StatusCode::CONFLICT, "superseded", "a newer connection of this client has taken its place")
     }
 
-    /// A socket that was closed before it was let in.
+    /// A socket that was closed before it was let in, or while its request ran.
     pub(crate) fn closed() -> Self {
         Self::framework(StatusCode::UNAUTHORIZED, "closed", "the login that opened this socket has ended")
     }
@@ -361,6 +361,9 @@ impl<E: StdError + Send + Sync + 'static> From<E> for Error {
         };
         if let Some((status, code)) = refused {
             return Self::framework(status, code, source.to_string());
+        }
+        if matches!(subscribe, Some(SubscribeError::Gone)) || matches!(any.downcast_ref(), Some(TagError::Gone)) {
+            return Self::closed();
         }
         if any.is::<Unreached>()
             || matches!(members, Some(MembersError::Unreached(_)))

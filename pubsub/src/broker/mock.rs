@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::{BoxFuture, ready};
+use futures_util::future::{BoxFuture, pending, ready};
 use tokio::sync::Semaphore;
 
 use super::{Attached, Bus, Down, Read, Sent};
@@ -27,6 +27,10 @@ pub(crate) struct State {
     pub(crate) detached: Vec<Arc<str>>,
     /// An attach is answered when there is a permit.
     pub(crate) gate: Option<Arc<Semaphore>>,
+    /// How many of the next attaches and reads panic, those of commands too.
+    pub(crate) panics: usize,
+    /// It answers no attach, no publish, and not who else is there, as if a network dropped all packets.
+    pub(crate) black_hole: bool,
     /// The next publish is refused.
     pub(crate) refused: bool,
     /// The outcome of the next publish is not known; whether it arrives.
@@ -99,6 +103,15 @@ impl Backend {
         self.lock().streams.remove(stream);
     }
 
+    /// A mistake in the code of a backend.
+    fn panic_if_told(&self) {
+        let left = self.lock().panics.checked_sub(1);
+        if let Some(left) = left {
+            self.lock().panics = left;
+            panic!("the test asked for it");
+        }
+    }
+
     /// Keeps nothing of a stream up to an offset.
     pub(crate) fn trim(&self, stream: &str, offset: u64) {
         let mut state = self.lock();
@@ -156,9 +169,17 @@ impl Bus for Puppet {
         turn: bool,
     ) -> BoxFuture<'a, Result<Attached, Down>> {
         Box::pin(async move {
-            let (attached, told) = {
+            self.backend.panic_if_told();
+            let black_hole = {
                 let mut state = self.backend.lock();
                 state.attaches += usize::from(!name.starts_with(RESERVED));
+                state.black_hole
+            };
+            if black_hole {
+                return pending().await;
+            }
+            let (attached, told) = {
+                let mut state = self.backend.lock();
                 if state.nodes[self.node].down {
                     return Err(Down);
                 }
@@ -187,6 +208,7 @@ impl Bus for Puppet {
 
     fn read<'a>(&'a self, name: &'a Arc<str>, after: &'a Position) -> BoxFuture<'a, Read> {
         Box::pin(async move {
+            self.backend.panic_if_told();
             let mut state = self.backend.lock();
             state.reads += usize::from(!name.starts_with(RESERVED));
             if state.nodes[self.node].down {
@@ -200,6 +222,9 @@ impl Bus for Puppet {
     }
 
     fn publish(&self, entry: Entry) -> BoxFuture<'_, Sent> {
+        if self.backend.lock().black_hole {
+            return Box::pin(pending());
+        }
         Box::pin(async move {
             let (sent, brought) = {
                 let mut state = self.backend.lock();
@@ -230,6 +255,9 @@ impl Bus for Puppet {
 
     fn others(&self) -> BoxFuture<'_, Result<Vec<crate::Node>, Down>> {
         let state = self.backend.lock();
+        if state.black_hole {
+            return Box::pin(pending());
+        }
         let others = state.nodes.iter().enumerate().filter(|(node, _)| *node != self.node);
         let others = others.map(|(_, node)| node.flow.node).collect();
         Box::pin(ready(if state.nodes[self.node].down { Err(Down) } else { Ok(others) }))

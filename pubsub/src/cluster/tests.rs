@@ -1,14 +1,21 @@
 //! What one server asks of all, on a bus that can be cut.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use futures_util::FutureExt;
 use serde_json::json;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::{
+    sync::{Semaphore, mpsc::UnboundedReceiver},
+    time::Instant,
+};
 
-use super::CLOSINGS;
+use super::{CLOSINGS, KEPT, PATIENCE};
 use crate::{
-    History, Message, Subscriber, Target, Unreached,
+    Copy, Entry, History, Id, Message, Node, Outcome, Place, SubscribeError, Subscriber, Subscriptions, TagError,
+    Target, Unreached,
     broker::mock::Backend,
     cluster::COMMANDS,
     command::Command,
@@ -63,7 +70,7 @@ impl Channel for Kept {
 async fn tagged(hub: &Hub, client: &str) -> (Subscriber, UnboundedReceiver<String>) {
     let (subscriber, mut wire) = Subscriber::of_test(client, Some(client));
     hub.streams().connect(&subscriber);
-    hub.streams().sockets().tag(&subscriber, "user:7").unwrap();
+    hub.streams().tag(&subscriber, "user:7").unwrap();
     hub.streams().add(&subscriber, Target::of(&Kept), None).await.unwrap();
     assert!(wire.recv().await.unwrap().starts_with(r#"["$join""#));
     (subscriber, wire)
@@ -267,8 +274,13 @@ async fn a_server_that_was_away_for_too_long_lets_all_in_anew() {
     here.close_tagged("user:9", "").await.unwrap_err();
     backend.trim(CLOSINGS, 1);
     backend.up(1);
+    // Its login was read before: it is about to be let in.
+    let (eve, _wire) = Subscriber::of_test("eve", Some("eve"));
     until(|| bob.is_gone()).await;
     assert_eq!(there.streams().sockets().all().len(), 0);
+    assert!(matches!(there.streams().tag(&eve, "user:8"), Err(TagError::Gone)));
+    let (ada, _wire) = Subscriber::of_test("ada", Some("ada"));
+    there.streams().tag(&ada, "user:8").unwrap();
 }
 
 #[tokio::test]
@@ -281,19 +293,184 @@ async fn a_server_that_joins_closes_what_it_had_opened_before() {
     backend.down(1);
     let (bob, _wire) = Subscriber::of_test("bob", Some("bob"));
     late.streams().connect(&bob);
-    late.streams().sockets().tag(&bob, "user:7").unwrap();
+    late.streams().tag(&bob, "user:7").unwrap();
     tokio::time::timeout(Duration::from_secs(10), here.close_tagged("user:7", "")).await.unwrap().unwrap_err();
     backend.up(1);
     until(|| bob.is_gone()).await;
 }
 
+/// Two sockets of one user, on two servers, and a broker that has become a black hole.
+async fn before_a_black_hole(backend: &Backend) -> ([Hub; 2], [Subscriber; 2]) {
+    let (here, there) = two(backend).await;
+    let (ada, _wire) = tagged(&here, "ada").await;
+    let (bob, _wire) = tagged(&there, "bob").await;
+    backend.lock().black_hole = true;
+    ([here, there], [ada, bob])
+}
+
+async fn soon<T>(call: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(60), call).await.expect("it is answered")
+}
+
+fn repair(backend: &Backend) {
+    backend.lock().black_hole = false;
+    backend.down(0);
+    backend.up(0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_goes_on_when_its_request_is_cancelled() {
+    let backend = Backend::default();
+    let ([here, _there], [ada, bob]) = before_a_black_hole(&backend).await;
+    let mut closing = Box::pin(here.close_tagged("user:7", "logged out"));
+    assert!(closing.as_mut().now_or_never().is_none());
+    drop(closing);
+    until(|| ada.is_gone()).await;
+    assert!(!bob.is_gone());
+    repair(&backend);
+    until(|| bob.is_gone()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_to_all_servers_end_within_2_seconds() {
+    let backend = Backend::default();
+    let ([here, there], [ada, bob]) = before_a_black_hole(&backend).await;
+    let began = Instant::now();
+    // Who is there is known since the last call that was answered.
+    assert_eq!(unreached(soon(here.count(&Kept)).await), Unreached { sockets: 1, servers: vec![name(&there)] });
+    assert_eq!(began.elapsed(), PATIENCE);
+    let began = Instant::now();
+    assert_eq!(unreached(soon(here.close_tagged("user:7", "")).await).servers, [name(&there)]);
+    assert_eq!(began.elapsed(), PATIENCE);
+    assert!(ada.is_gone() && !bob.is_gone());
+    repair(&backend);
+    until(|| bob.is_gone()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn server_that_is_late_itself_is_named() {
+    let backend = Backend::default();
+    let (here, there) = two(&backend).await;
+    let ada = TestSocket::new(&here);
+    ada.subscribe(&room("a")).await.unwrap();
+    backend.lock().gate = Some(Arc::new(Semaphore::new(0)));
+    let began = Instant::now();
+    assert_eq!(unreached(soon(here.add_members(&room("a"), &room("b"))).await).servers, [name(&here)]);
+    assert_eq!(began.elapsed(), PATIENCE);
+    drop(there);
+}
+
+/// Brings a server a closing that another one gives, at the next position.
+fn bring_closing(hub: &Hub, number: u64, at: SystemTime) {
+    let command = Command::CloseTagged { tag: "user:7".into(), reason: "logged out".into() };
+    let mut position = hub.streams().find(CLOSINGS).unwrap().lock().log.top().clone();
+    position.offset += 1;
+    let target = Target { channel: CLOSINGS.into(), stream: CLOSINGS.into(), history: KEPT, shape: None };
+    let entry = Entry {
+        id: Id { node: Node(1), number: 0 },
+        message: Message::of_test("", &(number, command)),
+        except: Vec::new(),
+        places: vec![Place { target, position: Some(position) }],
+        at,
+    };
+    hub.streams().flow().entry(Copy::of(Arc::new(entry), 0));
+}
+
 #[tokio::test]
-async fn a_closing_that_comes_late_spares_who_logged_in_since() {
-    let hub = Hub::default();
-    let (bob, _wire) = tagged(&hub, "bob").await;
-    let close = || Command::CloseTagged { tag: "user:7".into(), reason: String::new() };
-    assert_eq!(hub.streams().carry_out(close(), bob.opened() - Duration::from_secs(60)).await.count, 0);
-    assert_eq!(hub.streams().carry_out(close(), bob.opened() - Duration::from_secs(5)).await.count, 1);
+async fn closing_does_not_depend_on_the_clocks_of_servers() {
+    let (here, _there) = two(&Backend::default()).await;
+    for minutes in [-60, 0, 60] {
+        let (ada, _wire) = tagged(&here, "ada").await;
+        let apart = Duration::from_secs(60 * i64::unsigned_abs(minutes));
+        let at = if minutes < 0 { SystemTime::now() - apart } else { SystemTime::now() + apart };
+        bring_closing(&here, minutes.unsigned_abs() + 1 + u64::from(minutes < 0), at);
+        assert!(ada.is_gone(), "a clock is {minutes} minutes ahead");
+    }
+}
+
+#[tokio::test]
+async fn closing_that_comes_again_spares_who_logged_in_since() {
+    let (here, _there) = two(&Backend::default()).await;
+    let (ada, _wire) = tagged(&here, "ada").await;
+    bring_closing(&here, 1, SystemTime::now());
+    assert!(ada.is_gone());
+    let (bob, _wire) = tagged(&here, "bob").await;
+    bring_closing(&here, 1, SystemTime::now());
+    assert!(!bob.is_gone());
+    bring_closing(&here, 2, SystemTime::now());
+    assert!(bob.is_gone());
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_that_a_backend_forgot_spares_who_logged_in_since() {
+    let backend = Backend::default();
+    let (here, there) = two(&backend).await;
+    here.close_tagged("user:7", "logged out").await.unwrap();
+    let (bob, _wire) = tagged(&there, "bob").await;
+    let before = there.streams().find(CLOSINGS).unwrap().lock().log.top().clone();
+    backend.down(0);
+    backend.forget(CLOSINGS);
+    backend.up(0);
+    until(|| {
+        let top = there.streams().find(CLOSINGS).unwrap().lock().log.top().clone();
+        top.epoch != before.epoch && top.offset == 1
+    })
+    .await;
+    assert!(!bob.is_gone());
+}
+
+#[tokio::test(start_paused = true)]
+async fn socket_of_an_outage_is_let_in_anew_by_a_late_closing() {
+    let backend = Backend::default();
+    let (here, there) = two(&backend).await;
+    let (bob, mut before) = tagged(&there, "bob").await;
+    backend.down(1);
+    // This server cannot know whether the user logged in before the closing or after it.
+    let (eve, mut meanwhile) = Subscriber::of_test("eve", Some("eve"));
+    there.streams().connect(&eve);
+    there.streams().tag(&eve, "user:7").unwrap();
+    let (dan, mut later) = Subscriber::of_test("dan", Some("dan"));
+    there.streams().connect(&dan);
+    here.close_tagged("user:7", "logged out").await.unwrap_err();
+    backend.up(1);
+    until(|| bob.is_gone() && eve.is_gone()).await;
+    assert!(matches!(there.streams().tag(&dan, "user:7"), Err(TagError::Gone)));
+    assert!(dan.is_gone() && later.try_recv().is_err());
+    assert_eq!(before.recv().await.unwrap(), r#"["$left",null,"logged out"]"#);
+    assert!(meanwhile.try_recv().is_err(), "its client connects again");
+    assert_eq!(there.streams().sockets().all().len(), 0);
+}
+
+#[tokio::test]
+async fn tag_that_was_closed_since_the_connection_began_is_refused() {
+    let (here, there) = two(&Backend::default()).await;
+    let sockets = [TestSocket::new(&here), TestSocket::new(&there)];
+    assert_eq!(here.close_tagged("user:7", "logged out").await.unwrap(), 0);
+    for (hub, socket) in [&here, &there].into_iter().zip(&sockets) {
+        socket.tag("user:8").unwrap();
+        assert!(matches!(socket.tag("user:7"), Err(TagError::Gone)));
+        assert!(socket.socket().is_gone());
+        assert!(hub.streams().sockets().tagged("user:7").is_empty() && hub.streams().sockets().all().is_empty());
+        TestSocket::new(hub).tag("user:7").unwrap();
+    }
+}
+
+#[tokio::test]
+async fn subscription_to_what_was_closed_since_its_request_began_is_refused() {
+    let (here, there) = two(&Backend::default()).await;
+    for hub in [&here, &there] {
+        let (early, later) = (TestSocket::new(hub), TestSocket::new(hub));
+        let subscribe = async |socket: &TestSocket, request: &Subscriptions| {
+            request.add(hub.streams(), socket.socket(), Target::of(&room("a")), None).await
+        };
+        let request = Subscriptions::default();
+        assert_eq!(here.close_members(&room("a"), "closed").await.unwrap(), 0);
+        assert!(matches!(subscribe(&early, &request).await, Err(SubscribeError::Gone)));
+        assert!(early.socket().is_gone());
+        assert_eq!(here.count(&room("a")).await.unwrap(), 0);
+        // This one is asked of a connection from before the closing, by a request from after it.
+        assert_eq!(subscribe(&later, &Subscriptions::default()).await.unwrap(), Outcome::Fresh);
+    }
 }
 
 #[tokio::test]

@@ -211,3 +211,37 @@ async fn an_alarm_goes_with_its_subscription() {
     let alarms = ada.hub.streams().alarms().lock();
     assert!(alarms.by_time.is_empty() && !alarms.running);
 }
+
+/// A subscriber that cannot be told that its subscription has ended.
+struct Faulty;
+
+impl crate::Outlet for Faulty {
+    fn deliver(&self, delivery: &crate::Delivery<'_>) {
+        assert!(!matches!(delivery, crate::Delivery::Left { .. }), "a mistake in the code of an outlet");
+    }
+
+    fn is_closed(&self) -> bool {
+        false
+    }
+
+    fn close(&self, _: &str) -> bool {
+        false
+    }
+
+    fn disconnect(&self) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn subscriptions_end_although_the_end_of_one_panicked() {
+    let mut ada = Ada::new(Some("ada"));
+    let outlet = Arc::new(Faulty);
+    let bob = Ada {
+        hub: ada.hub.clone(),
+        subscriber: Subscriber::new("bob".into(), None, 0, Resume::new(), outlet),
+        wire: tokio::sync::mpsc::unbounded_channel().1,
+    };
+    bob.subscribe(Some(MINUTE), None).await;
+    ada.subscribe(Some(2 * MINUTE), None).await;
+    assert_eq!(ada.next().await, r#"["$left","room","expired"]"#);
+    assert!(!ada.is_live());
+}

@@ -609,3 +609,95 @@ async fn a_stream_that_owes_others_a_gap_is_kept_until_they_are_told() {
     backend.up(0);
     bob.hears_gap().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn hole_is_read_although_the_task_that_waits_for_it_panics() {
+    let backend = Backend::default();
+    let (there, here) = (node(&backend), node(&backend));
+    let mut ada = Client::of(&here, "ada", &Room(ROOM)).await;
+    backend.intercept(1);
+    publish(&there, &["a", "b"]).await;
+    backend.lock().panics = 1;
+    backend.flow(1).entry(backend.pile(1)[1].clone());
+    ada.hears(1, "a").await;
+    ada.hears(2, "b").await;
+    assert_eq!(backend.lock().panics, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn loss_is_read_although_the_task_that_reads_it_panics() {
+    let backend = Backend::default();
+    let (there, here) = (node(&backend), node(&backend));
+    let mut ada = Client::of(&here, "ada", &Room(ROOM)).await;
+    backend.intercept(1);
+    publish(&there, &["a"]).await;
+    backend.lock().panics = 1;
+    backend.flow(1).lost(ROOM);
+    ada.hears(1, "a").await;
+    assert_eq!(backend.lock().panics, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn outage_ends_although_the_task_that_ends_it_panics() {
+    for panics in 1..=5 {
+        let backend = Backend::default();
+        let (there, here) = (node(&backend), node(&backend));
+        let mut ada = Client::of(&here, "ada", &Room(ROOM)).await;
+        backend.down(1);
+        publish(&there, &["a"]).await;
+        backend.lock().panics = panics;
+        backend.up(1);
+        ada.hears(1, "a").await;
+        assert!(!here.is_alone());
+        assert_eq!(backend.lock().panics, 0);
+    }
+}
+
+#[tokio::test]
+async fn others_hear_the_gap_of_a_cancelled_subscription() {
+    let backend = Backend::default();
+    let (here, there) = (node(&backend), node(&backend));
+    let mut bob = Client::of(&there, "bob", &Room(ROOM)).await;
+    backend.down(0);
+    assert_eq!(here.publish(&Room(ROOM), said("alone")).await, Published::LocalOnly);
+    backend.lock().black_hole = true;
+    backend.up(0);
+    {
+        let mut ada = Client::new("ada");
+        let mut subscribing = pin!(ada.join(&here, &Room(ROOM), None));
+        assert!(poll_fn(|context| Poll::Ready(subscribing.as_mut().poll(context))).await.is_pending());
+    }
+    backend.lock().black_hole = false;
+    bob.hears_gap().await;
+}
+
+#[tokio::test]
+async fn others_hear_the_gap_of_a_cancelled_resumption() {
+    let backend = Backend::default();
+    let (here, there) = (node(&backend), node(&backend));
+    let (mut bob, mut ada) =
+        (Client::of(&there, "bob", &Room(ROOM)).await, Client::of(&here, "ada", &Room(ROOM)).await);
+    let mut ahead = top(&here);
+    ahead.offset += 1;
+    here.streams().find(ROOM).unwrap().lock().link.degraded = true;
+    backend.lock().black_hole = true;
+    let stream = here.streams().find(ROOM).unwrap();
+    {
+        let mut resuming = pin!(stream.catch_up(&ahead, &**here.streams().bus()));
+        until_waiting(&backend, resuming.as_mut()).await;
+    }
+    backend.lock().black_hole = false;
+    here.streams().renew(stream);
+    for client in [&mut ada, &mut bob] {
+        client.hears_gap().await;
+    }
+}
+
+/// Polls until the bus has been asked to attach, and not answered.
+async fn until_waiting(backend: &Backend, mut asking: std::pin::Pin<&mut impl Future<Output = bool>>) {
+    let attaches = backend.lock().attaches;
+    while backend.lock().attaches == attaches {
+        let polled = timeout(Duration::from_millis(1), asking.as_mut()).await;
+        assert!(polled.is_err(), "it waits for the bus");
+    }
+}

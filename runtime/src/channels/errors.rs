@@ -10,7 +10,8 @@ use crate::Error;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SubscribeError {
-    /// The socket is gone.
+    /// The socket is gone, or is closed by this, since the channel's members were closed while the request ran. As a response it
+    /// is a 401 that says so.
     #[error("the socket is gone")]
     Gone,
     /// It has as many subscriptions as [`App::max_subscriptions`](crate::App::max_subscriptions) allows. As a response,
@@ -30,7 +31,8 @@ pub enum SubscribeError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TagError {
-    /// The socket is gone, or was closed meanwhile.
+    /// The socket is gone, or is closed by this, since its tag was closed after its connection began. As a response it is a 401
+    /// that says so.
     #[error("the socket is gone")]
     Gone,
     /// It has so many tags already. As a response, also by `?` in an action, it is a 409 that says so.

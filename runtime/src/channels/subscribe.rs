@@ -85,13 +85,16 @@ impl Socket {
     /// Marks this socket for [`Hub::close_tagged`], until it is gone: with the user, say, or with the session. At most 16
     /// tags are kept, of 256 bytes each.
     ///
-    /// It counts at once, in [`App::on_connect`](crate::App::on_connect) too, and whatever the request answers.
+    /// It counts at once, in [`App::on_connect`](crate::App::on_connect) too, and whatever the request answers. If sockets with this
+    /// tag were closed after this connection began, this socket is closed too: its login may have been read before the logout.
+    /// The server remembers the last 1,024 closings, for an hour.
     ///
     /// # Errors
     ///
-    /// If the socket is gone, has 16 tags, or the tag is longer than 256 bytes. Then it will not be closed with the others, so it must not be used as theirs.
+    /// If the socket is gone or is closed by this, has 16 tags, or the tag is longer than 256 bytes. Then it will not be closed with
+    /// the others, so it must not be used as theirs.
     pub fn tag(&self, tag: impl Into<String>) -> Result<(), TagError> {
-        Ok(self.hub().streams().sockets().tag(self.subscriber(), &tag.into())?)
+        Ok(self.hub().streams().tag(self.subscriber(), &tag.into())?)
     }
 
     /// Closes this socket, as [`Hub::close_tagged`] does; false if it was gone.

@@ -99,25 +99,21 @@ async fn is_closed(by_hook: bool, tags: bool) {
 }
 
 #[tokio::test]
-#[ignore = "needs closings that hold for requests under way, issue on the engine"]
 async fn tag_of_an_action_after_a_closing_closes() {
     is_closed(false, true).await;
 }
 
 #[tokio::test]
-#[ignore = "needs closings that hold for requests under way, issue on the engine"]
 async fn tag_of_a_hook_after_a_closing_closes() {
     is_closed(true, true).await;
 }
 
 #[tokio::test]
-#[ignore = "needs closings that hold for requests under way, issue on the engine"]
 async fn subscription_of_an_action_after_a_closing_closes() {
     is_closed(false, false).await;
 }
 
 #[tokio::test]
-#[ignore = "needs closings that hold for requests under way, issue on the engine"]
 async fn subscription_of_a_hook_after_a_closing_closes() {
     is_closed(true, false).await;
 }

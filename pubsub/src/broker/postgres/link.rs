@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
+    panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -10,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use sha2::{Digest, Sha256};
 use tokio::time::sleep;
 use tokio_postgres::Config;
@@ -66,10 +68,13 @@ impl Link {
                     let session = opened.session.clone();
                     *lock(&self.session) = Some(session.clone());
                     self.flow.up();
-                    let failure = opened.serve(&self, &self.config).await;
+                    let served = AssertUnwindSafe(opened.serve(&self, &self.config)).catch_unwind().await;
                     *lock(&self.session) = None;
                     session.close();
-                    tracing::warn!("the connection to postgres ended: {failure}");
+                    match served {
+                        Ok(failure) => tracing::warn!("the connection to postgres ended: {failure}"),
+                        Err(_) => tracing::error!("task of the postgres connection panicked: connects again"),
+                    }
                     self.flow.down();
                 }
                 Err(failure) => {

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeSet, VecDeque},
     convert::Infallible,
     hash::{BuildHasher, RandomState},
+    panic::AssertUnwindSafe,
     pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -12,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use redis::{AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, PushInfo, PushKind, RedisError, Value};
 use tokio::{
     sync::{
@@ -94,7 +96,14 @@ impl Link {
             let lost = match connected {
                 Ok(Ok(connection)) => {
                     let since = Instant::now();
-                    let Some(reason) = self.serve(connection, &mut stop).await else { return };
+                    let served = AssertUnwindSafe(self.serve(connection, &mut stop)).catch_unwind().await;
+                    let reason = served.unwrap_or_else(|_| {
+                        self.shared.set_session(None);
+                        self.shared.flow.down();
+                        tracing::error!("task of the redis connection panicked: connects again");
+                        Some("its task panicked".to_owned())
+                    });
+                    let Some(reason) = reason else { return };
                     told = false;
                     failures = if since.elapsed() > STABLE { 0 } else { failures + 1 };
                     reason
