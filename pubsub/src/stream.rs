@@ -17,7 +17,7 @@ use super::{
     entry::{Copy, Entry},
     expiry::Alarms,
     gate,
-    held::{Hold, Key},
+    held::{Hold, Kept, Key},
     live::Live,
     log::{Log, MAX_HELD, MAX_HELD_BYTES, Outcome, weight},
     position::Position,
@@ -62,8 +62,8 @@ pub(super) struct State {
     ///
     /// Whichever of them is live first brings what the other must not miss, so all start where the first did.
     pub(super) holds: HashMap<Key, Hold>,
-    /// Up to where those were live whose authorization has just ended, and the number of that [`Renewal`](super::held::Renewal).
-    pub(super) renewals: HashMap<Key, (Position, u64)>,
+    /// What is kept for those whose authorization has just ended.
+    pub(super) renewals: HashMap<Key, Kept>,
     /// How many subscriptions have expired.
     pub(super) expired: u64,
     pub(super) readers: Readers,
@@ -198,9 +198,8 @@ impl Stream {
     /// Another request subscribed to a channel that a socket is live in: the later of both ends is the end.
     pub(super) fn extend(self: &Arc<Self>, channel: &Arc<str>, subscriber: &Subscriber, end: Option<Instant>) {
         let mut state = self.lock();
-        let Some(live) = state.live.get_mut(channel).and_then(|all| all.get_mut(subscriber.id())) else { return };
-        if live.expiry.as_ref().is_some_and(|expiry| end.is_none_or(|end| end > expiry.time())) {
-            live.expiry = end.map(|end| self.alarms.end(end, self, channel, subscriber));
+        if let Some(live) = state.live.get_mut(channel).and_then(|all| all.get_mut(subscriber.id())) {
+            live.extend(end, self, channel);
         }
     }
 

@@ -1,6 +1,9 @@
 //! The subscriptions of one request: held while the action runs, live once its answer is on its way.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
 
 use tokio::time::Instant;
 
@@ -26,9 +29,16 @@ pub enum SubscribeError {
     OtherStream(Target),
 }
 
+/// How many requests have begun.
+static REQUESTS: AtomicU64 = AtomicU64::new(0);
+
 /// What a request has subscribed to so far.
-#[derive(Debug, Default)]
+///
+/// It is made as the request begins: of several viewers of one socket the one counts whose request began last.
+#[derive(Debug)]
 pub struct Subscriptions {
+    /// Which of the requests it is.
+    number: u64,
     state: Mutex<State>,
 }
 
@@ -60,10 +70,20 @@ pub struct Settled {
     end: Option<Instant>,
 }
 
+impl Default for Subscriptions {
+    fn default() -> Self {
+        Self::of(State::default())
+    }
+}
+
 impl Subscriptions {
+    fn of(state: State) -> Self {
+        Self { number: REQUESTS.fetch_add(1, Ordering::Relaxed), state: Mutex::new(state) }
+    }
+
     /// Creates those of a request that must have no effect: it subscribes and unsubscribes nothing.
     pub fn without_effect() -> Self {
-        Self { state: Mutex::new(State { without_effect: true, ..State::default() }) }
+        Self::of(State { without_effect: true, ..State::default() })
     }
 
     /// The client says where it was.
@@ -79,7 +99,7 @@ impl Subscriptions {
 
     /// Those outside any request: each is live at once.
     pub fn at_once() -> Self {
-        Self { state: Mutex::new(State { settled: true, ..State::default() }) }
+        Self::of(State { settled: true, ..State::default() })
     }
 
     /// Subscribes, behind a gate if not everybody may see the same.
@@ -115,7 +135,7 @@ impl Subscriptions {
             }
             state.resume.get(&*target.channel).map(|had| had.upto.clone())
         };
-        let held = streams.hold(subscriber, target, gate.clone(), resume.as_ref()).await;
+        let held = streams.hold(subscriber, target, gate.clone(), resume.as_ref()).await.of_request(self.number);
         let mut state = self.lock();
         // The request may have asked for the channel twice at once.
         if let Some(outcome) = state.has(streams, subscriber, held.channel(), gate.as_deref()) {
