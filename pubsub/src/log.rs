@@ -180,9 +180,10 @@ impl Log {
 
     /// The entries after `start`, or `None` if some of them are gone.
     pub(crate) fn after(&self, start: &Position) -> Option<impl Iterator<Item = &Copy>> {
-        let after = start.offset;
-        (self.has_after(start) || self.is_ahead(start))
-            .then(|| self.ring.iter().filter(move |copy| copy.offset() > after))
+        let had = start.offset.saturating_sub(self.floor());
+        // The ring has no holes.
+        let had = usize::try_from(had).unwrap_or(usize::MAX).min(self.ring.len());
+        (self.has_after(start) || self.is_ahead(start)).then(|| self.ring.range(had..))
     }
 }
 
