@@ -1,6 +1,12 @@
 //! A subscription before it is live: what follows its start is kept for it.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::SystemTime,
+};
 
 use tokio::time::Instant;
 
@@ -32,6 +38,9 @@ pub(crate) struct Held {
     since_subscribe: bool,
     shape: Option<Shape>,
 }
+
+/// How often a socket was made live in a channel, of all streams: these come and go.
+static JOININGS: AtomicU64 = AtomicU64::new(0);
 
 /// A channel, and the id of a socket.
 pub(super) type Key = (Arc<str>, String);
@@ -338,6 +347,7 @@ impl State {
             outcome,
             since_subscribe: held.since_subscribe,
             gate: held.gate.clone(),
+            joining: JOININGS.fetch_add(1, Ordering::Relaxed),
             request: held.request,
             told: self.log.top().offset,
             shape: held.shape,

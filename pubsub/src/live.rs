@@ -23,6 +23,8 @@ pub(super) struct Live {
     pub(super) since_subscribe: bool,
     /// What decides which events the socket is sent, if not all of them.
     pub(super) gate: Option<Arc<dyn Gate>>,
+    /// Tells it from the next subscription of the same socket.
+    pub(super) joining: u64,
     /// The newest of the requests that subscribed.
     pub(super) request: u64,
     /// Behind a gate, the offset that the client was told of last.

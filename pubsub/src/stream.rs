@@ -210,6 +210,18 @@ impl Stream {
         Some((state.log.top().clone(), live.outcome))
     }
 
+    /// What tells this subscription of a socket from its next, and how it came about.
+    pub(super) fn joining(&self, channel: &str, id: &str) -> Option<(u64, Outcome)> {
+        let state = self.lock();
+        let live = state.live.get(channel)?.get(id)?;
+        Some((live.joining, live.outcome))
+    }
+
+    /// Whether a subscription has just ended with its authorization.
+    pub(super) fn may_be_renewed(&self, channel: &Arc<str>, subscriber: &Subscriber) -> bool {
+        self.lock().renewals.contains_key(&(channel.clone(), subscriber.id().to_owned()))
+    }
+
     /// Takes a socket out of a channel. `ended` says that the subscription ended, and not only the socket.
     pub(super) fn leave(&self, channel: &Arc<str>, subscriber: &Subscriber, ended: bool) {
         let mut state = self.lock();
