@@ -60,7 +60,7 @@ pub enum Delivery<'a> {
 /// Why a client may have missed something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GapReason {
-    /// Something was lost on its way, or delivered on another server alone.
+    /// Something was lost on its way, delivered on another server alone, or is for another viewer than the socket's last.
     Missed,
     /// What the client had not received is no longer kept.
     NotRetained,

@@ -23,7 +23,11 @@ pub trait Gate: Any + fmt::Debug + Send + Sync {
     /// What the socket is sent of an event; none: nothing. It may be asked more than once for one event.
     fn pass(&self, event: &Passing<'_>) -> Option<Arc<Message>>;
 
-    /// The socket subscribed once more, by another gate: from now on this one lets through what either would.
+    /// Returns whether both gates judge for the same viewer. Only then may one request of a socket widen, extend or renew
+    /// the subscription of another; by another viewer's it is replaced.
+    fn same_viewer(&self, other: &dyn Gate) -> bool;
+
+    /// The socket subscribed again for the same viewer: from now on this one lets through what either would.
     fn widen(&self, by: &dyn Gate);
 }
 
@@ -59,6 +63,11 @@ pub(super) fn widen(gate: &dyn Gate, by: &dyn Gate) -> Result<(), Panicked> {
     guard(|| gate.widen(by))
 }
 
+/// Asks a gate whether another is that of the same viewer.
+pub(super) fn same_viewer(gate: &dyn Gate, other: &dyn Gate) -> bool {
+    guard(|| gate.same_viewer(other)).unwrap_or(false)
+}
+
 fn guard<T>(call: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|_| {
         tracing::error!("channel filter panicked: its subscriber receives a gap, or is disconnected");
@@ -76,10 +85,11 @@ mod tests {
     use std::{
         collections::HashSet,
         sync::{Mutex, PoisonError},
+        time::Duration,
     };
 
     use serde_json::value::to_raw_value;
-    use tokio::sync::mpsc::UnboundedReceiver;
+    use tokio::{sync::mpsc::UnboundedReceiver, time::Instant};
 
     use super::*;
     use crate::{
@@ -92,15 +102,22 @@ mod tests {
 
     /// Lets numbers through that it knows, doubled.
     #[derive(Debug)]
-    struct Numbers(Mutex<HashSet<u64>>);
+    struct Numbers {
+        viewer: &'static str,
+        known: Mutex<HashSet<u64>>,
+    }
 
     impl Numbers {
         fn of(numbers: impl IntoIterator<Item = u64>) -> Arc<Self> {
-            Arc::new(Self(Mutex::new(numbers.into_iter().collect())))
+            Self::of_viewer("", numbers)
+        }
+
+        fn of_viewer(viewer: &'static str, numbers: impl IntoIterator<Item = u64>) -> Arc<Self> {
+            Arc::new(Self { viewer, known: Mutex::new(numbers.into_iter().collect()) })
         }
 
         fn known(&self) -> std::sync::MutexGuard<'_, HashSet<u64>> {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner)
+            self.known.lock().unwrap_or_else(PoisonError::into_inner)
         }
     }
 
@@ -108,6 +125,11 @@ mod tests {
         fn pass(&self, event: &Passing<'_>) -> Option<Arc<Message>> {
             let number: u64 = serde_json::from_str(event.message.arguments[0].get()).unwrap();
             self.known().contains(&number).then(|| Arc::new(message(2 * number)))
+        }
+
+        fn same_viewer(&self, other: &dyn Gate) -> bool {
+            let other: &dyn Any = other;
+            other.downcast_ref::<Self>().unwrap().viewer == self.viewer
         }
 
         fn widen(&self, by: &dyn Gate) {
@@ -125,6 +147,10 @@ mod tests {
         fn pass(&self, event: &Passing<'_>) -> Option<Arc<Message>> {
             assert_ne!(event.message.arguments[0].get(), "13", "a policy that unwraps a column");
             Some(Arc::new(event.message.clone()))
+        }
+
+        fn same_viewer(&self, _: &dyn Gate) -> bool {
+            true
         }
 
         fn widen(&self, _: &dyn Gate) {
@@ -235,6 +261,135 @@ mod tests {
             assert_eq!(frames(&mut wire).len(), hidden);
             hub.streams().leave_all(&back);
         }
+    }
+
+    const MINUTE: Duration = Duration::from_secs(60);
+    const LEFT: &str = r#"["$left","numbers","expired"]"#;
+
+    /// A request whose authorization ends after this time.
+    async fn held(
+        hub: &Hub,
+        subscriber: &Subscriber,
+        gate: Arc<Numbers>,
+        end: Option<Duration>,
+        resume: Option<Position>,
+    ) -> (Subscriptions, Outcome) {
+        let subscriptions = Subscriptions::default();
+        if let Some(time) = end {
+            subscriptions.expire_at(Instant::now() + time);
+        }
+        if let Some(upto) = resume {
+            subscriptions.resume([("numbers".to_owned(), Received { since: 0, upto })].into());
+        }
+        let outcome = subscriptions.add(hub.streams(), subscriber, channel(), Some(gate)).await.unwrap();
+        (subscriptions, outcome)
+    }
+
+    async fn subscribe_until(hub: &Hub, subscriber: &Subscriber, gate: Arc<Numbers>, end: Option<Duration>) {
+        held(hub, subscriber, gate, end, None).await.0.settle(subscriber, true).live(subscriber);
+    }
+
+    /// Lets the clock go on, and everybody do what is due by then.
+    async fn wait(time: Duration) {
+        tokio::time::advance(time).await;
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn another_viewer_replaces_the_first() {
+        let hub = Hub::default();
+        let (ada, mut ours) = Subscriber::of_test("ada", Some("ada"));
+        let (bob, mut stock) = Subscriber::of_test("bob", None);
+        for socket in [&ada, &bob] {
+            subscribe(&hub, socket, Numbers::of_viewer("first", [1, 2]), None, async || {}).await;
+        }
+        for socket in [&ada, &bob] {
+            subscribe(&hub, socket, Numbers::of_viewer("second", [2, 3]), None, async || {}).await;
+        }
+        publish(&hub, [1, 2, 3]).await;
+        let heard = frames(&mut ours);
+        assert!(heard[0].starts_with(r#"["$gap","numbers""#) && heard[0].ends_with(r#"0,"missed"]"#), "{heard:?}");
+        assert_eq!(heard[1..], [r#"["$","numbers",2,"n",4]"#, r#"["$","numbers",3,"n",6]"#]);
+        assert!(!bob.is_gone(), "a client that knows no gaps asked for this itself");
+        assert_eq!(frames(&mut stock), [r#"["n",4]"#, r#"["n",6]"#]);
+    }
+
+    #[tokio::test]
+    async fn another_viewer_misses_nothing_since_it_subscribed() {
+        let hub = Hub::default();
+        let (ada, mut wire) = Subscriber::of_test("ada", Some("ada"));
+        subscribe(&hub, &ada, Numbers::of_viewer("first", [1]), None, async || {}).await;
+        let second = Numbers::of_viewer("second", [1, 2]);
+        subscribe(&hub, &ada, second, None, async || publish(&hub, [1, 2]).await).await;
+        let heard = frames(&mut wire);
+        assert_eq!(heard[..2], [r#"["$","numbers",1,"n",2]"#, r#"["n",4]"#]);
+        assert!(heard[2].starts_with(r#"["$gap","numbers""#) && heard.len() == 3, "{heard:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_viewer_neither_extends_nor_shortens() {
+        for (first, second) in [(Some(MINUTE), None), (None, Some(MINUTE)), (Some(MINUTE), Some(3 * MINUTE))] {
+            let hub = Hub::default();
+            let (ada, mut wire) = Subscriber::of_test("ada", Some("ada"));
+            subscribe_until(&hub, &ada, Numbers::of_viewer("first", [1]), first).await;
+            subscribe_until(&hub, &ada, Numbers::of_viewer("second", [2]), second).await;
+            frames(&mut wire);
+            wait(2 * MINUTE).await;
+            publish(&hub, [1, 2]).await;
+            match second {
+                Some(MINUTE) => assert_eq!(frames(&mut wire), [LEFT]),
+                _ => assert_eq!(frames(&mut wire), [r#"["$","numbers",2,"n",4]"#], "{first:?} {second:?}"),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn same_viewer_extends() {
+        let hub = Hub::default();
+        let (ada, mut wire) = Subscriber::of_test("ada", Some("ada"));
+        for end in [Some(2 * MINUTE), Some(MINUTE), None] {
+            subscribe_until(&hub, &ada, Numbers::of([1]), end).await;
+        }
+        wait(3 * MINUTE).await;
+        publish(&hub, [1]).await;
+        assert_eq!(frames(&mut wire), [r#"["$","numbers",1,"n",2]"#]);
+    }
+
+    /// It was asked for before the socket had its present viewer, and is answered after.
+    #[tokio::test]
+    async fn slow_request_of_a_former_viewer_does_not_come_back() {
+        let hub = Hub::default();
+        let (ada, mut wire) = Subscriber::of_test("ada", Some("ada"));
+        subscribe(&hub, &ada, Numbers::of_viewer("former", [1]), None, async || {}).await;
+        let (slow, _) = held(&hub, &ada, Numbers::of_viewer("former", [1]), None, None).await;
+        subscribe(&hub, &ada, Numbers::of_viewer("present", [2]), None, async || {}).await;
+        slow.settle(&ada, true).live(&ada);
+        frames(&mut wire);
+        publish(&hub, [1, 2]).await;
+        assert_eq!(frames(&mut wire), [r#"["$","numbers",2,"n",4]"#]);
+    }
+
+    /// What is kept after an end is for the viewer whose subscription it was.
+    #[tokio::test(start_paused = true)]
+    async fn another_viewer_does_not_use_up_a_renewal() {
+        let hub = Hub::default();
+        let (ada, mut wire) = Subscriber::of_test("ada", Some("ada"));
+        subscribe_until(&hub, &ada, Numbers::of_viewer("first", [1]), Some(MINUTE)).await;
+        let start = hub.streams().joined(&ada, "numbers").unwrap().0;
+        // More than the history holds, and nothing of it for the first.
+        publish(&hub, (0..200).map(|_| 2)).await;
+        wait(2 * MINUTE).await;
+        assert_eq!(frames(&mut wire).last().unwrap(), LEFT);
+        let again = async |viewer, number| {
+            let (request, outcome) =
+                held(&hub, &ada, Numbers::of_viewer(viewer, [number]), None, Some(start.clone())).await;
+            request.settle(&ada, true).live(&ada);
+            outcome
+        };
+        assert_eq!(again("second", 2).await, Outcome::Gap, "the second was not subscribed, and has missed 200");
+        assert_eq!(again("first", 1).await, Outcome::Recovered);
     }
 
     #[tokio::test]

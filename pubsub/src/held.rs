@@ -1,6 +1,9 @@
 //! A subscription before it is live: what follows its start is kept for it.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use tokio::time::Instant;
 
@@ -25,6 +28,8 @@ pub(crate) struct Held {
     key: Key,
     subscriber: Subscriber,
     gate: Option<Arc<dyn Gate>>,
+    /// The number of the request; 0 if it was none.
+    request: u64,
     start: Position,
     /// The newest offset when the request subscribed.
     top: u64,
@@ -35,6 +40,9 @@ pub(crate) struct Held {
 
 /// An entry, and what a gate made of it if there is one.
 type Seen<'a> = (&'a Copy, Option<Arc<Message>>);
+
+/// How often a socket was made live in a channel, of all streams: these come and go.
+static JOININGS: AtomicU64 = AtomicU64::new(0);
 
 /// A channel, and the id of a socket.
 pub(super) type Key = (Arc<str>, String);
@@ -62,7 +70,8 @@ impl Stream {
         let key = (to.channel, subscriber.id().to_owned());
         let (Hold { start, outcome, .. }, top) = {
             let mut state = self.lock();
-            (state.hold(&key, subscriber, resume, since_subscribe, behind), state.log.top().offset)
+            let hold = state.hold(&key, subscriber, gate.as_deref(), resume, since_subscribe, behind);
+            (hold, state.log.top().offset)
         };
         subscriber.held();
         Held {
@@ -70,6 +79,7 @@ impl Stream {
             key,
             subscriber: subscriber.clone(),
             gate,
+            request: 0,
             start,
             top,
             outcome,
@@ -88,6 +98,7 @@ impl Stream {
         if live.expiry.as_ref().is_none_or(|expiry| expiry.time() > Instant::now()) {
             return None;
         }
+        let gate = live.gate.clone();
         state.remove(channel, subscriber.id());
         joined.remove(channel);
         subscriber.send(&Delivery::Left { channel, reason: LeftReason::Expired });
@@ -97,12 +108,18 @@ impl Stream {
             return None;
         }
         let key = (channel.clone(), subscriber.id().to_owned());
-        let number = state.keep_for_renewal(key.clone());
+        let number = state.keep_for_renewal(key.clone(), gate);
         Some(Renewal { stream: self.clone(), key, number })
     }
 }
 
 impl Held {
+    /// Names the request that subscribed. One that began later has the greater number.
+    pub(super) fn of_request(mut self, number: u64) -> Self {
+        self.request = number;
+        self
+    }
+
     pub(super) fn gate(&self) -> Option<&dyn Gate> {
         self.gate.as_deref()
     }
@@ -174,8 +191,7 @@ impl Held {
         if joined.insert(self.channel().clone(), self.stream.clone()).is_none() {
             self.stream.lock().join(self, end);
         } else {
-            self.stream.lock().widen(self);
-            self.stream.extend(self.channel(), &self.subscriber, end);
+            self.stream.lock().join_again(self, end);
         }
         true
     }
@@ -212,10 +228,30 @@ pub(super) struct Renewal {
     number: u64,
 }
 
+/// What is kept for a [`Renewal`].
+#[derive(Debug)]
+pub(super) struct Kept {
+    /// Up to where the subscription was live that has ended.
+    until: Position,
+    /// What tells it from the next of the same socket.
+    number: u64,
+    /// Its gate: another viewer has no use of it.
+    gate: Option<Arc<dyn Gate>>,
+}
+
+impl Kept {
+    fn is_for(&self, gate: Option<&dyn Gate>) -> bool {
+        match (self.gate.as_deref(), gate) {
+            (Some(had), Some(gate)) => gate::same_viewer(had, gate),
+            (had, gate) => had.is_none() && gate.is_none(),
+        }
+    }
+}
+
 impl Drop for Renewal {
     fn drop(&mut self) {
         let mut state = self.stream.lock();
-        if state.renewals.get(&self.key).is_some_and(|(_, number)| *number == self.number) {
+        if state.renewals.get(&self.key).is_some_and(|kept| kept.number == self.number) {
             state.forget_renewal(&self.key);
         }
         drop(state);
@@ -228,6 +264,7 @@ impl State {
         &mut self,
         key: &Key,
         subscriber: &Subscriber,
+        gate: Option<&dyn Gate>,
         resume: Option<&Position>,
         since_subscribe: bool,
         behind: bool,
@@ -245,7 +282,7 @@ impl State {
         let nowhere = nowhere();
         // The last that was for the client may be older than the last that it can have missed.
         let missed_nothing_until = |had: &Position| {
-            let (until, _) = self.renewals.get(key)?;
+            let Kept { until, .. } = self.renewals.get(key).filter(|kept| kept.is_for(gate))?;
             (until.epoch == had.epoch && until.offset > had.offset).then_some(until)
         };
         let resume = resume.map(|had| Some(had).filter(may_read).unwrap_or(&nowhere));
@@ -261,18 +298,18 @@ impl State {
     }
 
     /// Keeps what follows, for a subscription that has just ended. The number tells this time from the next.
-    fn keep_for_renewal(&mut self, key: Key) -> u64 {
-        let top = self.log.top().clone();
-        self.log.pin(&top);
+    fn keep_for_renewal(&mut self, key: Key, gate: Option<Arc<dyn Gate>>) -> u64 {
+        let until = self.log.top().clone();
+        self.log.pin(&until);
         self.forget_renewal(&key);
         self.expired += 1;
-        self.renewals.insert(key, (top, self.expired));
+        self.renewals.insert(key, Kept { until, number: self.expired, gate });
         self.expired
     }
 
     fn forget_renewal(&mut self, key: &Key) {
-        if let Some((until, _)) = self.renewals.remove(key) {
-            self.log.release(&until);
+        if let Some(kept) = self.renewals.remove(key) {
+            self.log.release(&kept.until);
         }
     }
 
@@ -308,13 +345,17 @@ impl State {
             self.readers.begin(channel, client, start);
         }
         let expiry = end.map(|end| held.stream.alarms.end(end, &held.stream, channel, subscriber));
-        self.forget_renewal(&held.key);
+        if self.renewals.get(&held.key).is_some_and(|kept| kept.is_for(held.gate())) {
+            self.forget_renewal(&held.key);
+        }
         metrics::subscribed(outcome);
         let live = Live {
             subscriber: subscriber.clone(),
             outcome,
             since_subscribe: held.since_subscribe,
             gate: held.gate.clone(),
+            joining: JOININGS.fetch_add(1, Ordering::Relaxed),
+            request: held.request,
             told: self.log.top().offset,
             shape: held.shape,
             expiry,
@@ -322,13 +363,20 @@ impl State {
         self.live.entry(channel.clone()).or_default().insert(subscriber.id().to_owned(), live);
     }
 
-    /// A socket that is live behind a gate subscribed by another: it is sent what the first did not let through since then.
-    fn widen(&mut self, held: &Held) {
+    /// A socket that is live in the channel subscribed by another request. Behind gates it is sent what the first did not let
+    /// through since then; and it has one viewer, that of the request which began last.
+    fn join_again(&mut self, held: &Held, end: Option<Instant>) {
         let (channel, subscriber) = (held.channel(), &held.subscriber);
-        let live = self.live.get(channel).and_then(|all| all.get(subscriber.id()));
-        let Some((had, gate)) = live.and_then(|live| live.gate.as_ref()).zip(held.gate.as_ref()) else { return };
+        let Some(live) = self.live.get_mut(channel).and_then(|all| all.get_mut(subscriber.id())) else { return };
+        let Some((had, gate)) = live.gate.clone().zip(held.gate.as_ref()) else {
+            return live.extend(end, &held.stream, channel);
+        };
+        let same_viewer = gate::same_viewer(&*had, &**gate);
+        if !same_viewer && held.request < live.request {
+            return;
+        }
         let is_for_it = |copy: &&Copy| copy.channel() == channel && !copy.leaves_out(subscriber.identity());
-        let unseen = |copy: &Copy| match gate::pass(&**had, &Passing::of(&copy.entry, false))? {
+        let unseen = |copy: &Copy| match gate::pass(&*had, &Passing::of(&copy.entry, false))? {
             Some(_) => Ok(None),
             None => gate::pass(&**gate, &held.passing(copy)),
         };
@@ -336,13 +384,26 @@ impl State {
             let unseen = missed.filter(is_for_it).filter_map(|copy| unseen(copy).transpose());
             unseen.collect::<Result<Vec<_>, Panicked>>().ok()
         });
-        let widened = gate::widen(&**had, &**gate);
-        if let Some(unseen) = unseen.filter(|_| widened.is_ok()) {
-            // The client is past its offset, so it is sent as an event that no position counts.
-            unseen.iter().for_each(|message| subscriber.send(&Delivery::Event(message)));
-        } else if subscriber.client().is_some() {
-            subscriber.send(&Delivery::Gap { channel, top: self.log.top(), reason: GapReason::NotRetained });
+        let mut is_whole = unseen.is_some();
+        // The client is past its offset, so it is sent as an event that no position counts.
+        unseen.iter().flatten().for_each(|message| subscriber.send(&Delivery::Event(message)));
+        live.request = live.request.max(held.request);
+        if same_viewer {
+            is_whole &= gate::widen(&*had, &**gate).is_ok();
+            live.extend(end, &held.stream, channel);
         } else {
+            live.gate = Some(gate.clone());
+            live.expiry = end.map(|end| held.stream.alarms.end(end, &held.stream, channel, subscriber));
+        }
+        // What the former viewer asked for ends, though no request said so.
+        let reason = match (is_whole, same_viewer) {
+            (false, _) => GapReason::NotRetained,
+            (true, false) => GapReason::Missed,
+            (true, true) => return,
+        };
+        if subscriber.client().is_some() {
+            subscriber.send(&Delivery::Gap { channel, top: self.log.top(), reason });
+        } else if !is_whole {
             subscriber.end();
         }
     }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::{
     delivery::{Delivery, GapReason},
     entry::{Copy, Entry, Shape},
@@ -9,6 +11,7 @@ use super::{
     gate::{self, Gate, Panicked, Passing},
     log::Outcome,
     position::Position,
+    stream::Stream,
     subscriber::Subscriber,
 };
 use crate::metrics;
@@ -21,6 +24,10 @@ pub(super) struct Live {
     pub(super) since_subscribe: bool,
     /// What decides which events the socket is sent, if not all of them.
     pub(super) gate: Option<Arc<dyn Gate>>,
+    /// Tells it from the next subscription of the same socket.
+    pub(super) joining: u64,
+    /// The newest of the requests that subscribed.
+    pub(super) request: u64,
     /// Behind a gate, the offset that the client was told of last.
     pub(super) told: u64,
     /// That of the type by which it subscribed.
@@ -33,6 +40,13 @@ pub(super) struct Live {
 pub(super) const UNTOLD: u64 = 64;
 
 impl Live {
+    /// Another request subscribed: the later of both ends is the end.
+    pub(super) fn extend(&mut self, end: Option<Instant>, stream: &Arc<Stream>, channel: &Arc<str>) {
+        if self.expiry.as_ref().is_some_and(|expiry| end.is_none_or(|end| end > expiry.time())) {
+            self.expiry = end.map(|end| stream.alarms.end(end, stream, channel, &self.subscriber));
+        }
+    }
+
     /// Sends an entry of the channel, or what the gate makes of it.
     pub(super) fn send(&mut self, copy: &Copy) {
         if copy.leaves_out(self.subscriber.identity()) {

@@ -46,8 +46,9 @@ pub(crate) struct Log {
     /// The bytes that all logs of the node keep.
     kept: Arc<AtomicUsize>,
     history: History,
-    /// How many subscriptions start after each offset and are not live yet.
-    pins: BTreeMap<u64, usize>,
+    /// How many subscriptions start after each position and are not live yet. Those of another epoch keep nothing, and stay
+    /// until they are released: a broker may come back to that epoch.
+    pins: BTreeMap<Position, usize>,
 }
 
 impl Log {
@@ -72,9 +73,6 @@ impl Log {
 
     /// Goes on elsewhere, with nothing kept: whoever stands before that has a gap.
     pub(crate) fn start(&mut self, top: Position) {
-        if top.epoch != self.top.epoch {
-            self.pins.clear();
-        }
         while self.drop_oldest() {}
         self.top = top;
     }
@@ -126,7 +124,12 @@ impl Log {
     }
 
     fn is_held(&self, oldest: &Copy) -> bool {
-        let pinned = self.pins.keys().next().is_some_and(|start| *start < oldest.offset());
+        if self.pins.is_empty() {
+            return false;
+        }
+        let first = Position { epoch: self.top.epoch.clone(), offset: 0 };
+        let first = self.pins.range(first..).next().filter(|(start, _)| start.epoch == self.top.epoch);
+        let pinned = first.is_some_and(|(start, _)| start.offset < oldest.offset());
         pinned && self.ring.len() <= MAX_HELD && self.bytes <= MAX_HELD_BYTES
     }
 
@@ -152,7 +155,7 @@ impl Log {
 
     /// Keeps what follows `start` until [`Log::release`].
     pub(crate) fn pin(&mut self, start: &Position) -> Position {
-        *self.pins.entry(start.offset).or_default() += 1;
+        *self.pins.entry(start.clone()).or_default() += 1;
         start.clone()
     }
 
@@ -163,12 +166,10 @@ impl Log {
 
     /// Ends a [`Log::hold`].
     pub(crate) fn release(&mut self, start: &Position) {
-        if start.epoch == self.top.epoch
-            && let Some(count) = self.pins.get_mut(&start.offset)
-        {
+        if let Some(count) = self.pins.get_mut(start) {
             *count -= 1;
             if *count == 0 {
-                self.pins.remove(&start.offset);
+                self.pins.remove(start);
             }
         }
         self.trim(environment::now());
@@ -180,9 +181,10 @@ impl Log {
 
     /// The entries after `start`, or `None` if some of them are gone.
     pub(crate) fn after(&self, start: &Position) -> Option<impl Iterator<Item = &Copy>> {
-        let after = start.offset;
-        (self.has_after(start) || self.is_ahead(start))
-            .then(|| self.ring.iter().filter(move |copy| copy.offset() > after))
+        let had = start.offset.saturating_sub(self.floor());
+        // The ring has no holes.
+        let had = usize::try_from(had).unwrap_or(usize::MAX).min(self.ring.len());
+        (self.has_after(start) || self.is_ahead(start)).then(|| self.ring.range(had..))
     }
 }
 
@@ -313,6 +315,59 @@ mod tests {
         publish(&mut log, 9);
         assert_eq!(offsets(&log, 6).unwrap(), [7, 8, 9]);
         assert!(offsets(&log, 5).is_none());
+    }
+
+    #[test]
+    fn pin_of_a_former_epoch_keeps_nothing() {
+        let mut log = log(History::NONE);
+        let (start, _) = log.hold(None);
+        log.start(Position { epoch: "next".into(), offset: 0 });
+        // Another request of the socket subscribes from where the first did.
+        log.pin(&start);
+        publish(&mut log, 1000);
+        assert_eq!(log.ring.len(), 0);
+        log.release(&start);
+        log.release(&start);
+        assert!(log.pins.is_empty());
+    }
+
+    /// Holds, releases, events and epochs in any order: what nobody holds is not pinned.
+    #[test]
+    fn nothing_is_pinned_when_nothing_is_held() {
+        for seed in 0..500 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut log = log(History::NONE);
+            let mut held: Vec<Position> = Vec::new();
+            for _ in 0..100 {
+                match random.u8(..6) {
+                    0 => held.push(log.hold(None).0),
+                    1 => {
+                        let resume = Position {
+                            epoch: random.choice(["epoch", "next"]).unwrap().into(),
+                            offset: random.u64(..9),
+                        };
+                        held.push(log.hold(Some(&resume)).0);
+                    }
+                    2 if !held.is_empty() => {
+                        let start = held[random.usize(..held.len())].clone();
+                        held.push(log.pin(&start));
+                    }
+                    3 if !held.is_empty() => log.release(&held.swap_remove(random.usize(..held.len()))),
+                    // A broker that comes back with what it had counts on in a former epoch.
+                    4 => log.start(Position {
+                        epoch: random.choice(["epoch", "next"]).unwrap().into(),
+                        offset: random.u64(..9),
+                    }),
+                    _ => publish(&mut log, random.u64(..5)),
+                }
+                if held.is_empty() {
+                    assert_eq!((log.pins.len(), log.ring.len()), (0, 0), "seed {seed}");
+                }
+            }
+            held.iter().for_each(|start| log.release(start));
+            publish(&mut log, 3);
+            assert_eq!((log.pins.len(), log.ring.len(), log.bytes), (0, 0, 0), "seed {seed}");
+        }
     }
 
     #[test]

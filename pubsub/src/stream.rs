@@ -18,7 +18,7 @@ use super::{
     environment::{self, HashMap},
     expiry::Alarms,
     gate,
-    held::{Hold, Key},
+    held::{Hold, Kept, Key},
     live::Live,
     log::{Log, MAX_HELD, MAX_HELD_BYTES, Outcome, weight},
     position::Position,
@@ -63,8 +63,8 @@ pub(super) struct State {
     ///
     /// Whichever of them is live first brings what the other must not miss, so all start where the first did.
     pub(super) holds: HashMap<Key, Hold>,
-    /// Up to where those were live whose authorization has just ended, and the number of that [`Renewal`](super::held::Renewal).
-    pub(super) renewals: HashMap<Key, (Position, u64)>,
+    /// What is kept for those whose authorization has just ended.
+    pub(super) renewals: HashMap<Key, Kept>,
     /// How many subscriptions have expired.
     pub(super) expired: u64,
     pub(super) readers: Readers,
@@ -103,9 +103,25 @@ pub(super) struct Link {
     pub(super) stale: Option<u64>,
     /// How often it was asked to attach anew since that began; none if it is not under way.
     pub(super) renewals: usize,
+    /// How many clients have said that they are at some position.
+    pub(super) claims: u64,
+    /// How many of them had when the bus was last asked because of one, and where it stood; none if it could not be reached.
+    pub(super) counted: (u64, Option<Position>),
 }
 
 impl Link {
+    /// A client says that it is at some position: its number among all.
+    pub(super) fn claim(&mut self) -> u64 {
+        self.claims += 1;
+        self.claims
+    }
+
+    /// Where the bus stood, if it was asked after this claim.
+    pub(super) fn counted_for(&self, claim: u64) -> Option<&Option<Position>> {
+        let (claims, top) = &self.counted;
+        (*claims >= claim).then_some(top)
+    }
+
     /// The stream was attached anew, which began when it was so stale.
     pub(super) fn freshen(&mut self, stale: Option<u64>) {
         if self.stale == stale {
@@ -199,9 +215,8 @@ impl Stream {
     /// Another request subscribed to a channel that a socket is live in: the later of both ends is the end.
     pub(super) fn extend(self: &Arc<Self>, channel: &Arc<str>, subscriber: &Subscriber, end: Option<Instant>) {
         let mut state = self.lock();
-        let Some(live) = state.live.get_mut(channel).and_then(|all| all.get_mut(subscriber.id())) else { return };
-        if live.expiry.as_ref().is_some_and(|expiry| end.is_none_or(|end| end > expiry.time())) {
-            live.expiry = end.map(|end| self.alarms.end(end, self, channel, subscriber));
+        if let Some(live) = state.live.get_mut(channel).and_then(|all| all.get_mut(subscriber.id())) {
+            live.extend(end, self, channel);
         }
     }
 
@@ -210,6 +225,18 @@ impl Stream {
         let state = self.lock();
         let live = state.live.get(channel)?.get(id)?;
         Some((state.log.top().clone(), live.outcome))
+    }
+
+    /// What tells this subscription of a socket from its next, and how it came about.
+    pub(super) fn joining(&self, channel: &str, id: &str) -> Option<(u64, Outcome)> {
+        let state = self.lock();
+        let live = state.live.get(channel)?.get(id)?;
+        Some((live.joining, live.outcome))
+    }
+
+    /// Whether a subscription has just ended with its authorization.
+    pub(super) fn may_be_renewed(&self, channel: &Arc<str>, subscriber: &Subscriber) -> bool {
+        self.lock().renewals.contains_key(&(channel.clone(), subscriber.id().to_owned()))
     }
 
     /// Takes a socket out of a channel. `ended` says that the subscription ended, and not only the socket.

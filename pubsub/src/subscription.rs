@@ -1,12 +1,24 @@
 //! The subscriptions of one request: held while the action runs, live once its answer is on its way.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError, Weak,
+    atomic::{AtomicU64, Ordering},
+};
 
 use tokio::time::Instant;
 
 use super::{
-    delivery::LeftReason, entry::Target, gate::Gate, held::Held, log::Outcome, moment::Moment, position::Position,
-    sent::Resume, streams::Streams, subscriber::Subscriber,
+    delivery::{Delivery, LeftReason},
+    entry::Target,
+    gate::Gate,
+    held::Held,
+    log::Outcome,
+    moment::Moment,
+    position::Position,
+    sent::Resume,
+    stream::Stream,
+    streams::Streams,
+    subscriber::Subscriber,
 };
 
 /// Why a socket could not be subscribed.
@@ -26,16 +38,23 @@ pub enum SubscribeError {
     OtherStream(Target),
 }
 
+/// How many requests have begun.
+static REQUESTS: AtomicU64 = AtomicU64::new(0);
+
 /// What a request has subscribed to so far.
+///
+/// It is made as the request begins: of several viewers of one socket the one counts whose request began last.
 #[derive(Debug)]
 pub struct Subscriptions {
+    /// Which of the requests it is.
+    number: u64,
     state: Mutex<State>,
 }
 
 impl Default for Subscriptions {
     /// Creates those of a request that begins now.
     fn default() -> Self {
-        Self { state: Mutex::new(State { since: Some(Moment::now()), ..State::default() }) }
+        Self::of(State { since: Some(Moment::now()), ..State::default() })
     }
 }
 
@@ -50,10 +69,20 @@ struct State {
     resume: Resume,
     held: Vec<Held>,
     /// Channels that the socket had before.
-    had: Vec<(Arc<str>, Position, Outcome)>,
+    had: Vec<Had>,
     left: Vec<String>,
     /// When the request's authorization ends.
     end: Option<Instant>,
+}
+
+/// A channel that the socket had before a request asked for it.
+#[derive(Debug)]
+struct Had {
+    channel: Arc<str>,
+    stream: Weak<Stream>,
+    /// Tells the subscription from the next, if the socket leaves the channel and comes back.
+    joining: u64,
+    outcome: Outcome,
 }
 
 /// What an ack says of its request's subscriptions.
@@ -65,14 +94,18 @@ pub struct Settled {
     pub left: Vec<String>,
     held: Vec<Held>,
     /// Channels that the socket had before, which may stay until this request's authorization ends.
-    had: Vec<Arc<str>>,
+    had: Vec<Had>,
     end: Option<Instant>,
 }
 
 impl Subscriptions {
+    fn of(state: State) -> Self {
+        Self { number: REQUESTS.fetch_add(1, Ordering::Relaxed), state: Mutex::new(state) }
+    }
+
     /// Creates those of a request that must have no effect: it subscribes and unsubscribes nothing.
     pub fn without_effect() -> Self {
-        Self { state: Mutex::new(State { without_effect: true, ..State::default() }) }
+        Self::of(State { without_effect: true, ..State::default() })
     }
 
     /// The client says where it was.
@@ -88,7 +121,7 @@ impl Subscriptions {
 
     /// Those outside any request: each is live at once.
     pub fn at_once() -> Self {
-        Self { state: Mutex::new(State { settled: true, ..State::default() }) }
+        Self::of(State { settled: true, ..State::default() })
     }
 
     /// Subscribes, behind a gate if not everybody may see the same.
@@ -115,7 +148,7 @@ impl Subscriptions {
             if state.has_on_another_stream(subscriber, &target) {
                 return Err(SubscribeError::OtherStream(target));
             }
-            if let Some(outcome) = state.has(streams, subscriber, &target.channel, gate.as_deref()) {
+            if let Some(outcome) = state.has(subscriber, &target.channel, gate.as_deref()) {
                 return Ok(outcome);
             }
             // Before there is a stream, and the bus is asked for it.
@@ -124,14 +157,14 @@ impl Subscriptions {
             }
             (state.resume.get(&*target.channel).map(|had| had.upto.clone()), state.since)
         };
-        let held = streams.hold(subscriber, target, gate.clone(), resume.as_ref()).await;
+        let held = streams.hold(subscriber, target, gate.clone(), resume.as_ref()).await.of_request(self.number);
         // Checked after it is held, since a closing looks for what is held after it was noted.
         if since.is_some_and(|since| streams.close_late(&held, subscriber, since)) {
             return Err(SubscribeError::Gone);
         }
         let mut state = self.lock();
         // The request may have asked for the channel twice at once.
-        if let Some(outcome) = state.has(streams, subscriber, held.channel(), gate.as_deref()) {
+        if let Some(outcome) = state.has(subscriber, held.channel(), gate.as_deref()) {
             return Ok(outcome);
         }
         if subscriber.subscriptions() > limit {
@@ -152,7 +185,7 @@ impl Subscriptions {
             return;
         }
         state.held.retain(|held| **held.channel() != *channel);
-        state.had.retain(|(had, _, _)| **had != *channel);
+        state.had.retain(|had| *had.channel != *channel);
         if state.settled {
             streams.remove(subscriber, channel, LeftReason::Unsubscribed);
         } else if streams.leave(subscriber, channel) {
@@ -179,14 +212,16 @@ impl Subscriptions {
             state.held.clear();
             state.had.clear();
         }
-        let had = state.had.iter().map(|(channel, ..)| channel.clone()).collect();
-        let mut settled = Settled { held: state.held, had, end: state.end, ..Settled::default() };
+        let had = state.still_had(subscriber);
+        let mut settled = Settled { held: state.held, end: state.end, ..Settled::default() };
         if subscriber.client().is_some() {
+            let channels = had.iter().map(|(had, position)| (had.channel.clone(), position.clone(), had.outcome));
+            settled.channels = channels.collect();
             let held = settled.held.iter_mut();
-            let held = held.map(|held| (held.channel().clone(), held.settle(), held.outcome()));
-            settled.channels = state.had.into_iter().chain(held).collect();
+            settled.channels.extend(held.map(|held| (held.channel().clone(), held.settle(), held.outcome())));
             settled.left = state.left;
         }
+        settled.had = had.into_iter().map(|(had, _)| had).collect();
         settled
     }
 
@@ -205,13 +240,7 @@ impl State {
 
     /// The outcome of a channel that the request or its socket has already. Behind a gate a socket may have a channel more
     /// than once, since what it sees by one request is not all that it sees by another.
-    fn has(
-        &mut self,
-        streams: &Streams,
-        subscriber: &Subscriber,
-        channel: &Arc<str>,
-        gate: Option<&dyn Gate>,
-    ) -> Option<Outcome> {
+    fn has(&mut self, subscriber: &Subscriber, channel: &Arc<str>, gate: Option<&dyn Gate>) -> Option<Outcome> {
         if let Some(held) = self.held.iter().find(|held| held.channel() == channel) {
             if let Some((held, gate)) = held.gate().zip(gate) {
                 held.widen(gate);
@@ -221,11 +250,30 @@ impl State {
         if gate.is_some() {
             return None;
         }
-        let (position, outcome) = streams.joined(subscriber, channel)?;
-        if self.had.iter().all(|(had, _, _)| had != channel) {
-            self.had.push((channel.clone(), position, outcome));
-        }
+        let stream = subscriber.joined().get(channel)?.clone();
+        let (joining, outcome) = stream.joining(channel, subscriber.id())?;
+        // Who does not say where the client was has read nothing yet.
+        let is_repeat = self.resume.contains_key(&**channel);
+        let outcome = if outcome == Outcome::Recovered && !is_repeat { Outcome::Fresh } else { outcome };
+        self.had.retain(|had| had.channel != *channel);
+        self.had.push(Had { channel: channel.clone(), stream: Arc::downgrade(&stream), joining, outcome });
         Some(outcome)
+    }
+
+    /// The channels that the socket had before and has not left since, and where they stand. What it has now it has not left.
+    fn still_had(&mut self, subscriber: &Subscriber) -> Vec<(Had, Position)> {
+        let Self { had, held, left, .. } = self;
+        let is_held = |channel: &str| held.iter().any(|held| **held.channel() == *channel);
+        let joined = subscriber.joined();
+        left.retain(|channel| !is_held(channel) && !joined.contains_key(&**channel));
+        let had = had.drain(..).filter(|had| !is_held(&had.channel));
+        let still = had.filter_map(|had| {
+            let stream = joined.get(&had.channel)?;
+            let (joining, _) = stream.joining(&had.channel, subscriber.id())?;
+            let (position, _) = stream.joined(&had.channel, subscriber.id())?;
+            (joining == had.joining).then_some((had, position))
+        });
+        still.collect()
     }
 }
 
@@ -251,11 +299,16 @@ impl Settled {
         self.extend(subscriber);
     }
 
+    /// The ack has named channels that the socket had before. One that it left meanwhile it is told of once more.
     fn extend(&self, subscriber: &Subscriber) {
-        for channel in &self.had {
-            let stream = subscriber.joined().get(channel).cloned();
-            if let Some(stream) = stream {
+        for Had { channel, stream, .. } in &self.had {
+            let joined = subscriber.joined();
+            if let Some(stream) = joined.get(channel) {
                 stream.extend(channel, subscriber, self.end);
+            } else if subscriber.client().is_some() {
+                let is_expired = stream.upgrade().is_some_and(|stream| stream.may_be_renewed(channel, subscriber));
+                let reason = if is_expired { LeftReason::Expired } else { LeftReason::Removed };
+                subscriber.send(&Delivery::Left { channel, reason });
             }
         }
     }
@@ -263,8 +316,15 @@ impl Settled {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::mpsc::UnboundedReceiver;
+
     use super::*;
-    use crate::{History, testing::Hub};
+    use crate::{
+        History, Message, Received,
+        testing::{Hub, Untyped},
+    };
 
     fn target() -> Target {
         Target { channel: "room:7".into(), stream: "room:7".into(), history: History::NONE, shape: None }
@@ -284,6 +344,114 @@ mod tests {
         second.add(hub.streams(), &subscriber, target(), None).await.unwrap();
         assert_eq!(second.lock().had.len(), 1);
         assert!(second.lock().held.is_empty());
+    }
+
+    fn frames(wire: &mut UnboundedReceiver<String>) -> Vec<String> {
+        std::iter::from_fn(|| wire.try_recv().ok()).collect()
+    }
+
+    async fn subscribed(hub: &Hub, subscriber: &Subscriber) {
+        let first = Subscriptions::default();
+        first.add(hub.streams(), subscriber, target(), None).await.unwrap();
+        first.settle(subscriber, true).live(subscriber);
+    }
+
+    async fn asks_again(hub: &Hub, subscriber: &Subscriber, resume: Option<Position>) -> (Subscriptions, Outcome) {
+        let request = Subscriptions::default();
+        if let Some(upto) = resume {
+            request.resume([("room:7".to_owned(), Received { since: 0, upto })].into());
+        }
+        let outcome = request.add(hub.streams(), subscriber, target(), None).await.unwrap();
+        (request, outcome)
+    }
+
+    fn names(settled: &Settled) -> Vec<&str> {
+        settled.channels.iter().map(|(channel, ..)| &**channel).collect()
+    }
+
+    /// The socket leaves in these ways while a request runs that asks for the channel again.
+    #[tokio::test(start_paused = true)]
+    async fn ack_names_no_channel_that_was_left_meanwhile() {
+        for way in ["another request", "the server", "expiry"] {
+            let (hub, (subscriber, mut wire)) = (Hub::default(), Subscriber::of_test("ada", Some("ada")));
+            let first = Subscriptions::default();
+            first.expire_at(Instant::now() + Duration::from_secs(60));
+            first.add(hub.streams(), &subscriber, target(), None).await.unwrap();
+            first.settle(&subscriber, true).live(&subscriber);
+            let (again, _) = asks_again(&hub, &subscriber, None).await;
+            match way {
+                "another request" => Subscriptions::default().remove(hub.streams(), &subscriber, "room:7"),
+                "the server" => drop(hub.empty(&Untyped::new("room:7")).await.unwrap()),
+                _ => assert!(wire.recv().await.unwrap().contains("expired")),
+            }
+            let settled = again.settle(&subscriber, true);
+            assert_eq!(names(&settled), [""; 0], "{way}");
+            settled.live(&subscriber);
+            assert!(subscriber.joined().is_empty(), "{way}");
+        }
+    }
+
+    /// The ack that names the channel waits for room, and meanwhile the socket leaves.
+    #[tokio::test]
+    async fn leaving_before_the_ack_is_sent_is_told_after_it() {
+        let (hub, (subscriber, mut wire)) = (Hub::default(), Subscriber::of_test("ada", Some("ada")));
+        subscribed(&hub, &subscriber).await;
+        let (again, _) = asks_again(&hub, &subscriber, None).await;
+        let settled = again.settle(&subscriber, true);
+        assert_eq!(names(&settled), ["room:7"]);
+        Subscriptions::default().remove(hub.streams(), &subscriber, "room:7");
+        frames(&mut wire);
+        settled.live(&subscriber);
+        assert_eq!(frames(&mut wire), [r#"["$left","room:7","removed"]"#]);
+    }
+
+    #[tokio::test]
+    async fn request_that_subscribes_again_after_a_leave_is_live() {
+        let (hub, (subscriber, mut wire)) = (Hub::default(), Subscriber::of_test("ada", Some("ada")));
+        subscribed(&hub, &subscriber).await;
+        let (again, _) = asks_again(&hub, &subscriber, None).await;
+        hub.empty(&Untyped::new("room:7")).await.unwrap();
+        again.add(hub.streams(), &subscriber, target(), None).await.unwrap();
+        let settled = again.settle(&subscriber, true);
+        assert_eq!(names(&settled), ["room:7"]);
+        frames(&mut wire);
+        settled.live(&subscriber);
+        hub.publish(&Untyped::new("room:7"), Message::of_test("said", "hi")).await;
+        assert_eq!(frames(&mut wire), [r#"["$","room:7",1,"said","hi"]"#]);
+    }
+
+    /// It leaves a channel and subscribes again, or another request does.
+    #[tokio::test]
+    async fn ack_does_not_call_left_what_the_socket_has() {
+        for by_itself in [true, false] {
+            let (hub, (subscriber, _wire)) = (Hub::default(), Subscriber::of_test("ada", Some("ada")));
+            subscribed(&hub, &subscriber).await;
+            let leaves = Subscriptions::default();
+            leaves.remove(hub.streams(), &subscriber, "room:7");
+            if by_itself {
+                leaves.add(hub.streams(), &subscriber, target(), None).await.unwrap();
+            } else {
+                subscribed(&hub, &subscriber).await;
+            }
+            assert_eq!(leaves.settle(&subscriber, true).left, [""; 0], "by itself: {by_itself}");
+        }
+    }
+
+    #[tokio::test]
+    async fn recovered_is_only_for_who_says_where_it_was() {
+        let (hub, (subscriber, _wire)) = (Hub::default(), Subscriber::of_test("ada", Some("ada")));
+        subscribed(&hub, &subscriber).await;
+        let at = hub.streams().joined(&subscriber, "room:7").unwrap().0;
+        hub.streams().leave_all(&subscriber);
+        let (back, _wire) = Subscriber::of_test("back", Some("ada"));
+        let (first, outcome) = asks_again(&hub, &back, Some(at.clone())).await;
+        assert_eq!(outcome, Outcome::Recovered);
+        first.settle(&back, true).live(&back);
+        for (resume, expected) in [(None, Outcome::Fresh), (Some(at), Outcome::Recovered)] {
+            let (again, outcome) = asks_again(&hub, &back, resume).await;
+            assert_eq!(outcome, expected, "the action");
+            assert_eq!(again.settle(&back, true).channels[0].2, expected, "the ack");
+        }
     }
 
     #[tokio::test]

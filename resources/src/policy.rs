@@ -78,6 +78,9 @@ pub trait Policy<E: EntityTrait>: 'static {
     /// Who asks: an axum extractor for the application's state, so that it is the same over both transports.
     ///
     /// Its rejection is the answer of whom it does not let in. `()` is everybody, `Option<..>` also who has no login.
+    ///
+    /// Two requests of one user must give equal viewers: a socket follows a resource as one viewer, and what it asked for as
+    /// another one, before a login or a logout, it follows no longer.
     type Viewer: Clone + Eq + Hash + Send + Sync + 'static;
 
     /// What the viewer sees, as a condition that every statement on the table gets.

@@ -228,6 +228,11 @@ impl Gate for Viewer {
         is_shown(number, self.number).then(|| Arc::new(event.message.clone()))
     }
 
+    fn same_viewer(&self, other: &dyn Gate) -> bool {
+        let other: &dyn std::any::Any = other;
+        other.downcast_ref::<Self>().is_some_and(|other| other.number == self.number)
+    }
+
     fn widen(&self, _: &dyn Gate) {}
 }
 

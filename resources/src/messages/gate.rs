@@ -34,7 +34,7 @@ pub(super) struct Follow {
     meta: &'static Meta,
     viewer: Viewer,
     /// The same viewer as other policies know it, which are asked about members of associations.
-    known: Mutex<HashMap<TypeId, Viewer>>,
+    known: HashMap<TypeId, Viewer>,
     changes: Arc<Changes>,
     state: Mutex<State>,
 }
@@ -76,7 +76,7 @@ impl Follow {
     pub(super) fn new(meta: &'static Meta, viewers: &Viewers, changes: Arc<Changes>) -> Result<Self, Error> {
         let viewer = viewers.of(meta)?.clone();
         let known = viewers.known().map(|(id, viewer)| (id, viewer.clone())).collect();
-        Ok(Self { meta, viewer, known: Mutex::new(known), changes, state: Mutex::default() })
+        Ok(Self { meta, viewer, known, changes, state: Mutex::default() })
     }
 
     /// Whether the viewer may know which record became a member, or is one no longer. A record that is gone, or whose
@@ -84,7 +84,7 @@ impl Follow {
     fn may_name(&self, change: &Read) -> bool {
         let (Kind::AddedTo { .. } | Kind::RemovedFrom { .. }) = change.change.kind else { return true };
         let Some(member) = &change.change.member else { return false };
-        let viewer = lock(&self.known).get(&member.meta().viewer).cloned();
+        let viewer = self.known.get(&member.meta().viewer).cloned();
         viewer.or_else(|| Viewer::everybody(member.meta())).is_some_and(|viewer| change.names(member, viewer))
     }
 
@@ -111,14 +111,15 @@ impl Gate for Follow {
         Some(change.message(look))
     }
 
+    fn same_viewer(&self, other: &dyn Gate) -> bool {
+        let other: &dyn Any = other;
+        other.downcast_ref::<Self>().is_some_and(|other| self.viewer == other.viewer && self.known == other.known)
+    }
+
     fn widen(&self, by: &dyn Gate) {
         let by: &dyn Any = by;
         if let Some(by) = by.downcast_ref::<Self>() {
             // One lock after the other: both may be the same.
-            let known = lock(&by.known).clone();
-            for (id, viewer) in known {
-                lock(&self.known).entry(id).or_insert(viewer);
-            }
             let by = by.state().clone();
             self.state().add_all(by);
         }

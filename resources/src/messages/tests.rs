@@ -148,8 +148,8 @@ async fn gate_that_does_not_know_the_viewer_names_no_member() {
     assert!(gate(&viewers_of(knows_bob).await).pass(&event).is_none());
     let knows_ann = gate(&viewers_of(knows_ann).await);
     assert!(knows_ann.pass(&event).is_some());
-    // Another request of the socket said who it is.
-    knows_nobody.widen(&knows_ann);
-    knows_nobody.widen(&knows_nobody);
-    assert!(knows_nobody.pass(&event).is_some());
+    // The policy of users knows one viewer, that of notes does not: they are told apart.
+    assert!(!knows_nobody.same_viewer(&knows_ann) && !knows_ann.same_viewer(&knows_nobody));
+    assert!(knows_ann.same_viewer(&gate(&viewers_of(Some(1)).await)));
+    knows_ann.widen(&knows_ann);
 }

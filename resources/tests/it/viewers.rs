@@ -84,7 +84,6 @@ async fn names(socket: &mut Socket) -> Vec<String> {
 }
 
 #[tokio::test]
-#[ignore = "needs per-subscription viewer, issue on the engine"]
 async fn visitor_who_logs_in_hears_of_the_own_records() {
     let world = world().await;
     let mut owner = private_pet(&world, 1).await;
@@ -98,7 +97,6 @@ async fn visitor_who_logs_in_hears_of_the_own_records() {
 }
 
 #[tokio::test]
-#[ignore = "needs per-subscription viewer, issue on the engine"]
 async fn user_who_logs_out_hears_as_a_visitor() {
     let world = world().await;
     let mut owner = private_pet(&world, 1).await;
@@ -111,7 +109,6 @@ async fn user_who_logs_out_hears_as_a_visitor() {
 }
 
 #[tokio::test]
-#[ignore = "needs per-subscription viewer, issue on the engine"]
 async fn second_user_of_a_socket_hears_of_the_own_records() {
     let world = world().await;
     let mut owner = private_pet(&world, 2).await;
@@ -141,13 +138,11 @@ async fn hears_after_the_login_has_ended(second: i64) -> Vec<String> {
 }
 
 #[tokio::test]
-#[ignore = "needs per-subscription viewer, issue on the engine"]
 async fn visitor_does_not_extend_the_login_of_a_user() {
     assert_eq!(hears_after_the_login_has_ended(0).await, [""; 0]);
 }
 
 #[tokio::test]
-#[ignore = "needs per-subscription viewer, issue on the engine"]
 async fn another_user_does_not_extend_the_login_of_a_user() {
     assert_eq!(hears_after_the_login_has_ended(2).await, [""; 0]);
 }
