@@ -172,11 +172,13 @@ impl Held {
         }
         self.settle();
         let channel = self.channel();
-        // What was missed follows, so a client that recovers is where it was.
-        self.subscriber.send(&match self.outcome {
-            Outcome::Fresh | Outcome::Recovered => Delivery::Joined { channel, position: &self.start },
-            Outcome::Gap => Delivery::Gap { channel, top: &self.start, reason: GapReason::NotRetained },
-        });
+        match self.outcome {
+            // What was missed follows, so a client that recovers is where it was.
+            Outcome::Fresh | Outcome::Recovered => {
+                self.subscriber.send(&Delivery::Joined { channel, position: &self.start });
+            }
+            Outcome::Gap => self.stream.alarms.gap(&self.subscriber, channel, &self.start, GapReason::NotRetained),
+        }
         self.join(end).then_some(self.outcome)
     }
 }
@@ -286,13 +288,10 @@ impl State {
             } else {
                 subscriber.send_replay(channel, missed.map(|copy| (copy, &copy.entry.message)));
             }
-        } else if subscriber.client().is_some() {
-            let top = self.log.top();
-            subscriber.send(&Delivery::Gap { channel, top, reason: GapReason::NotRetained });
-            (start, outcome) = (top.offset, Outcome::Gap);
         } else {
-            // A client that knows no gaps has one way to hear of a loss.
-            subscriber.end();
+            let top = self.log.top();
+            held.stream.alarms.gap(subscriber, channel, top, GapReason::NotRetained);
+            (start, outcome) = (top.offset, Outcome::Gap);
         }
         if let Some(client) = subscriber.client().filter(|_| held.since_subscribe && outcome != Outcome::Recovered) {
             self.readers.begin(channel, client, start);
@@ -327,11 +326,9 @@ impl State {
                 }
             }
             had.widen(&**gate);
-        } else if subscriber.client().is_some() {
-            had.widen(&**gate);
-            subscriber.send(&Delivery::Gap { channel, top: self.log.top(), reason: GapReason::NotRetained });
         } else {
-            subscriber.end();
+            had.widen(&**gate);
+            held.stream.alarms.gap(subscriber, channel, self.log.top(), GapReason::NotRetained);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     delivery::{Delivery, GapReason},
     entry::{Copy, Entry, Shape},
-    expiry::Expiry,
+    expiry::{Alarms, Expiry},
     gate::{Gate, Passing},
     log::Outcome,
     subscriber::Subscriber,
@@ -33,12 +33,12 @@ pub(super) const UNTOLD: u64 = 64;
 
 impl Live {
     /// Sends an entry of the channel, or what the gate makes of it.
-    pub(super) fn send(&mut self, copy: &Copy) {
+    pub(super) fn send(&mut self, copy: &Copy, alarms: &Arc<Alarms>) {
         if copy.leaves_out(self.subscriber.identity()) {
             return;
         }
         if copy.target().is_foreign_to(self.shape) {
-            return self.miss(copy);
+            return self.miss(copy, alarms);
         }
         let Some(gate) = &self.gate else { return self.subscriber.send_copy(copy, &copy.entry.message) };
         if let Some(message) = gate.pass(&Passing::of(&copy.entry, false)) {
@@ -51,17 +51,15 @@ impl Live {
     }
 
     /// Another server published this by another type of channel: what it is, these subscribers may not be meant to read.
-    fn miss(&mut self, copy: &Copy) {
+    fn miss(&mut self, copy: &Copy, alarms: &Arc<Alarms>) {
         let channel = &**copy.channel();
         tracing::error!(channel, "event withheld: two types of channel share this name, on two servers");
         self.outcome = Outcome::Gap;
-        match self.subscriber.client().and(copy.position()) {
-            Some(top) => {
-                metrics::gap();
-                self.subscriber.send(&Delivery::Gap { channel, top, reason: GapReason::Missed });
-            }
-            None => self.subscriber.end(),
+        let Some(top) = copy.position() else { return };
+        if self.subscriber.client().is_some() {
+            metrics::gap();
         }
+        alarms.gap(&self.subscriber, channel, top, GapReason::Missed);
     }
 
     /// Sends an entry that has no position.
@@ -81,7 +79,7 @@ mod tests {
     use tokio::sync::mpsc::UnboundedReceiver;
 
     use super::*;
-    use crate::{History, Message, Target, broker::mock::Backend, testing::Hub};
+    use crate::{History, Message, Target, broker::mock::Backend, expiry::JITTER, testing::Hub};
 
     /// A channel of this name, by a type of this shape.
     fn room(shape: Option<u32>) -> Target {
@@ -115,7 +113,7 @@ mod tests {
         [ours, stock]
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn event_of_another_server_and_type_is_a_gap() {
         let backend = Backend::default();
         let (here, there) = (server(&backend), server(&backend));
@@ -123,6 +121,7 @@ mod tests {
         publish(&there, room(STAFF), "secret").await;
         let gap: Vec<serde_json::Value> = serde_json::from_str(&ours.recv().await.unwrap()).unwrap();
         assert_eq!((&gap[0], &gap[1], &gap[3]), (&"$gap".into(), &"room:staff".into(), &1.into()));
+        tokio::time::sleep(JITTER).await;
         assert!(stock.is_gone(), "a client that knows no gaps is disconnected");
         assert!(heard.try_recv().is_err());
         // The channel goes on, for its own type and for `Untyped`.

@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{
     cluster::is_for_commands,
-    delivery::{Delivery, GapReason},
+    delivery::GapReason,
     entry::{Copy, Entry},
     expiry::Alarms,
     gate,
@@ -71,6 +71,7 @@ pub(super) struct State {
     applied: Option<Recent>,
     /// What is to be done by the server itself, if the stream is for that.
     orders: Option<Orders>,
+    alarms: Arc<Alarms>,
     /// When it was last published or subscribed to.
     pub(super) used: SystemTime,
     /// It stands among the idle streams.
@@ -140,6 +141,7 @@ impl Stream {
             readers: Readers::new(streams.readers().clone()),
             applied,
             orders: commands.then(Orders::default),
+            alarms: streams.alarms().clone(),
             used: SystemTime::now(),
             listed: false,
         };
@@ -289,7 +291,7 @@ impl State {
     fn apply(&mut self, mut copy: Copy) {
         self.mark_repeated(&mut copy);
         for live in self.live.get_mut(copy.channel()).into_iter().flat_map(HashMap::values_mut) {
-            live.send(&copy);
+            live.send(&copy, &self.alarms);
         }
         self.order(&copy);
         self.used = copy.entry.at;
@@ -352,7 +354,7 @@ impl State {
                 if live.subscriber.client().is_some() {
                     metrics::gap();
                 }
-                live.subscriber.send(&Delivery::Gap { channel, top: &top, reason: GapReason::Missed });
+                self.alarms.gap(&live.subscriber, channel, &top, GapReason::Missed);
                 if let Some(client) = live.subscriber.client().filter(|_| live.since_subscribe) {
                     self.readers.begin(channel, client, top.offset);
                 }
