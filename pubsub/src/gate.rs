@@ -121,6 +121,7 @@ mod tests {
         subscriptions.add(hub.streams(), subscriber, channel(), Some(gate)).await.unwrap();
         before().await;
         let settled = subscriptions.settle(subscriber, true);
+        assert!(settled.is_filtered("numbers"));
         let outcomes = settled.channels.iter().map(|(.., outcome)| *outcome).collect();
         settled.live(subscriber);
         outcomes
