@@ -106,8 +106,9 @@ struct Known {
     idle_bytes: usize,
     /// Those that are not known here, and of which the bus did not get something.
     unsent: HashSet<Arc<str>>,
-    /// There were more of them than are remembered.
-    unsent_more: bool,
+    /// How often something was published to others than those, and of how many of these times all servers were told.
+    unsent_more: u64,
+    unsent_told: u64,
 }
 
 impl Streams {
@@ -427,20 +428,25 @@ impl Streams {
 
     /// The bus can be reached: all streams are attached anew, and those take a new epoch of which it did not get something.
     pub(super) async fn renew_all(&self) {
-        let (unsent, more) = {
-            let mut known = self.known();
-            (known.unsent.iter().cloned().collect::<Vec<_>>(), std::mem::take(&mut known.unsent_more))
+        let (unsent, more, told) = {
+            let known = self.known();
+            (known.unsent.iter().cloned().collect::<Vec<_>>(), known.unsent_more, known.unsent_told)
         };
         // Whoever makes one finds that something of it was not sent.
         let made: Vec<_> = unsent.iter().map(|name| self.stream(name)).collect();
         let all = self.all().into_iter().filter(|stream| !stream.is_for_commands());
         let renewed = stream::iter(all).map(|stream| flow::renewed(stream, self.bus().clone()));
         renewed.buffer_unordered(RENEWALS).collect::<()>().await;
-        if more && self.everywhere(Command::Turn).await.is_err() {
-            tracing::error!("not all subscribers can be told of what was published while the bus could not be reached");
-        }
         drop(made);
         self.known().trim(&**self.bus());
+        if more > told {
+            // Servers that are away do it when they are back, and a bus that did not get it is given it again, as with closings.
+            if self.everywhere(Command::Turn).await.is_err() {
+                tracing::warn!("some servers report later what was published while the bus could not be reached");
+            }
+            let mut known = self.known();
+            known.unsent_told = known.unsent_told.max(more);
+        }
     }
 
     /// Attaches a stream anew; during an outage nothing is done, since all of them are at its end.
@@ -553,7 +559,7 @@ impl Known {
             if self.unsent.len() < MAX_UNSENT && name.len() <= MAX_UNSENT_NAME {
                 self.unsent.insert(name.clone());
             } else {
-                self.unsent_more = true;
+                self.unsent_more += 1;
             }
         }
         stream

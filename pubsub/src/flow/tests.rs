@@ -347,6 +347,27 @@ async fn what_was_delivered_to_more_channels_than_are_remembered_is_a_gap_everyw
     bob.hears_gap().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn server_that_is_away_hears_of_lost_channels_when_it_is_back() {
+    let backend = Backend::default();
+    let (here, there) = (node(&backend), node(&backend));
+    let mut bob = Client::of(&there, "bob", &Room(ROOM)).await;
+    backend.down(0);
+    for n in 0..MAX_UNSENT {
+        here.publish(&Untyped::new(format!("n:{n}")), said("lost")).await;
+    }
+    assert_eq!(here.publish(&Room(ROOM), said("lost")).await, Published::LocalOnly);
+    backend.down(1);
+    backend.up(0);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    // A broker keeps no commands but closings.
+    backend.trim("catamaran:commands", u64::MAX);
+    backend.up(1);
+    bob.hears_gap().await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    bob.hears_nothing_more();
+}
+
 #[tokio::test]
 async fn early_entries_are_bounded_in_bytes() {
     let backend = Backend::default();
