@@ -76,6 +76,8 @@ pub(super) struct State {
     pub(super) used: SystemTime,
     /// It stands among the idle streams.
     pub(super) listed: bool,
+    /// When it was last found to be idle.
+    pub(super) idle: Option<Instant>,
 }
 
 /// About what an idle stream takes beside its names and what it knows of clients.
@@ -144,6 +146,7 @@ impl Stream {
             alarms: streams.alarms().clone(),
             used: SystemTime::now(),
             listed: false,
+            idle: None,
         };
         let alarms = streams.alarms().clone();
         Self {
