@@ -218,6 +218,13 @@ impl Streams {
         self.give_closings(cluster).await;
     }
 
+    /// Tells the other servers that this one ends.
+    pub async fn leave_cluster(&self) {
+        if self.cluster().is_some() {
+            self.bus().leave().await;
+        }
+    }
+
     /// Gives the bus the closings of this server that it does not have.
     async fn give_closings(&self, cluster: &Cluster) {
         let uncounted: Vec<_> = {

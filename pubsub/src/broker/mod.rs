@@ -15,7 +15,7 @@ mod redis;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, ready};
 pub(crate) use memory::Memory;
 #[cfg(feature = "postgres")]
 pub use postgres::Postgres;
@@ -67,6 +67,11 @@ pub(crate) trait Bus: fmt::Debug + Send + Sync {
 
     /// The other hubs that have shown life lately, as it is now: whoever joined before this was asked is among them.
     fn others(&self) -> BoxFuture<'_, Result<Vec<Node>, Down>>;
+
+    /// Tells the other hubs that this one ends, so that none of them waits for it. Nothing is asked of the bus afterwards.
+    fn leave(&self) -> BoxFuture<'_, ()> {
+        Box::pin(ready(()))
+    }
 
     /// How long a stream stays attached when nobody is subscribed any more; without a limit, as long as there is room.
     fn linger(&self) -> Option<Duration>;

@@ -49,7 +49,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinSet,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 use tower_service::Service;
 pub(crate) use {
@@ -70,6 +70,8 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long connections may take to close when there is no more time for answers.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long the bus may take to tell the other servers that this one ends.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// An application, and how it is served.
 pub(crate) struct Server {
@@ -93,16 +95,25 @@ impl Server {
         drop(listener);
         let Some(deadline) = deadline else {
             drop(connections);
-            return self.close_sockets(Instant::now() + CLOSE_TIMEOUT).await;
+            self.close_sockets(Instant::now() + CLOSE_TIMEOUT).await;
+            return self.leave_bus().await;
         };
         // Long-polls wait for what their sockets are sent, so both end together.
         let close = async {
             let deadline = deadline + CLOSE_TIMEOUT;
             tokio::join!(self.close_sockets(deadline), connections.finish(deadline));
+            self.leave_bus().await;
         };
         tokio::select! {
             () = close => {}
             _ = signals.next() => {}
+        }
+    }
+
+    /// Says goodbye to the other servers of the application, which would wait for the answers of this one.
+    async fn leave_bus(&self) {
+        if timeout(LEAVE_TIMEOUT, self.dispatcher.hub.streams().leave_cluster()).await.is_err() {
+            tracing::warn!("bus slow: other servers count on this one for a few seconds more");
         }
     }
 

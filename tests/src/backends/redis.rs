@@ -108,6 +108,17 @@ impl RedisServer {
         assert_eq!(self.ask(&["SAVE"]), "OK");
     }
 
+    /// Copies another server from now on, instead of what it knew.
+    pub fn replicate(&self, master: &Self) {
+        assert_eq!(self.ask(&["REPLICAOF", "127.0.0.1", &master.port.to_string()]), "OK");
+        until("a replica", || self.ask(&["INFO", "replication"]).contains("master_link_status:up"));
+    }
+
+    /// Is a master again, with what it copied.
+    pub fn promote(&self) {
+        assert_eq!(self.ask(&["REPLICAOF", "NO", "ONE"]), "OK");
+    }
+
     /// Stands still, with all connections open.
     pub fn freeze(&self) {
         self.signal("STOP");

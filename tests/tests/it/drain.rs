@@ -27,12 +27,6 @@ async fn start(args: &[&str]) -> Process {
 }
 
 impl Process {
-    async fn signal(&self, name: &str) {
-        let pid = self.child.id().expect("a process that runs").to_string();
-        let status = Command::new("kill").args(["-s", name, &pid]).status().await.expect("kill");
-        assert!(status.success());
-    }
-
     /// Waits until one more request waits at the gate.
     async fn began(&mut self) {
         self.says("began").await;
@@ -45,11 +39,6 @@ impl Process {
 
     async fn open_gate(&mut self) {
         self.child.stdin.as_mut().expect("a pipe").write_all(b"open\n").await.expect("a process that reads");
-    }
-
-    async fn end(mut self) {
-        let status = within("the end of the process", self.child.wait()).await.expect("a process");
-        assert!(status.success(), "{status}");
     }
 
     async fn client(&self) -> Client {

@@ -25,4 +25,15 @@ impl Process {
         let address = line.strip_prefix("listening on http://").and_then(|address| address.parse().ok());
         Self { child, lines, address: address.expect("an address") }
     }
+
+    pub(crate) async fn signal(&self, name: &str) {
+        let pid = self.child.id().expect("a process that runs").to_string();
+        let status = Command::new("kill").args(["-s", name, &pid]).status().await.expect("kill");
+        assert!(status.success());
+    }
+
+    pub(crate) async fn end(mut self) {
+        let status = within("the end of the process", self.child.wait()).await.expect("a process");
+        assert!(status.success(), "{status}");
+    }
 }

@@ -19,13 +19,20 @@ pub(super) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 
 /// How long it may take to connect, and a statement; the server itself gives up a little earlier, and says so.
 const LIMIT: Duration = Duration::from_secs(3);
+/// The version of the tables and functions that this server uses.
+const VERSION: i32 = 2;
 
 /// What the statements rely on, whatever the database or the role says. The tables fill and empty too quickly for
 /// statistics, so that only the indexes are right for them. The search path holds for the functions of the schema, too: nobody
-/// who may make functions elsewhere can have one of theirs run by this role.
+/// who may make functions elsewhere can have one of theirs run by this role. The server ends the connections of a machine that
+/// is gone after half a minute.
 const SETTINGS: &str = "
     set search_path = pg_catalog, pg_temp;
     set statement_timeout = '2500ms';
+    set tcp_keepalives_idle = 10;
+    set tcp_keepalives_interval = 5;
+    set tcp_keepalives_count = 3;
+    set tcp_user_timeout = 30000;
     set lock_timeout = 0;
     set enable_seqscan = off;
     set jit = off;
@@ -47,6 +54,10 @@ pub(super) enum Failure {
     ReadOnly,
     /// Two connections reached two servers.
     Divided,
+    /// This node was silent for so long that others may have taken it for gone, or has not looked for news for as long.
+    Silent,
+    /// The tables are of a later version.
+    Newer(i32),
 }
 
 impl fmt::Display for Failure {
@@ -63,6 +74,8 @@ impl fmt::Display for Failure {
             },
             Self::Closed => f.write_str("it is closed"),
             Self::Divided => f.write_str("two connections to it reached two servers"),
+            Self::Silent => f.write_str("this server was silent for too long"),
+            Self::Newer(version) => write!(f, "the tables have version {version}, and this server knows {VERSION}"),
             Self::ReadOnly => f.write_str("the server is a read-only replica"),
             Self::Late => f.write_str("the server does not answer"),
         }
@@ -110,41 +123,64 @@ impl fmt::Debug for Connected {
 }
 
 impl Connected {
-    /// Connects; whoever waits for notifications is woken by each. The connection ends with its driver.
+    /// Connects. The connection ends with its driver.
     pub(super) async fn to(
         config: &Config,
         drivers: &mut JoinSet<Failure>,
-        woken: &Arc<Notify>,
+        wakes: Option<Wakes>,
     ) -> Result<Self, Failure> {
         let (client, connection) = timeout(LIMIT, config.connect(NoTls)).await.map_err(|_| Failure::Late)??;
-        drivers.spawn(drive(connection, woken.clone()));
+        drivers.spawn(drive(connection, wakes));
         Ok(Self(client))
     }
 
-    /// Makes the tables if they are missing, and enters the node in them.
-    pub(super) async fn enter(&self, node: Node) -> Result<(), Failure> {
+    /// Makes the tables if they are missing or old, and enters the node in them. Gives when that was by the server's clock, in
+    /// seconds, and the id of the process that serves this connection.
+    pub(super) async fn enter(&self, node: Node) -> Result<(f64, i32), Failure> {
         let Self(client) = self;
         if client.query_one("select pg_is_in_recovery()", &[]).await?.get(0) {
             return Err(Failure::ReadOnly);
         }
         client.batch_execute(&format!("{SETTINGS} set statement_timeout = '10s'")).await?;
-        let made = "select to_regprocedure('catamaran.enter(bigint)') is not null";
-        if !client.query_one(made, &[]).await?.get::<_, bool>(0) {
+        match self.version().await? {
+            VERSION => {}
+            newer if newer > VERSION => return Err(Failure::Newer(newer)),
             // Nodes that start together make them one after the other.
-            client.batch_execute(&format!("select pg_advisory_xact_lock(1667331169, 0); {}", Postgres::SCHEMA)).await?;
+            _ => {
+                let made = format!("select pg_advisory_xact_lock(1667331169, 0); {}", Postgres::SCHEMA);
+                client.batch_execute(&made).await?;
+            }
         }
-        client.execute("select catamaran.enter($1)", &[&node.0.cast_signed()]).await?;
+        let sql = "select catamaran.enter($1, $2), pg_backend_pid()";
+        let row = client.query_one(sql, &[&node.0.cast_signed(), &VERSION]).await?;
         client.batch_execute(SETTINGS).await?;
-        Ok(())
+        Ok((row.get(0), row.get(1)))
+    }
+
+    /// The version of the tables; 0 before there was any, or without tables.
+    async fn version(&self) -> Result<i32, Failure> {
+        let Self(client) = self;
+        let known = "select to_regprocedure('catamaran.version()') is not null";
+        if !client.query_one(known, &[]).await?.get::<_, bool>(0) {
+            return Ok(0);
+        }
+        Ok(client.query_one("select catamaran.version()", &[]).await?.get(0))
     }
 
     /// Listens to notifications in the tables that a node has entered: everything after this snapshot is new.
     pub(super) async fn listen(&self) -> Result<Snapshot, Failure> {
         let Self(client) = self;
         client.batch_execute(&format!("{SETTINGS} listen catamaran")).await?;
-        let sql = "select pg_current_snapshot()::text, started = pg_postmaster_start_time() from catamaran.server";
+        let sql = "select pg_current_snapshot()::text as seen, extract(epoch from clock_timestamp())::float8 as at,
+            started = pg_postmaster_start_time() as same from catamaran.server";
         let row = client.query_one(sql, &[]).await?;
-        Snapshot::parse(row.get(0)).filter(|_| row.get(1)).ok_or(Failure::Divided)
+        Snapshot::of(&row).filter(|_| row.get("same")).ok_or(Failure::Divided)
+    }
+
+    /// Prepares for cleaning, which gives up earlier than a publish that waits for it.
+    pub(super) async fn settle_to_clean(&self) -> Result<(), Failure> {
+        let Self(client) = self;
+        Ok(client.batch_execute(&format!("{SETTINGS} set statement_timeout = '1500ms'")).await?)
     }
 
     pub(super) async fn prepare(&self, sql: &str) -> Result<Statement, Failure> {
@@ -164,11 +200,23 @@ impl Connected {
     }
 }
 
+/// Who is woken by notifications, and by whose not.
+#[derive(Debug)]
+pub(super) struct Wakes {
+    pub(super) woken: Arc<Notify>,
+    /// The process of the server that publishes for this node: what it counts comes with its answer.
+    pub(super) own: i32,
+}
+
 /// Moves what a connection sends and receives, and wakes whoever waits for notifications, until it ends.
-async fn drive(mut connection: Connection<Socket, NoTlsStream>, woken: Arc<Notify>) -> Failure {
+async fn drive(mut connection: Connection<Socket, NoTlsStream>, wakes: Option<Wakes>) -> Failure {
     loop {
         match poll_fn(|cx| connection.poll_message(cx)).await {
-            Some(Ok(AsyncMessage::Notification(_))) => woken.notify_one(),
+            Some(Ok(AsyncMessage::Notification(from))) => {
+                if let Some(Wakes { woken, .. }) = wakes.as_ref().filter(|wakes| from.process_id() != wakes.own) {
+                    woken.notify_one();
+                }
+            }
             Some(Ok(_)) => {}
             Some(Err(error)) => return Failure::Lost(error),
             None => return Failure::Closed,

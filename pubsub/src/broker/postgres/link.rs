@@ -3,7 +3,10 @@
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -12,7 +15,8 @@ use tokio::time::sleep;
 use tokio_postgres::Config;
 
 use super::{
-    super::{Attached, Down, Read, Sent, encoding::encode},
+    super::{Attached, Down, Read, Sent},
+    batch::{Counting, Queue, Waiting},
     connection::Failure,
     news,
     session::Session,
@@ -22,6 +26,8 @@ use crate::{Copy, Entry, Flow, Node, Place, Position};
 /// The longest wait before it is tried again to connect, and the longest first one.
 const MAX_WAIT: Duration = Duration::from_secs(1);
 const FIRST_WAIT: Duration = Duration::from_millis(50);
+/// How long answers to other servers may take that are on their way when this one leaves.
+const LAST_ANSWERS: Duration = Duration::from_millis(20);
 /// The longest name of a stream that is stored as it is: an index takes no key of any length.
 const MAX_NAME: usize = 1024;
 
@@ -33,24 +39,34 @@ pub(super) struct Link {
     attached: Mutex<HashMap<Vec<u8>, Arc<str>>>,
     /// The connections while the bus is up. Its lock is held while they bring something, so that it comes before their end.
     session: Mutex<Option<Arc<Session>>>,
+    queue: Queue,
+    /// The node has left the others, for good.
+    left: AtomicBool,
 }
 
 impl Link {
     pub(super) fn new(config: Config, flow: Flow) -> Self {
-        Self { config, flow, attached: Mutex::default(), session: Mutex::default() }
+        Self {
+            config,
+            flow,
+            attached: Mutex::default(),
+            session: Mutex::default(),
+            queue: Queue::default(),
+            left: AtomicBool::new(false),
+        }
     }
 
     /// Connects, and again whenever the connections end.
     pub(super) async fn run(self: Arc<Self>) {
         let mut attempts = 0;
-        loop {
+        while !self.left.load(Ordering::SeqCst) {
             match Session::open(&self.config, self.flow.node).await {
                 Ok(mut opened) => {
                     attempts = 0;
                     let session = opened.session.clone();
                     *lock(&self.session) = Some(session.clone());
                     self.flow.up();
-                    let failure = opened.serve(&self).await;
+                    let failure = opened.serve(&self, &self.config).await;
                     *lock(&self.session) = None;
                     session.close();
                     tracing::warn!("the connection to postgres ended: {failure}");
@@ -67,10 +83,10 @@ impl Link {
         }
     }
 
-    /// Tells the hub what these connections brought, unless they have ended.
+    /// Tells the hub what these connections brought, unless they have ended or others take this node for gone.
     pub(super) fn bring(&self, from: &Session, news: impl FnOnce(&Flow)) {
         let session = lock(&self.session);
-        if session.as_ref().is_some_and(|session| std::ptr::eq(&raw const **session, from)) {
+        if session.as_ref().is_some_and(|session| std::ptr::eq(&raw const **session, from)) && from.is_believed() {
             news(&self.flow);
         }
     }
@@ -119,28 +135,71 @@ impl Link {
         Ok(if rows.is_empty() { Read::Gone } else { Read::Entries(kept) })
     }
 
-    pub(super) async fn publish(self: Arc<Self>, mut entry: Entry) -> Sent {
-        let Some(session) = self.session() else { return Sent::Not(entry) };
-        // Streams are locked in the order of their names, so that two publishers who share some do not wait for each other.
-        entry.places.sort_by_cached_key(|place| name(&place.target.stream));
-        let names: Vec<_> = entry.places.iter().map(|place| name(&place.target.stream)).collect();
-        let row = match session.publish(&entry, &names, encode(&entry).as_bytes()).await {
-            Ok(row) => row,
-            Err(Failure::Lost(_) | Failure::Late) => return Sent::Unknown,
-            Err(_) => return Sent::Not(entry),
+    /// Counts an entry, with others that are published meanwhile. It goes on when whoever asked for it is gone.
+    pub(super) fn publish(self: &Arc<Self>, entry: Entry) -> impl Future<Output = Sent> + Send + use<> {
+        let (waiting, sent) = Waiting::new(entry);
+        if self.queue.push(waiting) {
+            tokio::spawn(self.clone().publish_all());
+        }
+        async { sent.await.unwrap_or(Sent::Unknown) }
+    }
+
+    async fn publish_all(self: Arc<Self>) {
+        loop {
+            let batch = self.queue.take();
+            if batch.is_empty() {
+                return;
+            }
+            // What fails as it is delivered fails on its own.
+            let _ = tokio::spawn(self.clone().publish_together(batch)).await;
+        }
+    }
+
+    async fn publish_together(self: Arc<Self>, mut batch: Vec<Waiting>) {
+        let refuse = |batch: Vec<Waiting>| {
+            for (entry, answer) in batch.into_iter().map(Waiting::into_parts) {
+                // Whoever asked may be gone.
+                let _ = answer.send(Sent::Not(entry));
+            }
         };
-        let positions = news::positions(&row);
-        for (place, position) in entry.places.iter_mut().zip(positions) {
-            place.position = Some(position);
+        let Some(session) = self.session() else { return refuse(batch) };
+        let counting = Counting::of(&mut batch);
+        let row = match session.publish(&counting).await {
+            Ok(row) => row,
+            // Those who wait are told that nobody knows.
+            Err(Failure::Lost(_) | Failure::Late | Failure::Silent) => return,
+            Err(_) => return refuse(batch),
+        };
+        let (id, epochs, offsets) =
+            (row.get("id"), row.get::<_, Vec<&str>>("epochs"), row.get::<_, Vec<i64>>("offsets"));
+        let epochs: Vec<Arc<str>> = epochs.into_iter().map(Into::into).collect();
+        let mut positions = counting.places.iter().zip(offsets).filter_map(|(stream, offset)| {
+            let epoch = epochs.get(usize::try_from(*stream - 1).ok()?)?;
+            Some(Position { epoch: epoch.clone(), offset: unsigned(offset) })
+        });
+        for (waiting, number) in batch.into_iter().zip(1..) {
+            let (mut entry, answer) = waiting.into_parts();
+            for place in &mut entry.places {
+                place.position = positions.next();
+            }
+            let entry = Arc::new(entry);
+            if session.came((id, number)) {
+                self.bring(&session, |flow| {
+                    (0..entry.places.len()).for_each(|place| flow.entry(Copy::of(entry.clone(), place)));
+                });
+            }
+            let _ = answer.send(Sent::Counted(entry));
         }
-        let entry = Arc::new(entry);
-        session.tell();
-        if session.came(row.get("id")) {
-            self.bring(&session, |flow| {
-                (0..entry.places.len()).for_each(|place| flow.entry(Copy::of(entry.clone(), place)));
-            });
+    }
+
+    /// Leaves the others, if they can be reached.
+    pub(super) async fn leave(&self) {
+        self.left.store(true, Ordering::SeqCst);
+        if let Some(session) = self.session() {
+            session.leave().await;
+            // What it was asked before is answered by tasks of their own.
+            sleep(LAST_ANSWERS).await;
         }
-        Sent::Counted(entry)
     }
 
     pub(super) async fn others(&self) -> Result<Vec<Node>, Down> {
@@ -155,7 +214,7 @@ impl Link {
 }
 
 /// The name of a stream in the tables.
-fn name(stream: &str) -> Vec<u8> {
+pub(super) fn name(stream: &str) -> Vec<u8> {
     if stream.len() <= MAX_NAME {
         return stream.into();
     }

@@ -3,6 +3,7 @@
 //! A node writes on one connection and reads on another ([`connection`], [`session`]); whenever either is lost, both are
 //! made anew ([`link`]). What is new is found by the transactions that a reader has not seen yet ([`news`]).
 
+mod batch;
 mod cleaner;
 mod connection;
 mod link;
@@ -41,9 +42,10 @@ const LINGER: Duration = Duration::from_secs(10);
 /// # What it needs
 ///
 /// Postgres 13 or later, the one that writes: a read-only replica counts as a server that cannot be reached, and of several
-/// hosts in a URL, `target_session_attrs=read-write` finds the right one. Each server of the application has two connections.
-/// They must be direct, or through a pooler in session mode, because one of them listens to notifications. They are not
-/// encrypted: across a network that is not yours, let them pass a tunnel; `sslmode=require` is refused.
+/// hosts in a URL, `target_session_attrs=read-write` finds the right one. Each server of the application has two connections,
+/// and one of them has a third, named `catamaran cleaner`. They must be direct, or through a pooler in session mode, because one
+/// of them listens to notifications. They are not encrypted: across a network that is not yours, let them pass a tunnel;
+/// `sslmode=require` is refused.
 ///
 /// The first server that connects makes the schema `catamaran` in the database. Two applications need two databases. A
 /// role that may not make it needs that somebody runs [`Postgres::SCHEMA`] before, and then
@@ -53,11 +55,19 @@ const LINGER: Duration = Duration::from_secs(10);
 /// grant select, insert, update, delete on all tables in schema catamaran to me;
 /// ```
 ///
+/// # Updates
+///
+/// The tables have a version. The first server of a later version upgrades them in one transaction that keeps all events; a role
+/// that may not needs the script and the grants above once more. Servers of the version before then count as cut off, and log it,
+/// until they are updated: they deliver to their own sockets. A server never changes tables of a later version than its own. An open
+/// transaction that has read the tables, such as a dump, holds up an upgrade; it is tried again every second.
+///
 /// # What it keeps
 ///
 /// The tables are unlogged: they are not written to the log of transactions, so that publishing waits for no disk, and
 /// they are in no replica. Every event is kept for ten seconds, and beyond that what the history of its channel says. One
-/// of the servers deletes the rest. A stream without an event or a new subscriber for two days is forgotten; whoever is
+/// of the servers deletes the rest, within some seconds of the time. If that fails, the server logs `postgres cleaner failed` and tries
+/// again, and events go on. A stream without an event or a new subscriber for two days is forgotten; whoever is
 /// subscribed to it hears of a gap with its next event.
 ///
 /// Nothing outlives the Postgres server: when it is started again, or a replica takes over, histories are empty, and every
@@ -69,7 +79,17 @@ const LINGER: Duration = Duration::from_secs(10);
 /// ([`App::bus`](crate::App::bus)). That begins when a connection ends, or the database has not answered for three seconds.
 /// Once it is back, everybody hears of a gap wherever something was published meanwhile, and nowhere else.
 ///
-/// A transaction that stays open, a backup, or a dump of the database does not hold up events.
+/// A server that was paused for more than five seconds, or could not look for news for as long, counts as cut off, even if its
+/// connections are still open. It asks whom others have closed before it delivers anything.
+///
+/// # What it costs the database
+///
+/// Events that are published at the same time share a transaction, up to 64 of them. Each transaction uses a transaction id, also
+/// in unlogged tables: 1,000 a second use up `autovacuum_freeze_max_age` (200 million) in two days and a half, and Postgres then
+/// reads every table of the database server to freeze its rows. Raise the setting, up to two billion, if that is too often.
+///
+/// A transaction that stays open, a backup, or a dump of the database does not hold up events. As long as it does, what was deleted
+/// takes space. Autovacuum reclaims that afterwards, so it must be on.
 pub struct Postgres {
     url: String,
 }
@@ -143,9 +163,7 @@ impl Bus for Tables {
     }
 
     fn publish(&self, entry: Entry) -> BoxFuture<'_, Sent> {
-        // What is on its way goes on when whoever asked for it is gone.
-        let publishing = tokio::spawn(self.link.clone().publish(entry));
-        Box::pin(async { publishing.await.unwrap_or(Sent::Unknown) })
+        Box::pin(self.link.publish(entry))
     }
 
     fn detach(&self, stream: &Arc<str>) {
@@ -154,6 +172,10 @@ impl Bus for Tables {
 
     fn others(&self) -> BoxFuture<'_, Result<Vec<Node>, Down>> {
         Box::pin(self.link.others())
+    }
+
+    fn leave(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.link.leave())
     }
 
     fn linger(&self) -> Option<Duration> {

@@ -3,20 +3,25 @@
 //! A number that is taken before its transaction commits says nothing of what a reader has missed. A snapshot does: it
 //! sees all transactions before its end but those that were running, and these are asked for by their ids.
 
-use std::{collections::HashMap, convert::Infallible, sync::Arc};
+use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
 
+use tokio::time::Instant;
 use tokio_postgres::Row;
 
 use super::{
     super::encoding::decode,
     connection::Failure,
     link::{Link, unsigned},
-    session::Session,
+    session::{BELIEVED, Id, Session},
 };
 use crate::{Copy, Entry, Position};
 
 /// The most bytes of events that are fetched at once, unless a single one has more.
 const MAX_FETCHED: i64 = 4 * 1024 * 1024;
+/// The largest body that comes with the news, also to nodes that do not want it.
+const SMALL: i32 = 1024;
+/// After a longer pause there may be too much for bodies to come with the news.
+const RECENT: Duration = Duration::from_secs(1);
 
 /// Which transactions were over when it was taken.
 #[derive(Debug)]
@@ -25,35 +30,67 @@ pub(super) struct Snapshot {
     pub(super) next: i64,
     /// Those before it that were running.
     pub(super) running: Vec<i64>,
+    /// By the server's clock, in seconds.
+    at: f64,
 }
 
 impl Snapshot {
+    /// From a row that says what it saw, and when.
+    pub(super) fn of(row: &Row) -> Option<Self> {
+        Self::parse(row.get("seen"), row.get("at"))
+    }
+
     /// From what the server writes: `xmin:xmax:running,running`.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    fn parse(text: &str, at: f64) -> Option<Self> {
         let mut parts = text.splitn(3, ':').skip(1);
         let next = parts.next()?.parse().ok()?;
         let running = parts.next()?.split(',').filter(|id| !id.is_empty()).map(|id| id.parse().ok());
-        Some(Self { next, running: running.collect::<Option<_>>()? })
+        Some(Self { next, running: running.collect::<Option<_>>()?, at })
+    }
+
+    /// Whether it is so much later than another that what was counted between may be deleted by now.
+    fn is_late_after(&self, before: &Self) -> bool {
+        self.at - before.at > BELIEVED.as_secs_f64()
     }
 }
 
 /// Brings what is new for as long as the session lasts.
 pub(super) async fn follow(session: &Session, link: &Link, seen: &mut Snapshot) -> Result<Infallible, Failure> {
+    let mut looked = Instant::now();
     loop {
         session.woken().await;
-        let rows = session.news(seen).await?;
-        let Some(now) = rows.first().and_then(|row| Snapshot::parse(row.get("seen"))) else { continue };
+        let small = if looked.elapsed() < RECENT { SMALL } else { 0 };
+        looked = Instant::now();
+        let rows = session.news(seen, small).await?;
+        let Some(now) = rows.first().and_then(Snapshot::of) else { continue };
+        if now.is_late_after(seen) || !session.was_believed(now.at) {
+            return Err(Failure::Silent);
+        }
         *seen = now;
         bring(session, link, &rows).await?;
+        session.has_brought();
     }
 }
 
-/// Fetches and brings what this node wants of the news.
+/// Something new, and the streams in which this node wants it.
+struct New {
+    id: Id,
+    positions: Vec<Position>,
+    streams: Vec<Arc<str>>,
+    /// None as long as its body was not fetched.
+    entry: Option<Entry>,
+}
+
+/// Brings what this node wants of the news, in the order of the transactions: what began when another was over comes
+/// after it. So nothing comes before a closing that had returned. Of entries of one stream a later one may come
+/// first, if both were under way at once; the hub waits for the other.
 async fn bring(session: &Session, link: &Link, rows: &[Row]) -> Result<(), Failure> {
-    let mut wanted = Vec::new();
+    let mut rows: Vec<(Id, &Row)> =
+        rows.iter().filter_map(|row| Some(((row.get::<_, Option<i64>>("id")?, row.get("number")), row))).collect();
+    rows.sort_by_key(|(id, _)| *id);
+    let mut news = Vec::new();
     let mut bytes = 0;
-    for row in rows {
-        let Some(id) = row.get::<_, Option<i64>>("id") else { continue };
+    for (id, row) in rows {
         let own = row.get::<_, i64>("node") == session.node();
         let names: Vec<&[u8]> = row.get("streams");
         let streams: Vec<_> = names.iter().filter_map(|name| link.wanted(name)).collect();
@@ -61,43 +98,42 @@ async fn bring(session: &Session, link: &Link, rows: &[Row]) -> Result<(), Failu
             None if !own => streams.iter().for_each(|stream| link.bring(session, |flow| flow.lost(stream))),
             None => {}
             Some(_) if own && !session.came(id) => {}
-            Some(more) if !streams.is_empty() => {
-                wanted.push((id, positions(row), streams));
-                bytes += i64::from(more);
+            Some(_) if streams.is_empty() => {}
+            Some(more) => {
+                let positions = positions(row);
+                let entry = match row.get::<_, Option<&[u8]>>("body") {
+                    Some(body) => entry(body, positions.clone()),
+                    None => {
+                        bytes += i64::from(more);
+                        None
+                    }
+                };
+                news.push(New { id, positions, streams, entry });
                 if bytes > MAX_FETCHED {
-                    fetch(session, link, std::mem::take(&mut wanted)).await?;
+                    fetch(session, link, std::mem::take(&mut news)).await?;
                     bytes = 0;
                 }
             }
-            Some(_) => {}
         }
     }
-    fetch(session, link, wanted).await
+    fetch(session, link, news).await
 }
 
-/// Entries by their ids, each with its positions and the streams that this node wants.
-type Wanted = Vec<(i64, Vec<Position>, Vec<Arc<str>>)>;
-
-async fn fetch(session: &Session, link: &Link, wanted: Wanted) -> Result<(), Failure> {
-    if wanted.is_empty() {
-        return Ok(());
-    }
-    let ids: Vec<_> = wanted.iter().map(|(id, ..)| *id).collect();
-    let rows = session.bodies(&ids).await?;
-    let mut bodies: HashMap<i64, &[u8]> = rows.iter().map(|row| (row.get("id"), row.get("body"))).collect();
-    let mut copies = Vec::new();
-    let mut lost = Vec::new();
-    for (id, positions, streams) in wanted {
-        match bodies.remove(&id).and_then(|body| entry(body, positions)) {
-            Some(entry) => copies.extend(places(&Arc::new(entry), &streams)),
-            None => lost.extend(streams),
-        }
-    }
-    // Ids are in the order in which transactions began, which is not that in which they counted.
-    copies.sort_by_key(Copy::offset);
+/// Fetches what did not come with the news, and brings all of it.
+async fn fetch(session: &Session, link: &Link, news: Vec<New>) -> Result<(), Failure> {
+    let missing: Vec<_> = news.iter().filter(|new| new.entry.is_none()).map(|new| new.id).collect();
+    let rows = if missing.is_empty() { Vec::new() } else { session.bodies(&missing).await? };
+    let mut bodies: HashMap<Id, &[u8]> =
+        rows.iter().map(|row| ((row.get("id"), row.get("number")), row.get("body"))).collect();
     link.bring(session, |flow| {
-        copies.into_iter().for_each(|copy| flow.entry(copy));
-        lost.iter().for_each(|stream| flow.lost(stream));
+        for New { id, positions, streams, entry: came } in news {
+            let body = bodies.remove(&id);
+            match came.or_else(|| entry(body?, positions)) {
+                Some(entry) => places(&Arc::new(entry), &streams).into_iter().for_each(|copy| flow.entry(copy)),
+                // It is deleted, or no node of this version wrote it.
+                None => streams.iter().for_each(|stream| flow.lost(stream)),
+            }
+        }
     });
     Ok(())
 }
@@ -127,11 +163,11 @@ mod tests {
     #[test]
     fn a_snapshot_is_read_as_the_server_writes_it() {
         for (text, next, running) in [("10:10:", 10, vec![]), ("10:15:10,12", 15, vec![10, 12])] {
-            let snapshot = Snapshot::parse(text).unwrap();
+            let snapshot = Snapshot::parse(text, 1.0).unwrap();
             assert_eq!((snapshot.next, snapshot.running), (next, running));
         }
         for text in ["", "10", "10:x:", "10:15:a"] {
-            assert!(Snapshot::parse(text).is_none(), "{text}");
+            assert!(Snapshot::parse(text, 1.0).is_none(), "{text}");
         }
     }
 }

@@ -1,9 +1,45 @@
+-- The tables and functions of the bus. Run where they are already, this brings them to this version, and loses nothing.
+
+-- Whoever uses a table waits behind a lock on it that is waited for.
+set lock_timeout = '1s';
 create schema if not exists catamaran;
 
--- The life of the server in which all of this was counted, and the last entry that the cleaner has looked at.
+-- From version 1, which had no function that says so.
+do $$
+begin
+    if to_regprocedure('catamaran.enter(bigint)') is null or to_regprocedure('catamaran.version()') is not null then
+        return;
+    end if;
+    lock table catamaran.server, catamaran.streams, catamaran.places, catamaran.entries in access exclusive mode;
+    alter table catamaran.server
+        add column cleaner bigint not null default 0, add column until timestamptz not null default '-infinity';
+    alter table catamaran.entries add column number integer not null default 1;
+    alter table catamaran.entries drop constraint entries_pkey, add primary key (id, number);
+    alter table catamaran.places add column number integer not null default 1;
+    drop function catamaran.publish(bigint, bytea[], text, bytea, bigint[], bigint[], bigint[]);
+    drop function catamaran.cut(bytea, text, bigint);
+    drop function catamaran.due(interval);
+    drop function catamaran.trim(bytea[], interval, interval);
+    drop function catamaran.cleaned(bigint);
+    create unlogged table catamaran.former (
+        stream bytea, epoch text collate "C", floor bigint not null, top bigint not null, primary key (stream, epoch)
+    );
+    -- Some were forgotten before their former epochs.
+    insert into catamaran.streams (name, epoch) select p.stream, p.epoch from catamaran.places p on conflict do nothing;
+    insert into catamaran.former (stream, epoch, floor, top)
+    select p.stream, p.epoch, 0, max(p."offset")
+    from catamaran.places p join catamaran.streams s on s.name = p.stream and s.epoch <> p.epoch
+    group by p.stream, p.epoch;
+end $$;
+
+create or replace function catamaran.version() returns integer language sql immutable as 'select 2';
+
+-- The life of the server in which all of this was counted, up to which entry it was cleaned, and who cleans until when.
 create unlogged table if not exists catamaran.server (
     started timestamptz not null,
-    cleaned bigint not null
+    cleaned bigint not null,
+    cleaner bigint not null default 0,
+    until timestamptz not null default '-infinity'
 );
 
 create unlogged table if not exists catamaran.nodes (
@@ -22,15 +58,18 @@ create unlogged table if not exists catamaran.streams (
     used timestamptz not null default now()
 );
 
--- The id is that of the transaction. Without offsets it says that the stream has taken a new epoch.
+-- The id is that of the transaction, in which this is the entry with this number. Without offsets it says that the stream has
+-- taken a new epoch.
 create unlogged table if not exists catamaran.entries (
-    id bigint primary key,
+    id bigint,
     node bigint not null,
     streams bytea[] not null,
     epochs text[] not null,
     offsets bigint[] not null,
     body bytea,
-    at timestamptz not null default clock_timestamp()
+    at timestamptz not null default clock_timestamp(),
+    number integer not null default 1,
+    primary key (id, number)
 );
 
 -- The entries of each stream; `total` adds up their bytes.
@@ -40,7 +79,17 @@ create unlogged table if not exists catamaran.places (
     "offset" bigint,
     entry bigint not null,
     total bigint not null,
+    number integer not null default 1,
     primary key (stream, epoch, "offset")
+);
+
+-- The epochs that streams had before, and which of their offsets are not deleted yet.
+create unlogged table if not exists catamaran.former (
+    stream bytea,
+    epoch text collate "C",
+    floor bigint not null,
+    top bigint not null,
+    primary key (stream, epoch)
 );
 
 -- The row of a stream, made if it is missing, and locked until the transaction ends. That writes no new version of it.
@@ -57,18 +106,35 @@ begin
     return s;
 end $$;
 
--- Counts an entry on streams, which come in the order of their names.
+-- Wakes the servers. Without room for the notification they find what is new by looking.
+create or replace function catamaran.wake() returns void
+language plpgsql as $$
+begin
+    if pg_notification_queue_usage() < 0.9 then
+        perform pg_notify('catamaran', '');
+    end if;
+end $$;
+
+-- Counts entries on streams, whose names come in their order. Each entry has `counts` of the places, one entry after the other;
+-- a place is the number of its stream. Gives the epoch of each stream, and the offset of each place.
 create or replace function catamaran.publish(
-    sender bigint, names bytea[], fresh text, body bytea, entries bigint[], bytes bigint[], ages bigint[],
+    sender bigint, fresh text, names bytea[], entries bigint[], bytes bigint[], ages bigint[],
+    bodies bytea[], counts integer[], places integer[],
     out id bigint, out epochs text[], out offsets bigint[]
 )
 language plpgsql as $$
 declare
     s catamaran.streams;
     top bigint;
-    sum bigint;
+    total bigint;
+    tops bigint[];
+    totals bigint[];
+    place integer := 0;
+    stream integer;
+    its_streams bytea[];
+    its_epochs text[];
+    its_offsets bigint[];
 begin
-    id := pg_current_xact_id()::text::bigint;
     for i in 1 .. cardinality(names) loop
         s := catamaran.lock(names[i], fresh);
         if entries[i] > s.entries or bytes[i] > s.bytes or ages[i] > s.age then
@@ -77,17 +143,34 @@ begin
                 age = greatest(k.age, ages[i])
             where k.name = names[i];
         end if;
-        select p."offset", p.total into top, sum from catamaran.places p
-        where p.stream = names[i] and p.epoch = s.epoch order by p."offset" desc limit 1;
-        if not found then
-            top := s.floor;
-            sum := 0;
-        end if;
+        select p."offset", p.total into top, total from catamaran.places p
+        where p.stream = names[i] and p.epoch = s.epoch and p."offset" > s.floor order by p."offset" desc limit 1;
         epochs[i] := s.epoch;
-        offsets[i] := top + 1;
-        insert into catamaran.places values (names[i], s.epoch, top + 1, publish.id, sum + octet_length(body));
+        tops[i] := coalesce(top, s.floor);
+        totals[i] := coalesce(total, 0);
     end loop;
-    insert into catamaran.entries values (publish.id, sender, names, publish.epochs, publish.offsets, publish.body);
+    -- Asked for under the locks: of two that count on the same streams, the later has the higher, but for new streams.
+    id := pg_current_xact_id()::text::bigint;
+    for number in 1 .. cardinality(bodies) loop
+        its_streams := '{}';
+        its_epochs := '{}';
+        its_offsets := '{}';
+        for i in 1 .. counts[number] loop
+            place := place + 1;
+            stream := places[place];
+            tops[stream] := tops[stream] + 1;
+            totals[stream] := totals[stream] + octet_length(bodies[number]);
+            offsets[place] := tops[stream];
+            its_streams := its_streams || names[stream];
+            its_epochs := its_epochs || epochs[stream];
+            its_offsets := its_offsets || tops[stream];
+            insert into catamaran.places (stream, epoch, "offset", entry, number, total)
+            values (names[stream], epochs[stream], tops[stream], publish.id, number, totals[stream]);
+        end loop;
+        insert into catamaran.entries (id, number, node, streams, epochs, offsets, body)
+        values (publish.id, number, sender, its_streams, its_epochs, its_offsets, bodies[number]);
+    end loop;
+    perform catamaran.wake();
 end $$;
 
 -- Where a stream stands, once it has taken a new epoch if it must.
@@ -100,16 +183,20 @@ declare
     s catamaran.streams := catamaran.lock(called, fresh);
 begin
     select p."offset" into top from catamaran.places p
-    where p.stream = called and p.epoch = s.epoch order by p."offset" desc limit 1;
+    where p.stream = called and p.epoch = s.epoch and p."offset" > s.floor order by p."offset" desc limit 1;
     top := coalesce(top, s.floor);
     epoch := s.epoch;
     floor := s.floor;
     turned := coalesce(known_epoch = s.epoch, true) and (turn or coalesce(known > top, false));
     if turned then
+        insert into catamaran.former (stream, epoch, floor, top)
+        select called, s.epoch, s.floor, attach.top where attach.top > s.floor
+        on conflict do nothing;
         update catamaran.streams k
         set epoch = fresh, floor = 0, entries = 0, bytes = 0, age = 0, used = now() where k.name = called;
-        insert into catamaran.entries
-        values (pg_current_xact_id()::text::bigint, sender, array[called], array[fresh], array[]::bigint[], null);
+        insert into catamaran.entries (id, node, streams, epochs, offsets)
+        values (pg_current_xact_id()::text::bigint, sender, array[called], array[fresh], array[]::bigint[]);
+        perform catamaran.wake();
         epoch := fresh;
         top := 0;
         floor := 0;
@@ -118,26 +205,28 @@ begin
     end if;
 end $$;
 
--- Deletes the entries of a stream up to an offset, unless they are kept for another stream.
-create or replace function catamaran.cut(called bytea, counted text, upto bigint) returns void
+-- Deletes the entries of a stream from one offset to another, unless they are kept for another stream. What was deleted
+-- before is not looked at: as long as any snapshot is open it still stands in the index.
+create or replace function catamaran.cut(called bytea, counted text, since bigint, upto bigint) returns void
 language sql as $$
     with gone as (
-        delete from catamaran.places p where p.stream = called and p.epoch = counted and p."offset" <= upto
-        returning p.entry
+        delete from catamaran.places p
+        where p.stream = called and p.epoch = counted and p."offset" > since and p."offset" <= upto
+        returning p.entry, p.number
     )
     delete from catamaran.entries e using gone
-    where e.id = gone.entry and not exists (
+    where e.id = gone.entry and e.number = gone.number and not exists (
         select from unnest(e.streams, e.epochs, e.offsets) u (stream, epoch, "offset")
         join catamaran.places p on p.stream = u.stream and p.epoch = u.epoch and p."offset" = u."offset"
-        where not (p.stream = called and p.epoch = counted and p."offset" <= upto)
+        where not (p.stream = called and p.epoch = counted and p."offset" > since and p."offset" <= upto)
     );
 $$;
 
 -- The streams of the next entries that every node has read, whether there are more, and the last entry it looked at.
-create or replace function catamaran.due(grace interval, out names bytea[], out upto bigint, out more boolean)
+create or replace function catamaran.due(
+    since bigint, grace interval, out names bytea[], out upto bigint, out more boolean
+)
 language plpgsql as $$
-declare
-    since bigint := (select cleaned from catamaran.server);
 begin
     select max(next.id) filter (where next.at < clock_timestamp() - grace), count(*) = 1000 into upto, more
     from (select e.id, e.at from catamaran.entries e where e.id > since order by e.id limit 1000) next;
@@ -156,72 +245,110 @@ begin
     order by next.name desc limit 1;
     select array_agg(k.name) into names
     from catamaran.streams k where k.name > after and k.name <= last and (k.used < now() - unused or exists (
-        select from catamaran.places p join catamaran.entries e on e.id = p.entry
+        select from catamaran.places p join catamaran.entries e on e.id = p.entry and e.number = p.number
         where p.stream = k.name and p.epoch = k.epoch and p."offset" = k.floor + 1
             and e.at < clock_timestamp() - greatest(grace, k.age * interval '1 millisecond')
-    ));
+    ) or exists (select from catamaran.former f where f.stream = k.name));
 end $$;
 
--- Deletes what streams need not keep, but nothing that a node may not have read yet; and streams that nobody uses.
-create or replace function catamaran.trim(names bytea[], grace interval, unused interval) returns void
+-- Deletes what streams need not keep, but nothing that a node may not have read yet; and streams that nobody uses. The
+-- streams are locked meanwhile, so there is a limit; whether more is left.
+create or replace function catamaran.trim(names bytea[], grace interval, unused interval) returns boolean
 language plpgsql as $$
 declare
+    room bigint := 2000;
     s catamaran.streams;
-    newest catamaran.places;
+    former catamaran.former;
+    newest record;
     oldest record;
     upto bigint;
 begin
     for s in select k.* from catamaran.streams k where k.name = any (names) order by k.name for update loop
-        if s.used < now() - unused then
-            perform catamaran.cut(s.name, s.epoch, 9223372036854775807);
+        for former in select f.* from catamaran.former f where f.stream = s.name loop
+            upto := least(former.top, former.floor + room);
+            perform catamaran.cut(s.name, former.epoch, former.floor, upto);
+            room := room - (upto - former.floor);
+            if upto < former.top then
+                update catamaran.former f set floor = upto where f.stream = s.name and f.epoch = former.epoch;
+                return true;
+            end if;
+            delete from catamaran.former f where f.stream = s.name and f.epoch = former.epoch;
+        end loop;
+        select p."offset", p.total into newest from catamaran.places p
+        where p.stream = s.name and p.epoch = s.epoch and p."offset" > s.floor order by p."offset" desc limit 1;
+        if s.used < now() - unused and coalesce(newest."offset", s.floor) <= s.floor + room then
+            perform catamaran.cut(s.name, s.epoch, s.floor, newest."offset");
             delete from catamaran.streams k where k.name = s.name;
             continue;
         end if;
-        perform catamaran.cut(s.name, former.epoch, 9223372036854775807) from (
-            select distinct p.epoch from catamaran.places p where p.stream = s.name and p.epoch < s.epoch
-            union all
-            select distinct p.epoch from catamaran.places p where p.stream = s.name and p.epoch > s.epoch
-        ) former;
-        select * into newest from catamaran.places p
-        where p.stream = s.name and p.epoch = s.epoch order by p."offset" desc limit 1;
         upto := s.floor;
         for oldest in
-            select p."offset", p.total, e.at from catamaran.places p join catamaran.entries e on e.id = p.entry
-            where p.stream = s.name and p.epoch = s.epoch order by p."offset"
+            select p."offset", p.total, e.at
+            from catamaran.places p join catamaran.entries e on e.id = p.entry and e.number = p.number
+            where p.stream = s.name and p.epoch = s.epoch and p."offset" > s.floor order by p."offset" limit room
         loop
-            exit when oldest.at > clock_timestamp() - grace
-                or (oldest."offset" > newest."offset" - s.entries and oldest.total > newest.total - s.bytes
-                    and oldest.at > clock_timestamp() - s.age * interval '1 millisecond');
+            exit when oldest.at > clock_timestamp() - grace or (s.used >= now() - unused
+                and oldest."offset" > newest."offset" - s.entries and oldest.total > newest.total - s.bytes
+                and oldest.at > clock_timestamp() - s.age * interval '1 millisecond');
             upto := oldest."offset";
         end loop;
         if upto > s.floor or s.used < now() - interval '1 hour' then
-            update catamaran.streams k set floor = upto, used = now() where k.name = s.name;
-            perform catamaran.cut(s.name, s.epoch, upto);
+            update catamaran.streams k
+            set floor = upto, used = case when s.used < now() - unused then s.used else now() end where k.name = s.name;
+            perform catamaran.cut(s.name, s.epoch, s.floor, upto);
+        end if;
+        room := room - (upto - s.floor);
+        if room <= 0 then
+            return true;
         end if;
     end loop;
+    return false;
 end $$;
 
--- Entries up to this one need not be looked at again.
-create or replace function catamaran.cleaned(upto bigint) returns void
+-- Who cleans: for so long the one who asks, unless another does; up to where it was cleaned.
+create or replace function catamaran.lead(node bigint, upto bigint, lease interval, out cleaned bigint)
 language sql as $$
-    delete from catamaran.entries e using catamaran.server s
-    where e.id > s.cleaned and e.id <= upto and e.body is null;
-    update catamaran.server set cleaned = upto;
+    update catamaran.server s
+    set cleaner = node, until = clock_timestamp() + lease, cleaned = greatest(s.cleaned, upto)
+    where s.cleaner = node or s.until < clock_timestamp()
+    returning s.cleaned;
 $$;
 
--- Enters a node, and forgets what a former life of the server counted: that may be older than what its nodes applied.
-create or replace function catamaran.enter(node bigint) returns void
+-- Says that this server lives, for as long as others still believed it; when that was.
+create or replace function catamaran.beat(node bigint, believed interval, out seen double precision)
+language sql as $$
+    update catamaran.nodes n set seen = clock_timestamp()
+    where n.id = node and n.seen >= clock_timestamp() - believed
+    returning extract(epoch from n.seen)::double precision;
+$$;
+
+-- Enters a node, and forgets what a former life of the server counted: that may be older than what its nodes applied. Says when
+-- that was.
+create or replace function catamaran.enter(node bigint, needed integer) returns double precision
 language plpgsql as $$
+declare
+    entered timestamptz := clock_timestamp();
 begin
     perform pg_advisory_xact_lock(1667331169, 0);
+    if needed <> catamaran.version() then
+        raise 'the tables have version %, and this server needs %', catamaran.version(), needed;
+    end if;
     if not exists (select from catamaran.server where started = pg_postmaster_start_time()) then
         delete from catamaran.entries;
         delete from catamaran.places;
+        delete from catamaran.former;
         delete from catamaran.streams;
         delete from catamaran.nodes;
         delete from catamaran.server;
-        insert into catamaran.server values (pg_postmaster_start_time(), 0);
+        insert into catamaran.server (started, cleaned) values (pg_postmaster_start_time(), 0);
     end if;
-    insert into catamaran.nodes values (node, clock_timestamp())
-    on conflict (id) do update set seen = excluded.seen;
+    insert into catamaran.nodes values (node, entered) on conflict (id) do update set seen = excluded.seen;
+    return extract(epoch from entered);
+end $$;
+
+-- What servers of version 1 call.
+create or replace function catamaran.enter(node bigint) returns void
+language plpgsql as $$
+begin
+    raise 'this server is older than the tables of the bus: update it';
 end $$;

@@ -15,12 +15,8 @@ pub(super) struct Statements {
     pub(super) bodies: Statement,
     pub(super) others: Statement,
     pub(super) beat: Statement,
-    pub(super) notify: Statement,
+    pub(super) leave: Statement,
     pub(super) lead: Statement,
-    pub(super) due: Statement,
-    pub(super) idle: Statement,
-    pub(super) trim: Statement,
-    pub(super) cleaned: Statement,
 }
 
 impl fmt::Debug for Statements {
@@ -32,19 +28,34 @@ impl fmt::Debug for Statements {
 impl Statements {
     pub(super) async fn prepare(write: &Connected, read: &Connected) -> Result<Self, Failure> {
         Ok(Self {
-            publish: write.prepare("select * from catamaran.publish($1, $2, $3, $4, $5, $6, $7)").await?,
+            publish: write.prepare("select * from catamaran.publish($1, $2, $3, $4, $5, $6, $7, $8, $9)").await?,
             attach: write.prepare("select * from catamaran.attach($1, $2, $3, $4, $5, $6)").await?,
             entries: read.prepare(ENTRIES).await?,
             news: read.prepare(NEWS).await?,
-            bodies: read.prepare("select id, body from catamaran.entries where id = any ($1)").await?,
+            bodies: read.prepare(BODIES).await?,
             others: read.prepare(OTHERS).await?,
-            beat: write.prepare(BEAT).await?,
-            notify: read.prepare("notify catamaran").await?,
-            lead: write.prepare("select pg_try_advisory_lock(1667331169, 1)").await?,
-            due: write.prepare("select * from catamaran.due($1::float8 * interval '1 s')").await?,
-            idle: write.prepare(IDLE).await?,
-            trim: write.prepare(TRIM).await?,
-            cleaned: write.prepare("select catamaran.cleaned($1)").await?,
+            beat: write.prepare("select seen from catamaran.beat($1, $2::float8 * interval '1 s')").await?,
+            leave: write.prepare("delete from catamaran.nodes where id = $1").await?,
+            lead: write.prepare("select cleaned from catamaran.lead($1, $2, $3::float8 * interval '1 s')").await?,
+        })
+    }
+}
+
+/// The statements of the cleaner.
+pub(super) struct Cleaning {
+    pub(super) due: Statement,
+    pub(super) idle: Statement,
+    pub(super) trim: Statement,
+    pub(super) notices: Statement,
+}
+
+impl Cleaning {
+    pub(super) async fn prepare(connected: &Connected) -> Result<Self, Failure> {
+        Ok(Self {
+            due: connected.prepare("select * from catamaran.due($1, $2::float8 * interval '1 s')").await?,
+            idle: connected.prepare(IDLE).await?,
+            trim: connected.prepare(TRIM).await?,
+            notices: connected.prepare(NOTICES).await?,
         })
     }
 }
@@ -54,28 +65,35 @@ const ENTRIES: &str = r#"
     select p."offset", e.epochs, e.offsets, e.body
     from catamaran.streams s
     left join catamaran.places p on p.stream = s.name and p.epoch = s.epoch and p."offset" > $3
-    left join catamaran.entries e on e.id = p.entry
+    left join catamaran.entries e on e.id = p.entry and e.number = p.number
     where s.name = $1 and s.epoch = $2 and s.floor <= $3
     order by p."offset""#;
 
-/// What a snapshot did not see, and the snapshot that this one is.
+/// What a snapshot did not see, and the snapshot that this one is. Small bodies of other nodes come with it.
 const NEWS: &str = "
-    select pg_current_snapshot()::text as seen, e.*
-    from (select) one left join (
-        select id, node, streams, epochs, offsets, octet_length(body) as bytes
+    select one.*, e.*
+    from (select pg_current_snapshot()::text as seen, extract(epoch from clock_timestamp())::float8 as at) one
+    left join (
+        select id, number, node, streams, epochs, offsets, octet_length(body) as bytes,
+            case when octet_length(body) <= $3 and node <> $4 then body end as body
         from catamaran.entries where id >= $1
         union all
-        select id, node, streams, epochs, offsets, octet_length(body)
+        select id, number, node, streams, epochs, offsets, octet_length(body),
+            case when octet_length(body) <= $3 and node <> $4 then body end
         from catamaran.entries where id = any ($2) and id < $1
     ) e on true";
+
+const BODIES: &str = "
+    select e.id, e.number, e.body
+    from unnest($1::bigint[], $2::integer[]) wanted (id, number) join catamaran.entries e using (id, number)";
 
 const OTHERS: &str = "
     with gone as (delete from catamaran.nodes where seen < clock_timestamp() - $2::float8 * interval '1 s')
     select id from catamaran.nodes where id <> $1 and seen >= clock_timestamp() - $2::float8 * interval '1 s'";
 
-const BEAT: &str = "
-    insert into catamaran.nodes values ($1, clock_timestamp()) on conflict (id) do update set seen = excluded.seen";
-
 const IDLE: &str = "select * from catamaran.idle($1, $2::float8 * interval '1 s', $3::float8 * interval '1 s')";
 
 const TRIM: &str = "select catamaran.trim($1, $2::float8 * interval '1 s', $3::float8 * interval '1 s')";
+
+/// Deletes what said that streams have new epochs.
+const NOTICES: &str = "delete from catamaran.entries where id > $1 and id <= $2 and body is null";

@@ -1,6 +1,6 @@
 -- Says where a stream stands, and gives it a new epoch if it lost something.
 --
--- KEYS: the meta and the history.
+-- KEYS: the meta and the history, and the generation.
 -- ARGV: the ticket, a new epoch, the channel, the node, the epoch and the offset that the node has applied (the epoch is
 -- empty if none), and 1 if the node delivered on its own.
 local ticket, epoch, channel, node, known, offset = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
@@ -9,10 +9,10 @@ local same = known == '' or known == stream.epoch
 if same and (ARGV[7] == '1' or offset > stream.top) then
   renew(stream, epoch)
 end
+clear(stream)
 save(stream)
 if stream.renewed then
-  redis.call('DEL', stream.history)
   -- To the other nodes: a message without an entry says who renewed the stream.
   redis.call('SPUBLISH', channel, node)
 end
-return { ticket, { stream.epoch, stream.top, stream.top - redis.call('LLEN', stream.history) } }
+return { ticket, { stream.epoch, stream.top, stream.top - stream.length } }

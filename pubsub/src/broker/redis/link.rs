@@ -1,12 +1,12 @@
 //! Keeps a connection to the master: finds it, watches it, brings what comes, and begins anew when it is lost.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     convert::Infallible,
     hash::{BuildHasher, RandomState},
     pin::pin,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -24,7 +24,7 @@ use tokio::{
 use super::{
     Shared,
     message::{Message, copies},
-    session::{Change, Cut, Failure, LIMIT, Session, change},
+    session::{Change, Cut, Failure, LIMIT, Nodes, Session, change},
 };
 
 /// How often the server is asked whether it is there.
@@ -32,6 +32,8 @@ const BEAT: Duration = Duration::from_secs(1);
 /// The longest pause between two attempts to connect, and the first.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 const MIN_PAUSE: Duration = Duration::from_millis(50);
+/// How long after an outage the others may take to come back. It is more than what a node is silent for before it is forgotten.
+const RETURN: Duration = Duration::from_secs(10);
 /// A connection that lasts so long is no failed attempt.
 const STABLE: Duration = Duration::from_secs(10);
 /// How often a server may name another as the master before it is a failure.
@@ -48,6 +50,8 @@ pub(super) struct Link {
     info: ConnectionInfo,
     /// Where the master may be, the likeliest first.
     addresses: VecDeque<ConnectionAddr>,
+    /// The nodes that lived when this one last heard of them, and those that it still waits for since an outage.
+    seen: Mutex<BTreeSet<String>>,
 }
 
 /// A connection that nothing was published on yet.
@@ -57,6 +61,8 @@ struct Connection {
     pushes: UnboundedReceiver<Pushed>,
     pending: Arc<Pending>,
     cuts: mpsc::Receiver<String>,
+    /// That of the server before anything is attached.
+    generation: String,
 }
 
 /// An entry on its way: the channel, and the text.
@@ -73,7 +79,7 @@ struct Pending {
 
 impl Link {
     pub(super) fn new(shared: Arc<Shared>, info: ConnectionInfo) -> Self {
-        Self { shared, addresses: [info.addr().clone()].into(), info }
+        Self { shared, addresses: [info.addr().clone()].into(), info, seen: Mutex::default() }
     }
 
     /// Until the other end of `stop` is dropped.
@@ -125,9 +131,10 @@ impl Link {
     async fn find_master(&mut self) -> Result<Connection, RedisError> {
         let mut address = self.addresses[0].clone();
         for _ in 0..REDIRECTS {
-            let connection = self.open(&address).await?;
-            match connection.session.nodes(&self.shared.node).await {
-                Ok(_) => {
+            let mut connection = self.open(&address).await?;
+            match connection.session.nodes(&self.shared.node, &[]).await {
+                Ok(Nodes { generation, .. }) => {
+                    connection.generation = generation;
                     self.remember(address, &connection.session).await?;
                     return Ok(connection);
                 }
@@ -160,7 +167,7 @@ impl Link {
         let client = Client::open(self.info.clone().set_addr(address.clone()))?;
         let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
         let (session, changes) = Session::new(connection, self.shared.keys.clone(), cut).await?;
-        Ok(Connection { session, changes, pushes, pending, cuts })
+        Ok(Connection { session, changes, pushes, pending, cuts, generation: String::new() })
     }
 
     /// Notes where the master is, and in a cluster who may tell when it is gone.
@@ -179,7 +186,7 @@ impl Link {
 
     /// Brings what comes until the connection is lost, for a reason, or stopped.
     async fn serve(&self, connection: Connection, stop: &mut oneshot::Receiver<()>) -> Option<String> {
-        let Connection { session, changes, pushes, pending, mut cuts } = connection;
+        let Connection { session, changes, pushes, pending, mut cuts, generation } = connection;
         let session = Arc::new(session);
         self.shared.set_session(Some(session.clone()));
         self.shared.flow.up();
@@ -187,7 +194,7 @@ impl Link {
             let work = async {
                 tokio::join!(
                     change(&session, changes, &pending.leaving),
-                    self.beat(&session),
+                    self.beat(&session, generation),
                     self.deliver(pushes, &pending),
                 );
                 std::future::pending::<()>().await;
@@ -201,22 +208,36 @@ impl Link {
             }
         };
         self.shared.set_session(None);
-        self.shared.flow.down();
-        if lost.is_none() {
-            session.leave(&self.shared.node).await;
+        match lost {
+            Some(_) => self.shared.flow.down(),
+            None => session.leave(&self.shared.node).await,
         }
         lost
     }
 
     /// A server that does not answer, or is not the master any more, ends the connection.
-    async fn beat(&self, session: &Session) {
+    ///
+    /// Whoever was there before an outage and has not come back some time after it may have delivered events on its own.
+    async fn beat(&self, session: &Session, mut known: String) {
         let mut beat = interval(BEAT);
+        let begun = Instant::now();
+        let mut missed: Vec<_> = self.seen().iter().cloned().collect();
         loop {
             beat.tick().await;
-            if session.nodes(&self.shared.node).await.is_err() {
-                return;
+            let asked = if begun.elapsed() < RETURN { Vec::new() } else { std::mem::take(&mut missed) };
+            let Ok(Nodes { names, generation }) = session.nodes(&self.shared.node, &asked).await else { return };
+            *self.seen() = names.into_iter().chain(missed.iter().cloned()).collect();
+            if known != generation {
+                known = generation;
+                tracing::warn!("server lost during an outage of redis: its last events may be missing in any channel");
+                self.shared.flow.down();
+                self.shared.flow.up();
             }
         }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn deliver(&self, mut pushes: UnboundedReceiver<Pushed>, pending: &Pending) {
@@ -224,7 +245,10 @@ impl Link {
             pending.bytes.fetch_sub(text.len() + MESSAGE_BYTES, Ordering::Relaxed);
             let Some(stream) = self.shared.keys.stream(&channel) else { continue };
             match Message::read(&text) {
-                Message::Entry(entry) => copies(&entry, stream).for_each(|copy| self.shared.flow.entry(copy)),
+                Message::Entries(entries) => {
+                    let copies = entries.iter().flat_map(|entry| copies(entry, stream));
+                    copies.for_each(|copy| self.shared.flow.entry(copy));
+                }
                 Message::Renewed(node) if node == self.shared.node => {}
                 Message::Renewed(_) | Message::Unknown => self.shared.flow.lost(stream),
             }

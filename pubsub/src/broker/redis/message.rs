@@ -1,4 +1,7 @@
-//! What comes on a stream's channel, and what its history keeps: the time and all positions of an entry, then the entry.
+//! What comes on a stream's channel, and what its history keeps.
+//!
+//! A history keeps the time and all positions of an entry, then the entry. On a channel come one or several of these, each
+//! after its number of bytes; or a name alone.
 
 use std::sync::Arc;
 
@@ -7,7 +10,7 @@ use crate::{Copy, Entry, Position, broker::encoding};
 /// What comes on a stream's channel.
 #[derive(Debug)]
 pub(super) enum Message<'a> {
-    Entry(Arc<Entry>),
+    Entries(Vec<Arc<Entry>>),
     /// The stream has a new epoch, since this node attached it.
     Renewed(&'a str),
     /// Of another version.
@@ -16,17 +19,33 @@ pub(super) enum Message<'a> {
 
 impl<'a> Message<'a> {
     pub(super) fn read(text: &'a str) -> Self {
-        let Some((head, entry)) = text.split_once('\n') else { return Self::Renewed(text) };
-        let positions = positions(head.split(' ').skip(1));
-        match positions.and_then(|positions| encoding::decode(entry, positions).ok()) {
-            Some(entry) => Self::Entry(Arc::new(entry)),
-            None => Self::Unknown,
+        if !text.contains(':') {
+            return Self::Renewed(text);
         }
+        entries(text).map_or(Self::Unknown, Self::Entries)
     }
 }
 
+fn entries(mut text: &str) -> Option<Vec<Arc<Entry>>> {
+    let mut entries = Vec::new();
+    while !text.is_empty() {
+        let (length, rest) = text.split_once(':')?;
+        let (first, rest) = rest.split_at_checked(length.parse().ok()?)?;
+        entries.push(entry(first)?);
+        text = rest;
+    }
+    Some(entries)
+}
+
+fn entry(text: &str) -> Option<Arc<Entry>> {
+    let (head, entry) = text.split_once('\n')?;
+    let (_, given) = head.split_once(' ')?;
+    encoding::decode(entry, positions(given)?).ok().map(Arc::new)
+}
+
 /// The positions of pairs of an epoch and an offset.
-pub(super) fn positions<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<Vec<Position>> {
+pub(super) fn positions(text: &str) -> Option<Vec<Position>> {
+    let mut words = text.split(' ');
     let mut positions = Vec::new();
     while let Some(epoch) = words.next() {
         positions.push(Position { epoch: epoch.into(), offset: words.next()?.parse().ok()? });
@@ -43,7 +62,7 @@ pub(super) fn copies<'a>(entry: &'a Arc<Entry>, stream: &'a str) -> impl Iterato
 /// The copies that follow a position, from the texts of a history.
 pub(super) fn history(texts: &[String], stream: &str, after: &Position) -> Option<Vec<Copy>> {
     let copy = |(text, offset): (&String, u64)| {
-        let Message::Entry(entry) = Message::read(text) else { return None };
+        let entry = entry(text)?;
         let position = Position { epoch: after.epoch.clone(), offset };
         copies(&entry, stream).find(|copy| copy.position() == Some(&position))
     };
@@ -52,15 +71,33 @@ pub(super) fn history(texts: &[String], stream: &str, after: &Position) -> Optio
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::SystemTime;
 
-    const ENTRY: &str = r#"{"node":1,"number":2,"event":"said","data":[],"to":[
-        {"channel":"pet:1","stream":"pets","entries":9,"bytes":9,"age":null},
-        {"channel":"room:7","stream":"room:7","entries":9,"bytes":9,"age":null},
-        {"channel":"pet:2","stream":"pets","entries":9,"bytes":9,"age":null}],"at":3}"#;
+    use super::*;
+    use crate::{History, Id, Node, Place, Target};
+
+    fn encoded() -> String {
+        let place = |(channel, stream): (&str, &str)| {
+            let target =
+                Target { channel: channel.into(), stream: stream.into(), history: History::of(9), shape: None };
+            Place { target, position: None }
+        };
+        let places = [("pet:1", "pets"), ("room:7", "room:7"), ("pet:2", "pets")];
+        encoding::encode(&Entry {
+            id: Id { node: Node(1), number: 2 },
+            message: crate::Message { name: "said".into(), arguments: Vec::new() },
+            except: Vec::new(),
+            places: places.map(place).into(),
+            at: SystemTime::UNIX_EPOCH,
+        })
+    }
 
     fn text(first: u64) -> String {
-        format!("1700000000000 aaaaaaaa {first} bbbbbbbb 1 aaaaaaaa {}\n{}", first + 1, ENTRY.replace('\n', ""))
+        format!("1700000000000 aaaaaaaa {first} bbbbbbbb 1 aaaaaaaa {}\n{}", first + 1, encoded())
+    }
+
+    fn message(texts: &[String]) -> String {
+        texts.iter().map(|text| format!("{}:{text}", text.len())).collect()
     }
 
     fn after(offset: u64) -> Position {
@@ -69,12 +106,16 @@ mod tests {
 
     #[test]
     fn an_entry_is_in_a_stream_as_often_as_it_has_places_there() {
-        let text = text(5);
-        let Message::Entry(entry) = Message::read(&text) else { panic!("{text}") };
-        let of = |stream| copies(&entry, stream).map(|copy| (copy.channel().to_string(), copy.offset())).collect();
+        let message = message(&[text(5), text(7)]);
+        let Message::Entries(entries) = Message::read(&message) else { panic!("{message}") };
+        let of = |stream| {
+            let copies = entries.iter().flat_map(|entry| copies(entry, stream));
+            copies.map(|copy| (copy.channel().to_string(), copy.offset())).collect()
+        };
         let [pets, room]: [Vec<_>; 2] = [of("pets"), of("room:7")];
-        assert_eq!(pets, [("pet:1".to_owned(), 5), ("pet:2".to_owned(), 6)]);
-        assert_eq!(room, [("room:7".to_owned(), 1)]);
+        let named = |channel: &str, offset| (channel.to_owned(), offset);
+        assert_eq!(pets, [named("pet:1", 5), named("pet:2", 6), named("pet:1", 7), named("pet:2", 8)]);
+        assert_eq!(room, [named("room:7", 1), named("room:7", 1)]);
     }
 
     #[test]
@@ -89,7 +130,12 @@ mod tests {
     #[test]
     fn what_is_no_entry_is_seen() {
         assert!(matches!(Message::read("00000000000000ff"), Message::Renewed("00000000000000ff")));
-        for text in ["1 aaaaaaaa\n{}", "1 aaaaaaaa x\n{}", "1 aaaaaaaa 1\n{}", "\n"] {
+        let whole = message(&[text(5)]);
+        let json = r#"1700000000000 aaaaaaaa 1
+{"node":1,"number":2,"event":"said","data":[],"to":[{"channel":"a","stream":"a","entries":0,"bytes":0,"age":null}],"at":3}"#;
+        for text in
+            [json, "1:\n", ":", "99:short", "18446744073709551616:", &whole[..whole.len() - 1], &format!("{whole}x:")]
+        {
             assert!(matches!(Message::read(text), Message::Unknown), "{text}");
         }
     }

@@ -3,6 +3,7 @@
 mod keys;
 mod link;
 mod message;
+mod outbox;
 mod script;
 mod session;
 
@@ -14,21 +15,19 @@ use std::{
 
 use ::redis::{ConnectionInfo, IntoConnectionInfo, ProtocolVersion};
 use futures_util::future::BoxFuture;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, task::JoinHandle};
 
 use self::{
-    keys::Keys,
+    keys::{Key, Keys},
     link::Link,
     script::Script,
-    session::{Failure, Session},
+    session::{Nodes, Session},
 };
-use super::{Attached, Backend, Bus, Down, Read, Sent, encoding};
-use crate::{Entry, Flow, History, Node, Position, epoch};
+use super::{Attached, Backend, Bus, Down, Read, Sent};
+use crate::{Entry, Flow, Node, Position, epoch};
 
 /// How long a stream stays attached when nobody is subscribed any more.
 const LINGER: Duration = Duration::from_secs(10);
-/// No history is kept longer than this by Redis: its times are of limited size.
-const MAX_AGE: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// Redis or Valkey, as what joins the servers of an application; for [`App::bus`](crate::App::bus).
 ///
@@ -60,7 +59,9 @@ const MAX_AGE: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// least every second (every three, if nothing answers). Then it sends its clients what was published meanwhile on the
 /// others. A `gap` is told only where that is impossible: to clients of a channel that this server or another delivered
 /// to on its own, and of all channels after Redis was restarted, or another server took its place, since that one may know
-/// less than the one before it.
+/// less than the one before it. Redis looks the same when a master gets its first replica, or has had none for an hour: that
+/// is a `gap` in all channels too. So is the loss of a server of the application while others could not reach Redis
+/// either, 10 s after Redis is back.
 ///
 /// # In a cluster
 ///
@@ -104,8 +105,8 @@ impl Redis {
             session: Mutex::default(),
         });
         let (stop, stopped) = oneshot::channel();
-        tokio::spawn(Link::new(shared.clone(), info).run(stopped));
-        Ok(Arc::new(RedisBus { shared, _stop: stop }))
+        let ended = tokio::spawn(Link::new(shared.clone(), info).run(stopped));
+        Ok(Arc::new(RedisBus { shared, running: Mutex::new(Some(Running { stop, ended })) }))
     }
 }
 
@@ -146,7 +147,16 @@ impl Shared {
 #[derive(Debug)]
 struct RedisBus {
     shared: Arc<Shared>,
-    _stop: oneshot::Sender<()>,
+    /// None once this node has left.
+    running: Mutex<Option<Running>>,
+}
+
+/// The task of a link.
+#[derive(Debug)]
+struct Running {
+    /// Dropped to end it.
+    stop: oneshot::Sender<()>,
+    ended: JoinHandle<()>,
 }
 
 impl RedisBus {
@@ -154,38 +164,10 @@ impl RedisBus {
         self.shared.session().ok_or(Down)
     }
 
-    /// The meta and the history of a stream.
-    fn keys(&self, stream: &str) -> [String; 2] {
+    /// What the scripts need of a stream.
+    fn keys<'a>(&'a self, stream: &'a str) -> [Key<'a>; 3] {
         let keys = &self.shared.keys;
-        [keys.meta(stream), keys.history(stream)]
-    }
-
-    async fn count(&self, session: &Session, entry: &Entry) -> Result<Vec<Position>, Failure> {
-        // The streams, each once, with the most that any of its channels asks for.
-        let mut streams: Vec<(&Arc<str>, History)> = Vec::new();
-        let mut places = Vec::new();
-        for target in entry.places.iter().map(|place| &place.target) {
-            let known = streams.iter().position(|(stream, _)| **stream == target.stream);
-            let number = known.unwrap_or(streams.len());
-            match streams.get_mut(number) {
-                Some((_, history)) => *history = history.and(target.history),
-                None => streams.push((&target.stream, target.history)),
-            }
-            places.push((number + 1).to_string());
-        }
-        let keys: Vec<_> = streams.iter().flat_map(|(stream, _)| self.keys(stream)).collect();
-        let mut arguments = vec![epoch().to_string(), encoding::encode(entry), streams.len().to_string()];
-        for (stream, History { entries, bytes, age, .. }) in &streams {
-            let age = age.map_or(0, |age| age.min(MAX_AGE).as_millis());
-            let numbers = [entries.to_string(), bytes.to_string(), age.to_string()];
-            arguments.push(self.shared.keys.channel(stream));
-            arguments.extend(numbers);
-        }
-        arguments.extend(places);
-        let positions: Vec<String> = session.call(Script::Publish, &keys, &arguments).await?;
-        message::positions(positions.iter().map(String::as_str))
-            .filter(|positions| positions.len() == entry.places.len())
-            .ok_or(Failure::Lost)
+        [keys.meta(stream), keys.history(stream), keys.generation()]
     }
 }
 
@@ -200,15 +182,12 @@ impl Bus for RedisBus {
             let session = self.session()?;
             session.subscribe(stream).await.map_err(|_| Down)?;
             let known = known.unwrap_or(Position { epoch: "".into(), offset: 0 });
-            let arguments = [
-                epoch().to_string(),
-                self.shared.keys.channel(stream),
-                self.shared.node.clone(),
-                known.epoch.to_string(),
-                known.offset.to_string(),
-                u8::from(turn).to_string(),
-            ];
-            let attached = session.call(Script::Attach, &self.keys(stream), &arguments).await;
+            let keys = self.keys(stream);
+            let attached = session.call(Script::Attach, &keys, |command| {
+                command.arg(&*epoch()).arg(self.shared.keys.channel(stream)).arg(&self.shared.node);
+                command.arg(&*known.epoch).arg(known.offset).arg(u8::from(turn));
+            });
+            let attached = attached.await;
             let (epoch, top, floor): (String, u64, u64) = attached.map_err(|_| Down)?;
             Ok(Attached { top: Position { epoch: epoch.into(), offset: top }, floor })
         })
@@ -217,11 +196,11 @@ impl Bus for RedisBus {
     fn read<'a>(&'a self, stream: &'a Arc<str>, after: &'a Position) -> BoxFuture<'a, Read> {
         Box::pin(async move {
             let Ok(session) = self.session() else { return Read::Down };
-            let arguments = [after.epoch.to_string(), after.offset.to_string()];
-            let kept: Option<Vec<String>> = match session.call(Script::Read, &self.keys(stream), &arguments).await {
-                Ok(kept) => kept,
-                Err(_) => return Read::Down,
-            };
+            let keys = self.keys(stream);
+            let kept = session.call::<Option<Vec<String>>>(Script::Read, &keys, |command| {
+                command.arg(&*after.epoch).arg(after.offset);
+            });
+            let Ok(kept) = kept.await else { return Read::Down };
             let copies = kept.and_then(|kept| message::history(&kept, stream, after));
             copies.map_or(Read::Gone, Read::Entries)
         })
@@ -229,17 +208,9 @@ impl Bus for RedisBus {
 
     fn publish(&self, entry: Entry) -> BoxFuture<'_, Sent> {
         Box::pin(async move {
-            let Ok(session) = self.session() else { return Sent::Not(entry) };
-            match self.count(&session, &entry).await {
-                Ok(positions) => {
-                    let mut entry = entry;
-                    for (place, position) in entry.places.iter_mut().zip(positions) {
-                        place.position = Some(position);
-                    }
-                    Sent::Counted(Arc::new(entry))
-                }
-                Err(Failure::Refused(_)) => Sent::Not(entry),
-                Err(Failure::Lost) => Sent::Unknown,
+            match self.session() {
+                Ok(session) => session.publish(entry).await,
+                Err(Down) => Sent::Not(entry),
             }
         })
     }
@@ -252,9 +223,21 @@ impl Bus for RedisBus {
 
     fn others(&self) -> BoxFuture<'_, Result<Vec<Node>, Down>> {
         Box::pin(async move {
-            let nodes = self.session()?.nodes(&self.shared.node).await.map_err(|_| Down)?;
-            let others = nodes.iter().filter(|node| **node != self.shared.node);
+            let Nodes { names, .. } = self.session()?.nodes(&self.shared.node, &[]).await.map_err(|_| Down)?;
+            let others = names.iter().filter(|node| **node != self.shared.node);
             Ok(others.filter_map(|node| u64::from_str_radix(node, 16).ok().map(Node)).collect())
+        })
+    }
+
+    fn leave(&self) -> BoxFuture<'_, ()> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Box::pin(async {
+            // The link says that this node leaves as the last thing, after which it shows no more signs of life.
+            if let Some(Running { stop, ended }) = running {
+                drop(stop);
+                // If it has panicked, there is nothing left to end.
+                let _ = ended.await;
+            }
         })
     }
 

@@ -1,9 +1,12 @@
--- Counts an entry on all of its streams, keeps it there, and sends it to all nodes that are attached.
+-- Counts entries on all of their streams, keeps them there, and sends them to all nodes that are attached.
 --
--- KEYS: the meta and the history of each stream.
--- ARGV: the ticket, a new epoch, the entry, how many streams; of each stream its channel and its greatest number, bytes
--- and age of entries; then for each place of the entry which of the streams it is in.
-local ticket, epoch, entry, count = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+-- KEYS: the meta and the history of each stream, and the generation.
+-- ARGV: the ticket, a new epoch, how many streams; of each stream its channel and its greatest number, bytes and age of
+-- entries; then of each entry its text, how many places it has, and for each of these which of the streams it is in.
+local ticket, epoch, count = ARGV[1], ARGV[2], tonumber(ARGV[3])
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 -- Channels that share a stream may ask for different histories: it keeps enough for both.
 local function retain(stream, entries, bytes, age)
@@ -17,9 +20,6 @@ local function retain(stream, entries, bytes, age)
   end
 end
 
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-
 local function is_too_old(stream)
   if stream.max_age == 0 then
     return false
@@ -29,47 +29,61 @@ local function is_too_old(stream)
 end
 
 -- One element an offset, without a hole, so the newest has the offset of the top.
-local function keep(stream, text)
-  if stream.renewed then
-    redis.call('DEL', stream.history)
-  end
+local function keep(stream)
   if stream.max_entries == 0 then
     return
   end
-  local length
-  for _ = 1, stream.places do
-    length = redis.call('RPUSH', stream.history, text)
+  for _, text in ipairs(stream.new) do
+    stream.length = redis.call('RPUSH', stream.history, text)
+    stream.bytes = stream.bytes + #text
   end
-  -- What was kept may have been evicted.
-  local before = length > stream.places and stream.bytes or 0
-  stream.bytes = before + stream.places * #text
-  while length > 0 and (length > stream.max_entries or stream.bytes > stream.max_bytes or is_too_old(stream)) do
+  while stream.length > 0
+    and (stream.length > stream.max_entries or stream.bytes > stream.max_bytes or is_too_old(stream)) do
     stream.bytes = stream.bytes - #redis.call('LPOP', stream.history)
-    length = length - 1
+    stream.length = stream.length - 1
   end
   redis.call('PEXPIRE', stream.history, stream.max_age > 0 and stream.max_age or DAY)
 end
 
-local streams = {}
+-- All streams are loaded before anything is written: a key that somebody has used for something else fails the whole call.
+local streams, next = {}, 4
 for i = 1, count do
   local stream = load(KEYS[2 * i - 1], KEYS[2 * i], epoch)
-  stream.channel, stream.places = ARGV[4 * i + 1], 0
-  retain(stream, tonumber(ARGV[4 * i + 2]), tonumber(ARGV[4 * i + 3]), tonumber(ARGV[4 * i + 4]))
-  streams[i] = stream
+  -- What is kept, one text for each place, and what is sent, one for each entry.
+  stream.channel, stream.new, stream.sent = ARGV[next], {}, {}
+  retain(stream, tonumber(ARGV[next + 1]), tonumber(ARGV[next + 2]), tonumber(ARGV[next + 3]))
+  streams[i], next = stream, next + 4
 end
 
-local positions = {}
-for i = 4 * count + 5, #ARGV do
-  local stream = streams[tonumber(ARGV[i])]
-  stream.places, stream.top = stream.places + 1, stream.top + 1
-  table.insert(positions, stream.epoch)
-  table.insert(positions, string.format('%.0f', stream.top))
+local answers = {}
+while next <= #ARGV do
+  local first, last = next + 2, next + 1 + tonumber(ARGV[next + 1])
+  local positions = {}
+  for i = first, last do
+    local stream = streams[tonumber(ARGV[i])]
+    stream.top = stream.top + 1
+    table.insert(positions, stream.epoch)
+    table.insert(positions, string.format('%.0f', stream.top))
+  end
+  local answer = table.concat(positions, ' ')
+  local text = string.format('%.0f ', now) .. answer .. '\n' .. ARGV[next]
+  local message = #text .. ':' .. text
+  for i = first, last do
+    local stream = streams[tonumber(ARGV[i])]
+    table.insert(stream.new, text)
+    if stream.newest ~= next then
+      stream.newest = next
+      table.insert(stream.sent, message)
+    end
+  end
+  table.insert(answers, answer)
+  next = last + 1
 end
 
-local text = string.format('%.0f ', now) .. table.concat(positions, ' ') .. '\n' .. entry
 for _, stream in ipairs(streams) do
-  keep(stream, text)
+  clear(stream)
+  keep(stream)
   save(stream)
-  redis.call('SPUBLISH', stream.channel, text)
+  redis.call('SPUBLISH', stream.channel, table.concat(stream.sent))
 end
-return { ticket, positions }
+return { ticket, answers }

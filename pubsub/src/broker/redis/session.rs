@@ -18,7 +18,11 @@ use tokio::{
     time::{interval, timeout},
 };
 
-use super::{keys::Keys, script::Script};
+use super::{
+    keys::{Key, Keys},
+    outbox::Outbox,
+    script::Script,
+};
 
 /// How long an answer may take before the connection is given up.
 pub(super) const LIMIT: Duration = Duration::from_secs(3);
@@ -34,9 +38,10 @@ const TWO_DAYS: u64 = 2 * 86_400_000;
 pub(super) struct Session {
     connection: MultiplexedConnection,
     shas: Vec<String>,
-    keys: Keys,
+    pub(super) keys: Keys,
     tickets: AtomicU64,
     changes: UnboundedSender<Change>,
+    pub(super) outbox: Outbox,
     cut: Cut,
 }
 
@@ -45,6 +50,14 @@ pub(super) struct Session {
 pub(super) enum Change {
     Subscribe(Arc<str>, oneshot::Sender<()>),
     Unsubscribe(Arc<str>),
+}
+
+/// The nodes of an application.
+#[derive(Debug)]
+pub(super) struct Nodes {
+    pub(super) names: Vec<String>,
+    /// Another than before if no count goes on.
+    pub(super) generation: String,
 }
 
 /// Why nothing came of a command.
@@ -84,7 +97,8 @@ impl Session {
             shas.push(load(script).query_async(&mut connection).await?);
         }
         let (changes, receiver) = mpsc::unbounded_channel();
-        Ok((Self { connection, shas, keys, tickets: AtomicU64::new(0), changes, cut }, receiver))
+        let (tickets, outbox) = (AtomicU64::new(0), Outbox::default());
+        Ok((Self { connection, shas, keys, tickets, changes, outbox, cut }, receiver))
     }
 
     pub(super) fn connection(&self) -> MultiplexedConnection {
@@ -103,21 +117,28 @@ impl Session {
         let _ = self.changes.send(Change::Unsubscribe(stream.clone()));
     }
 
-    /// The names of all nodes that live, after this one's was added.
-    pub(super) async fn nodes(&self, node: &str) -> Result<Vec<String>, Failure> {
-        self.call(Script::Nodes, &[self.keys.nodes()], &[node.to_owned()]).await
+    /// The nodes that live, after this one's sign of life. `missed` are those that have not come back since an outage.
+    pub(super) async fn nodes(&self, node: &str, missed: &[String]) -> Result<Nodes, Failure> {
+        let farewells = missed.iter().map(|node| self.keys.left(node));
+        let keys: Vec<_> = [self.keys.nodes(), self.keys.generation()].into_iter().chain(farewells).collect();
+        let arguments = |command: &mut Cmd| {
+            command.arg(node).arg(missed);
+        };
+        let (generation, names) = self.call(Script::Nodes, &keys, arguments).await?;
+        Ok(Nodes { generation, names })
     }
 
-    /// Runs a script, within a time.
+    /// Runs a script with keys and arguments, within a time.
     pub(super) async fn call<T: FromRedisValue>(
         &self,
         script: Script,
-        keys: &[String],
-        arguments: &[String],
+        keys: &[Key<'_>],
+        arguments: impl FnOnce(&mut Cmd),
     ) -> Result<T, Failure> {
-        let ticket = self.tickets.fetch_add(1, Ordering::Relaxed).to_string();
+        let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
         let mut command = redis::cmd("EVALSHA");
-        command.arg(&self.shas[script as usize]).arg(keys.len()).arg(keys).arg(&ticket).arg(arguments);
+        command.arg(&self.shas[script as usize]).arg(keys.len()).arg(keys).arg(ticket);
+        arguments(&mut command);
         let answer = match timeout(LIMIT, self.run(script, &command)).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => return Err(self.lost(&error)),
@@ -128,7 +149,7 @@ impl Session {
             self.cut.now(&error);
             Failure::Refused(error)
         })?;
-        match redis::from_redis_value::<(String, T)>(answer) {
+        match redis::from_redis_value::<(u64, T)>(answer) {
             Ok((answered, value)) if answered == ticket => Ok(value),
             _ => Err(self.lost("it answered something else")),
         }
@@ -168,11 +189,12 @@ impl Session {
     pub(super) async fn leave(&self, node: &str) {
         let mut commands = redis::pipe();
         commands.cmd("ZREM").arg(self.keys.nodes()).arg(node);
+        commands.cmd("SET").arg(self.keys.left(node)).arg("").arg("EX").arg(HOUR.as_secs());
         // If it does not, the node is forgotten by its silence.
         let _ = self.pipeline(&commands).await;
     }
 
-    fn lost(&self, reason: &(impl ToString + ?Sized)) -> Failure {
+    pub(super) fn lost(&self, reason: &(impl ToString + ?Sized)) -> Failure {
         self.cut.now(reason);
         Failure::Lost
     }

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use catamaran::{Published, Redis};
 use catamaran_tests::backends::redis::RedisServer;
+use futures_util::future::join_all;
 use serde_json::Value;
 
 use self::node::{Line, Node, Note, Reader, Room, Tick};
@@ -98,6 +99,46 @@ async fn two_servers_that_publish_at_once_hear_all_in_one_order() {
         let before = last.insert(number / STORM, number % STORM);
         assert_eq!(before.map_or(0, |before| before + 1), number % STORM, "each publisher's own order holds");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrent_publishes_share_calls_and_keep_their_order() {
+    const EVENTS: u64 = 256;
+    let redis = RedisServer::start();
+    let [one, two] = [Node::start(redis.url()).await, Node::start(redis.url()).await];
+    let mut readers = [two.client("ada", 7).await, two.client("bob", 8).await];
+    let calls = || {
+        let stats = redis.ask(&["INFO", "commandstats"]);
+        let (_, calls) = stats.split_once("cmdstat_spublish:calls=").unwrap();
+        calls.split(',').next().unwrap().parse::<u64>().unwrap()
+    };
+    let before = calls();
+    let published = join_all((1..=EVENTS).map(|number| one.publish(7 + number % 2, number)));
+    published.await;
+    // Each call sends one message to each of the two streams.
+    assert!(calls() - before < EVENTS / 2, "{} messages for {EVENTS} events", calls() - before);
+    for number in 1..=EVENTS {
+        let room = 7 + number % 2;
+        readers[usize::from(room == 8)].hears(room, number.div_ceil(2), number).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_of_another_version_are_a_gap() {
+    let redis = RedisServer::start();
+    let one = Node::start(redis.url()).await;
+    let mut ada = one.client("ada", 7).await;
+    one.publish(7, 1).await;
+    ada.hears(7, 1, 1).await;
+    // What a server of a later version counted, kept and sent.
+    let epoch = redis.ask(&["HGET", "{catamaran}:meta:room:7", "epoch"]);
+    let text = format!("1700000000000 {epoch} 2\n3:later");
+    redis.ask(&["HSET", "{catamaran}:meta:room:7", "top", "2"]);
+    redis.ask(&["RPUSH", "{catamaran}:history:room:7", &text]);
+    assert_eq!(redis.ask(&["SPUBLISH", "{catamaran}:stream:room:7", &text]), "1");
+    assert_eq!(ada.hears_gap("room:7").await, (epoch.into(), 2));
+    one.publish(7, 3).await;
+    ada.hears(7, 3, 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

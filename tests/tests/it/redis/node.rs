@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use catamaran::{App, Hub, Published, Redis, prelude::*};
+use catamaran_tests::backends::redis::RedisServer;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -118,6 +119,24 @@ impl Node {
         let answer = reader.client.resume(&format!("/{room}/room"), &positions).await;
         let outcome = answer.channels[format!("room:{room}")][2].as_str().expect("an outcome").to_owned();
         (outcome, reader)
+    }
+}
+
+/// Waits until all servers have shown twice that they live, and so have heard of each other.
+pub(crate) async fn beats(redis: &RedisServer) {
+    let signs = || {
+        let nodes = redis.ask(&["ZRANGE", "{catamaran}:nodes", "0", "-1", "WITHSCORES"]);
+        nodes.lines().skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let mut pause = tokio::time::interval(Duration::from_millis(5));
+    for _ in 0..2 {
+        let before = signs();
+        within("signs of life", async {
+            while signs().iter().any(|sign| before.contains(sign)) {
+                pause.tick().await;
+            }
+        })
+        .await;
     }
 }
 

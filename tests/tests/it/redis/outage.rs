@@ -3,7 +3,7 @@
 use catamaran::{Published, Redis};
 use catamaran_tests::backends::redis::RedisServer;
 
-use super::node::{Line, Node, Reader, Room, Tick};
+use super::node::{Line, Node, Reader, Room, Tick, beats};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_is_cut_heals_and_nothing_is_lost_in_a_channel_with_history() {
@@ -93,6 +93,36 @@ async fn a_redis_that_comes_back_with_older_data_recovers_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failback_to_a_master_that_lost_events_is_a_gap() {
+    let [first, second] = [RedisServer::start(), RedisServer::start()];
+    second.replicate(&first);
+    let one = Node::start(first.url()).await;
+    let epoch = Reader::connect(&one, "ada").await.join("/7/room").await.channels["room:7"][0].clone();
+    for number in 1..=10 {
+        one.publish(7, number).await;
+    }
+    // The second becomes a master without the last two events of the first.
+    assert_eq!(first.ask(&["WAIT", "1", "20000"]), "1");
+    second.promote();
+    for number in 11..=12 {
+        one.publish(7, number).await;
+    }
+    drop(one);
+    first.replicate(&second);
+    first.promote();
+
+    let two = Node::start(first.url()).await;
+    for number in 13..=15 {
+        two.publish(7, number).await;
+    }
+    // Both servers counted an event 11 and an event 12.
+    for offset in [12, 13] {
+        let (outcome, _) = two.resume("ada", 7, &epoch, offset).await;
+        assert_eq!(outcome, "gap", "{offset}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_stands_still_is_given_up_and_what_it_took_comes_after_all() {
     let redis = RedisServer::start();
     let [one, two] = [Node::start(redis.url()).await, Node::start(redis.url()).await];
@@ -113,6 +143,33 @@ async fn a_redis_that_stands_still_is_given_up_and_what_it_took_comes_after_all(
     bob.hears(7, 1, 1).await;
     carl.hears_gap("room:8").await;
     dora.hears_gap("room:8").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn server_that_ends_during_an_outage_causes_one_gap() {
+    let redis = RedisServer::start();
+    let [one, two] = [Node::start(redis.url()).await, Node::start(redis.url()).await];
+    let [mut ada, mut bob] = [one.client("ada", 7).await, two.client("bob", 7).await];
+    let lost = Node::start(redis.url()).await;
+    beats(&redis).await;
+    redis.freeze();
+    for node in [&one, &two, &lost] {
+        node.down().await;
+    }
+    assert_eq!(lost.try_publish(7, 1).await, Published::LocalOnly);
+    drop(lost);
+    redis.thaw();
+    one.up().await;
+    two.up().await;
+
+    let gaps = [ada.hears_gap("room:7").await, bob.hears_gap("room:7").await];
+    assert_eq!(gaps[0], gaps[1]);
+    assert_eq!(redis.ask(&["GET", "{catamaran}:generation"]), "1");
+    one.up().await;
+    two.up().await;
+    two.publish(7, 2).await;
+    ada.hears(7, 1, 2).await;
+    bob.hears(7, 1, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
