@@ -218,7 +218,7 @@ impl Streams {
             }
             Command::Turn => {
                 for stream in self.all().into_iter().filter(|stream| !stream.is_for_commands()) {
-                    stream.lock().link.degraded += 1;
+                    stream.lock().link.degraded = true;
                     self.renew(stream);
                 }
                 Answer::default()

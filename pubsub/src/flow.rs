@@ -87,15 +87,14 @@ impl Stream {
     /// Waits until the bus brings the stream; of all that want it at once, one asks.
     pub(super) async fn attached(&self, bus: &dyn Bus) {
         let attach = async {
-            let degraded = self.lock().link.degraded;
-            let Ok(Attached { top, floor }) = bus.attach(&self.name, None, degraded > 0).await else {
+            let degraded = std::mem::take(&mut self.lock().link.degraded);
+            let Ok(Attached { top, floor }) = bus.attach(&self.name, None, degraded).await else {
                 let mut state = self.lock();
+                state.link.degraded |= degraded;
                 state.link.own_epoch = true;
                 state.start(Position { epoch: epoch(), offset: 0 }, Vec::new());
                 return;
             };
-            // Not before: whoever waits for this may be gone meanwhile.
-            self.lock().link.degraded -= degraded;
             let oldest = Position { offset: floor, ..top.clone() };
             let kept = match floor < top.offset {
                 true => bus.read(&self.name, &oldest).await,
@@ -256,12 +255,16 @@ async fn renew_once(stream: &Stream, bus: &dyn Bus) {
 /// Attaches a stream anew, for whoever holds the lock that is for this.
 async fn renew_locked(stream: &Stream, bus: &dyn Bus) {
     let (known, own_epoch, degraded, stale) = {
-        let state = stream.lock();
-        (state.log.top().clone(), state.link.own_epoch, state.link.degraded, state.link.stale)
+        let mut state = stream.lock();
+        let link = &mut state.link;
+        let (own_epoch, degraded, stale) = (link.own_epoch, std::mem::take(&mut link.degraded), link.stale);
+        (state.log.top().clone(), own_epoch, degraded, stale)
     };
-    let resume = (!own_epoch).then(|| known.clone());
-    let Ok(Attached { top, floor }) = bus.attach(&stream.name, resume, degraded > 0).await else { return };
-    stream.lock().link.degraded -= degraded;
+    let Ok(Attached { top, floor }) = bus.attach(&stream.name, (!own_epoch).then(|| known.clone()), degraded).await
+    else {
+        stream.lock().link.degraded |= degraded;
+        return;
+    };
     let continues = top.epoch == known.epoch && top.offset >= known.offset;
     if continues {
         stream.lock().link.freshen(stale);

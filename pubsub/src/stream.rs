@@ -98,9 +98,8 @@ pub(super) struct Link {
     pub(super) started: bool,
     /// The bus could not be reached, and the epoch is this node's own.
     pub(super) own_epoch: bool,
-    /// How often something was delivered on this node alone, so a position says less than it seems to, until the stream was
-    /// attached with a new epoch for that.
-    pub(super) degraded: u64,
+    /// Something was delivered on this node alone, so a position says less than it seems to.
+    pub(super) degraded: bool,
     /// The number of the last outage, until the stream was attached anew. As long as this is not done, what comes waits: it may
     /// be older than what was delivered on this node alone, and for sockets that are about to be closed.
     pub(super) stale: Option<u64>,
@@ -337,7 +336,7 @@ impl State {
 
     /// Sends an entry that the bus did not get to those who are live on this node.
     pub(super) fn deliver_uncounted(&mut self, entry: &Entry, channel: &str) {
-        self.link.degraded += 1;
+        self.link.degraded = true;
         for live in self.live.get(channel).into_iter().flat_map(HashMap::values) {
             live.send_uncounted(entry);
         }
@@ -382,7 +381,7 @@ impl State {
         self.link.started
             && !self.log.has_history()
             && !self.link.own_epoch
-            && self.link.degraded == 0
+            && !self.link.degraded
             && self.log.top().offset == 0
             && self.early.is_empty()
             && self.readers.is_empty()

@@ -550,7 +550,7 @@ impl Known {
             return stream.clone();
         }
         let stream = Arc::new(Stream::new(name.clone(), streams));
-        stream.lock().link.degraded = u64::from(self.unsent.remove(name));
+        stream.lock().link.degraded = self.unsent.remove(name);
         if streams.is_down() {
             stream.set_stale(streams.outage());
         }
@@ -650,7 +650,7 @@ impl Known {
     /// The bus hears of it before it can be asked for the stream again.
     fn drop_idle(&mut self, stream: &Arc<Stream>, bus: &Arc<dyn Bus>) -> bool {
         // One is the caller's.
-        if Arc::strong_count(stream) > 2 || stream.lock().link.degraded > 0 {
+        if Arc::strong_count(stream) > 2 || stream.lock().link.degraded {
             return false;
         }
         self.streams.remove(&stream.name);

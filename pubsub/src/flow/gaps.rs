@@ -1,14 +1,13 @@
 //! Whoever may have missed something learns of it: a catamaran client from a gap, a standard client from the end of its
 //! connection.
 
-use std::{future::pending, sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use futures_util::future::{BoxFuture, FutureExt};
 use tokio::{sync::mpsc::UnboundedReceiver, time::sleep};
 
 use crate::{
-    Command, Entry, History, Message, Node, Position, Published, Subscriber, Subscriptions, Target,
-    broker::{Attached, Bus, Down, Read, Sent, mock::Backend},
+    Command, History, Message, Published, Subscriber, Subscriptions, Target,
+    broker::mock::Backend,
     entry::Shape,
     expiry::JITTER,
     log::{MAX_HELD, MAX_HELD_BYTES},
@@ -336,7 +335,7 @@ async fn standard_clients_that_stay_missed_nothing() {
                 }
                 3 => backend.trim(channels[room], u64::MAX),
                 4 => backend.flow(node).lost(channels[room]),
-                5 => sleep(Duration::from_millis(random.u64(..100))).await,
+                5 => sleep(std::time::Duration::from_millis(random.u64(..100))).await,
                 _ => {
                     let text = format!("{step}");
                     publish_to(&servers[node], target(channels[room]), &text).await;
@@ -391,52 +390,4 @@ async fn standard_clients_are_disconnected_one_after_the_other() {
     }
     sleep(JITTER / 8).await;
     assert_eq!(gone(), CLIENTS);
-}
-
-/// A broker that never answers.
-#[derive(Debug)]
-struct Silent;
-
-impl Bus for Silent {
-    fn attach<'a>(&'a self, _: &'a Arc<str>, _: Option<Position>, _: bool) -> BoxFuture<'a, Result<Attached, Down>> {
-        pending().boxed()
-    }
-
-    fn read<'a>(&'a self, _: &'a Arc<str>, _: &'a Position) -> BoxFuture<'a, Read> {
-        pending().boxed()
-    }
-
-    fn publish(&self, _: Entry) -> BoxFuture<'_, Sent> {
-        pending().boxed()
-    }
-
-    fn detach(&self, _: &Arc<str>) {}
-
-    fn others(&self) -> BoxFuture<'_, Result<Vec<Node>, Down>> {
-        pending().boxed()
-    }
-
-    fn linger(&self) -> Option<Duration> {
-        None
-    }
-}
-
-/// A request that waits for the broker may end at any time.
-#[tokio::test(start_paused = true)]
-async fn cancelled_attach_does_not_forget_what_was_delivered_alone() {
-    for is_attached in [false, true] {
-        let backend = Backend::default();
-        let (there, here) = (server(&backend), server(&backend));
-        let mut pair = Pair::of(&there, "pair", ROOM).await;
-        let ada = Pair::of(&here, "ada", if is_attached { ROOM } else { "another" }).await;
-        backend.down(1);
-        assert_eq!(publish(&here, "alone").await, Published::LocalOnly);
-        // Until then its stream is not known here, if nobody is subscribed.
-        let stream = here.streams().stream(&ROOM.into());
-        assert!(stream.renew_now(&Silent).now_or_never().is_none());
-        backend.up(1);
-        let learned = pair.learned().await;
-        assert!(learned.gap && learned.disconnected, "attached: {is_attached}");
-        drop(ada);
-    }
 }
