@@ -131,7 +131,7 @@ impl Command {
 
     /// Whether servers that are away carry it out when they come back.
     pub(super) fn is_closing(&self) -> bool {
-        matches!(self, Self::CloseTagged { .. } | Self::CloseMembers { .. })
+        matches!(self, Self::CloseTagged { .. } | Self::CloseMembers { .. } | Self::Turn)
     }
 }
 

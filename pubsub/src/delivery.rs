@@ -32,7 +32,7 @@ pub enum Delivery<'a> {
         /// Whether another replay of the same channel follows.
         more: bool,
     },
-    /// The client may have missed something.
+    /// The client may have missed something. Only one that understands positions is sent this; another is disconnected.
     Gap {
         /// The channel.
         channel: &'a str,

@@ -1,10 +1,11 @@
-//! The ends of subscriptions whose authorization ends at a certain time.
+//! What ends at a certain time: subscriptions with their authorization, and standard clients that missed something.
 
 #[cfg(test)]
 mod tests;
 
 use std::{
     collections::BTreeMap,
+    hash::BuildHasher,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
@@ -14,12 +15,24 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{held::Renewal, stream::Stream, subscriber::Subscriber, task};
+use super::{
+    delivery::{Delivery, GapReason},
+    environment::RandomState,
+    held::Renewal,
+    position::Position,
+    stream::Stream,
+    subscriber::Subscriber,
+    task,
+};
 
 /// How long what is published is kept for a subscription that ended, so that renewing it misses nothing.
 const RENEWAL: Duration = Duration::from_secs(10);
 
-/// The times at which subscriptions of this node end: one task waits for the next of them, while there is any.
+/// A loss that concerns a whole channel disconnects its standard clients at random within this time: all at once would also
+/// return at once.
+pub(super) const JITTER: Duration = Duration::from_secs(2);
+
+/// The times at which something of this node ends: one task waits for the next of them, while there is any.
 #[derive(Debug, Default)]
 pub(super) struct Alarms {
     set: Mutex<Set>,
@@ -42,6 +55,8 @@ enum Alarm {
     End { stream: Weak<Stream>, channel: Arc<str>, subscriber: Subscriber },
     /// What was kept for its renewal is dropped.
     Forget { _renewal: Renewal },
+    /// A standard client learns that it may have missed something.
+    Disconnect { subscriber: Subscriber },
 }
 
 /// An alarm that is set for as long as this value lives.
@@ -78,6 +93,23 @@ impl Alarms {
         Expiry { alarms: self.clone(), key: self.set(at, end) }
     }
 
+    /// Sends a gap to a subscriber. A client without positions is disconnected instead: it has no other way to learn of a
+    /// loss. Nothing else may send a gap.
+    pub(super) fn gap(self: &Arc<Self>, subscriber: &Subscriber, channel: &str, top: &Position, reason: GapReason) {
+        if subscriber.client().is_some() {
+            return subscriber.send(&Delivery::Gap { channel, top, reason });
+        }
+        match reason {
+            GapReason::NotRetained => subscriber.end(),
+            GapReason::Missed if subscriber.miss() => {
+                let pause = RandomState::new().hash_one(0) % u64::try_from(JITTER.as_millis()).unwrap_or(u64::MAX);
+                let disconnect = Alarm::Disconnect { subscriber: subscriber.clone() };
+                self.set(Instant::now() + Duration::from_millis(pause), disconnect);
+            }
+            GapReason::Missed => {}
+        }
+    }
+
     fn set(self: &Arc<Self>, at: Instant, alarm: Alarm) -> Key {
         let mut set = self.lock();
         let key = (at, set.next);
@@ -110,6 +142,7 @@ impl Alarms {
                     }
                 }
                 Ok(Alarm::Forget { .. }) => {}
+                Ok(Alarm::Disconnect { subscriber }) => subscriber.end(),
                 Err(at) => tokio::select! {
                     () = sleep_until(at) => {}
                     () = self.changed.notified() => {}

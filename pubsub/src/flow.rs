@@ -1,6 +1,8 @@
 //! What the bus tells the hub, and how a stream comes right again: attached, filled after a hole, renewed after a loss.
 
 #[cfg(test)]
+mod gaps;
+#[cfg(test)]
 mod tests;
 
 use std::{

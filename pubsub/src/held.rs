@@ -203,11 +203,13 @@ impl Held {
         }
         self.settle();
         let channel = self.channel();
-        // What was missed follows, so a client that recovers is where it was.
-        self.subscriber.send(&match self.outcome {
-            Outcome::Fresh | Outcome::Recovered => Delivery::Joined { channel, position: &self.start },
-            Outcome::Gap => Delivery::Gap { channel, top: &self.start, reason: GapReason::NotRetained },
-        });
+        match self.outcome {
+            // What was missed follows, so a client that recovers is where it was.
+            Outcome::Fresh | Outcome::Recovered => {
+                self.subscriber.send(&Delivery::Joined { channel, position: &self.start });
+            }
+            Outcome::Gap => self.stream.alarms.gap(&self.subscriber, channel, &self.start, GapReason::NotRetained),
+        }
         self.join(end).then_some(self.outcome)
     }
 }
@@ -333,13 +335,10 @@ impl State {
         if let Some(missed) = missed.and_then(|missed| held.seen(missed.filter(|copy| copy.channel() == channel))) {
             let missed = missed.iter().map(|(copy, made)| (*copy, made.as_deref().unwrap_or(&copy.entry.message)));
             subscriber.send_replay(channel, missed);
-        } else if subscriber.client().is_some() {
-            let top = self.log.top();
-            subscriber.send(&Delivery::Gap { channel, top, reason: GapReason::NotRetained });
-            (start, outcome) = (top.offset, Outcome::Gap);
         } else {
-            // A client that knows no gaps has one way to hear of a loss.
-            subscriber.end();
+            let top = self.log.top();
+            held.stream.alarms.gap(subscriber, channel, top, GapReason::NotRetained);
+            (start, outcome) = (top.offset, Outcome::Gap);
         }
         if let Some(client) = subscriber.client().filter(|_| held.since_subscribe && outcome != Outcome::Recovered) {
             self.readers.begin(channel, client, start);
@@ -401,10 +400,8 @@ impl State {
             (true, false) => GapReason::Missed,
             (true, true) => return,
         };
-        if subscriber.client().is_some() {
-            subscriber.send(&Delivery::Gap { channel, top: self.log.top(), reason });
-        } else if !is_whole {
-            subscriber.end();
+        if subscriber.client().is_some() || !is_whole {
+            held.stream.alarms.gap(subscriber, channel, self.log.top(), reason);
         }
     }
 }

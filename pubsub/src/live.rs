@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{
     delivery::{Delivery, GapReason},
     entry::{Copy, Entry, Shape},
-    expiry::Expiry,
+    expiry::{Alarms, Expiry},
     gate::{self, Gate, Panicked, Passing},
     log::Outcome,
     position::Position,
@@ -48,12 +48,12 @@ impl Live {
     }
 
     /// Sends an entry of the channel, or what the gate makes of it.
-    pub(super) fn send(&mut self, copy: &Copy) {
+    pub(super) fn send(&mut self, copy: &Copy, alarms: &Arc<Alarms>) {
         if copy.leaves_out(self.subscriber.identity()) {
             return;
         }
         if copy.target().is_foreign_to(self.shape) {
-            return self.miss(copy);
+            return self.miss(copy, alarms);
         }
         let Some(gate) = &self.gate else { return self.subscriber.send_copy(copy, &copy.entry.message) };
         match gate::pass(&**gate, &Passing::of(&copy.entry, false)) {
@@ -68,32 +68,30 @@ impl Live {
             Ok(None) => {}
             Err(Panicked) => {
                 self.told = copy.offset();
-                self.withhold(copy.channel(), copy.position());
+                self.withhold(copy.channel(), copy.position(), alarms);
             }
         }
     }
 
     /// Another server published this by another type of channel: what it is, these subscribers may not be meant to read.
-    fn miss(&mut self, copy: &Copy) {
+    fn miss(&mut self, copy: &Copy, alarms: &Arc<Alarms>) {
         let channel = &**copy.channel();
         tracing::error!(channel, "event withheld: two types of channel share this name, on two servers");
-        self.withhold(channel, copy.position());
+        self.withhold(channel, copy.position(), alarms);
     }
 
     /// The subscriber is not sent an event up to this position: that is a gap.
-    fn withhold(&mut self, channel: &str, top: Option<&Position>) {
+    fn withhold(&mut self, channel: &str, top: Option<&Position>, alarms: &Arc<Alarms>) {
         self.outcome = Outcome::Gap;
-        match self.subscriber.client().and(top) {
-            Some(top) => {
-                metrics::gap();
-                self.subscriber.send(&Delivery::Gap { channel, top, reason: GapReason::Missed });
-            }
-            None => self.subscriber.end(),
+        let Some(top) = top else { return };
+        if self.subscriber.client().is_some() {
+            metrics::gap();
         }
+        alarms.gap(&self.subscriber, channel, top, GapReason::Missed);
     }
 
     /// Sends an entry that has no position, after the last that has one.
-    pub(super) fn send_uncounted(&mut self, entry: &Entry, channel: &str, top: &Position) {
+    pub(super) fn send_uncounted(&mut self, entry: &Entry, channel: &str, top: &Position, alarms: &Arc<Alarms>) {
         if entry.leaves_out(self.subscriber.identity()) {
             return;
         }
@@ -101,7 +99,7 @@ impl Live {
         match gate::pass(&**gate, &Passing::of(entry, false)) {
             Ok(Some(message)) => self.subscriber.send_uncounted(entry, &message),
             Ok(None) => {}
-            Err(Panicked) => self.withhold(channel, Some(top)),
+            Err(Panicked) => self.withhold(channel, Some(top), alarms),
         }
     }
 }
@@ -111,7 +109,7 @@ mod tests {
     use tokio::sync::mpsc::UnboundedReceiver;
 
     use super::*;
-    use crate::{History, Message, Target, broker::mock::Backend, testing::Hub};
+    use crate::{History, Message, Target, broker::mock::Backend, expiry::JITTER, testing::Hub};
 
     /// A channel of this name, by a type of this shape.
     fn room(shape: Option<u32>) -> Target {
@@ -145,7 +143,7 @@ mod tests {
         [ours, stock]
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn event_of_another_server_and_type_is_a_gap() {
         let backend = Backend::default();
         let (here, there) = (server(&backend), server(&backend));
@@ -153,6 +151,7 @@ mod tests {
         publish(&there, room(STAFF), "secret").await;
         let gap: Vec<serde_json::Value> = serde_json::from_str(&ours.recv().await.unwrap()).unwrap();
         assert_eq!((&gap[0], &gap[1], &gap[3]), (&"$gap".into(), &"room:staff".into(), &1.into()));
+        tokio::time::sleep(JITTER).await;
         assert!(stock.is_gone(), "a client that knows no gaps is disconnected");
         assert!(heard.try_recv().is_err());
         // The channel goes on, for its own type and for `Untyped`.

@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{
     cluster::is_for_commands,
-    delivery::{Delivery, GapReason},
+    delivery::GapReason,
     entry::{Copy, Entry},
     environment::{self, HashMap},
     expiry::Alarms,
@@ -72,10 +72,13 @@ pub(super) struct State {
     applied: Option<Recent>,
     /// What is to be done by the server itself, if the stream is for that.
     orders: Option<Orders>,
+    alarms: Arc<Alarms>,
     /// When it was last published or subscribed to.
     pub(super) used: SystemTime,
     /// It stands among the idle streams.
     pub(super) listed: bool,
+    /// When it was last found to be idle.
+    pub(super) idle: Option<Instant>,
 }
 
 /// About what an idle stream takes beside its names and what it knows of clients.
@@ -157,8 +160,10 @@ impl Stream {
             readers: Readers::new(streams.readers().clone()),
             applied,
             orders: commands.then(Orders::default),
+            alarms: streams.alarms().clone(),
             used: environment::now(),
             listed: false,
+            idle: None,
         };
         let alarms = streams.alarms().clone();
         Self {
@@ -317,7 +322,7 @@ impl State {
     fn apply(&mut self, mut copy: Copy) {
         self.mark_repeated(&mut copy);
         for live in self.live.get_mut(copy.channel()).into_iter().flat_map(HashMap::values_mut) {
-            live.send(&copy);
+            live.send(&copy, &self.alarms);
         }
         self.order(&copy);
         self.used = copy.entry.at;
@@ -362,7 +367,7 @@ impl State {
         self.link.degraded = true;
         let top = self.log.top().clone();
         for live in self.live.get_mut(channel).into_iter().flat_map(HashMap::values_mut) {
-            live.send_uncounted(entry, channel, &top);
+            live.send_uncounted(entry, channel, &top, &self.alarms);
         }
     }
 
@@ -381,7 +386,7 @@ impl State {
                 if live.subscriber.client().is_some() {
                     metrics::gap();
                 }
-                live.subscriber.send(&Delivery::Gap { channel, top: &top, reason: GapReason::Missed });
+                self.alarms.gap(&live.subscriber, channel, &top, GapReason::Missed);
                 if let Some(client) = live.subscriber.client().filter(|_| live.since_subscribe) {
                     self.readers.begin(channel, client, top.offset);
                 }

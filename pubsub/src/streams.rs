@@ -12,7 +12,11 @@ use std::{
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use futures_util::{StreamExt, stream};
-use tokio::time::timeout;
+use tokio::{
+    runtime::Handle,
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
 
 use super::{
     closings::{Closed, Closings, Reason},
@@ -41,6 +45,8 @@ const IDLE_STREAMS: usize = 4096;
 const IDLE_BYTES: usize = 8 * 1024 * 1024;
 /// How many idle streams that cannot be dropped are looked at for each one that becomes idle.
 const LOOKS: usize = 1;
+/// How many idle streams are looked at under one lock.
+const SWEPT: usize = 256;
 /// The most bytes of history that all streams keep together.
 const MAX_KEPT: usize = 64 * 1024 * 1024;
 
@@ -106,14 +112,28 @@ pub struct Streams {
 #[derive(Debug, Default)]
 struct Known {
     streams: HashMap<Arc<str>, Arc<Stream>>,
-    /// Those that became idle, with their bytes then, in the order in which they are dropped when they are too many. Some are
-    /// in use again, or gone.
-    idle: VecDeque<(Arc<str>, usize)>,
+    /// Those that became idle, in the order in which they are dropped when they are too many. Some are in use again, or gone.
+    idle: VecDeque<Idle>,
     idle_bytes: usize,
+    /// Detaches those that stay idle.
+    sweeper: Option<JoinHandle<()>>,
+    /// How many streams it has looked at.
+    #[cfg(test)]
+    looks: usize,
     /// Those that are not known here, and of which the bus did not get something.
     unsent: HashSet<Arc<str>>,
-    /// There were more of them than are remembered.
-    unsent_more: bool,
+    /// How often something was published to others than those, and of how many of these times all servers were told.
+    unsent_more: u64,
+    unsent_told: u64,
+}
+
+/// A stream that became idle.
+#[derive(Debug)]
+struct Idle {
+    name: Arc<str>,
+    /// About how many bytes it took then.
+    bytes: usize,
+    since: Instant,
 }
 
 impl Streams {
@@ -496,20 +516,25 @@ impl Streams {
 
     /// The bus can be reached: all streams are attached anew, and those take a new epoch of which it did not get something.
     pub(super) async fn renew_all(&self) {
-        let (unsent, more) = {
-            let mut known = self.known();
-            (known.unsent.iter().cloned().collect::<Vec<_>>(), std::mem::take(&mut known.unsent_more))
+        let (unsent, more, told) = {
+            let known = self.known();
+            (known.unsent.iter().cloned().collect::<Vec<_>>(), known.unsent_more, known.unsent_told)
         };
         // Whoever makes one finds that something of it was not sent.
         let made: Vec<_> = unsent.iter().map(|name| self.stream(name)).collect();
         let all = self.all().into_iter().filter(|stream| !stream.is_for_commands());
         let renewed = stream::iter(all).map(|stream| flow::renewed(stream, self.bus().clone()));
         renewed.buffer_unordered(RENEWALS).collect::<()>().await;
-        if more && self.everywhere(Command::Turn).await.is_err() {
-            tracing::error!("not all subscribers can be told of what was published while the bus could not be reached");
-        }
         drop(made);
-        self.known().trim(&**self.bus());
+        self.known().trim(self);
+        if more > told {
+            // Servers that are away do it when they are back, and a bus that did not get it is given it again, as with closings.
+            if self.everywhere(Command::Turn).await.is_err() {
+                tracing::warn!("some servers report later what was published while the bus could not be reached");
+            }
+            let mut known = self.known();
+            known.unsent_told = known.unsent_told.max(more);
+        }
     }
 
     /// Attaches a stream anew; during an outage nothing is done, since all of them are at its end.
@@ -534,7 +559,6 @@ impl Streams {
         if !stream.lock().is_unused() {
             return;
         }
-        let bus = &**self.bus();
         let mut known = self.known();
         let is_current = known.streams.get(&stream.name).is_some_and(|current| Arc::ptr_eq(current, stream));
         if !is_current {
@@ -543,10 +567,10 @@ impl Streams {
         // One is the caller's.
         if self.cluster().is_none() && Arc::strong_count(stream) == 2 && stream.lock().is_blank() {
             known.streams.remove(&stream.name);
-            bus.detach(&stream.name);
+            self.bus().detach(&stream.name);
         } else {
-            known.list(stream);
-            known.trim(bus);
+            known.list(stream, self);
+            known.trim(self);
         }
     }
 
@@ -602,14 +626,8 @@ impl Known {
         self.streams.insert(name.clone(), stream.clone());
         if streams.cluster().is_some() {
             // It may have been made for an event alone.
-            self.list(&stream);
-            self.trim(&**streams.bus());
-        }
-        // Those of commands stay, and are made before there is a bus.
-        if !stream.is_for_commands()
-            && let Some(linger) = streams.bus().linger()
-        {
-            tokio::spawn(detach_when_idle(Arc::downgrade(&stream), streams.this.clone(), linger));
+            self.list(&stream, streams);
+            self.trim(streams);
         }
         stream
     }
@@ -622,71 +640,102 @@ impl Known {
             if self.unsent.len() < MAX_UNSENT && name.len() <= MAX_UNSENT_NAME {
                 self.unsent.insert(name.clone());
             } else {
-                self.unsent_more = true;
+                self.unsent_more += 1;
             }
         }
         stream
     }
 
-    /// Remembers that a stream is idle, unless that is known.
-    fn list(&mut self, stream: &Arc<Stream>) {
+    /// Remembers that a stream is idle since now.
+    fn list(&mut self, stream: &Arc<Stream>, streams: &Streams) {
         let bytes = {
             let mut state = stream.lock();
+            state.idle = Some(Instant::now());
             if std::mem::replace(&mut state.listed, true) {
                 return;
             }
             state.idle_bytes() + stream.name.len()
         };
         self.idle_bytes += bytes;
-        self.idle.push_back((stream.name.clone(), bytes));
+        self.idle.push_back(Idle { name: stream.name.clone(), bytes, since: Instant::now() });
+        // The last subscription may end after its runtime. A sweeper that panicked is replaced.
+        if self.sweeper.as_ref().is_none_or(JoinHandle::is_finished)
+            && let Some(linger) = streams.bus().linger()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            self.sweeper = Some(runtime.spawn(sweep(streams.this.clone(), linger)));
+        }
+    }
+
+    /// Takes the stream that has been listed for longest. None if it is used, or gone.
+    fn unlist(&mut self) -> Option<Arc<Stream>> {
+        let Idle { name, bytes, .. } = self.idle.pop_front()?;
+        self.idle_bytes -= bytes;
+        let stream = self.streams.get(&name).cloned()?;
+        let unused = {
+            let mut state = stream.lock();
+            state.listed = false;
+            state.is_unused()
+        };
+        // One that is used lists itself when that ends.
+        unused.then_some(stream)
     }
 
     /// Drops idle streams as long as there are too many, or too many bytes of them.
-    fn trim(&mut self, bus: &dyn Bus) {
+    fn trim(&mut self, streams: &Streams) {
         let mut looks = 0;
         while looks < LOOKS && (self.idle.len() > IDLE_STREAMS || self.idle_bytes > IDLE_BYTES) {
-            let Some((name, bytes)) = self.idle.pop_front() else { return };
-            self.idle_bytes -= bytes;
-            let Some(stream) = self.streams.get(&name).cloned() else { continue };
-            stream.lock().listed = false;
-            let unused = stream.lock().is_unused();
-            // One that is used lists itself when that ends. Another may be about to be used, or has news for other nodes.
-            if unused && !self.drop_idle(stream, bus) {
-                let stream = self.streams[&name].clone();
-                self.list(&stream);
+            // It may be about to be used, or have news for other nodes.
+            if let Some(stream) = self.unlist()
+                && !self.drop_idle(&stream, streams.bus())
+            {
+                self.list(&stream, streams);
                 looks += 1;
             }
         }
     }
 
+    /// Detaches streams that have been idle for this long; false if none is left to look at.
+    fn detach(&mut self, linger: Duration, streams: &Streams) -> bool {
+        for _ in 0..SWEPT {
+            if self.idle.front().is_none_or(|first| first.since.elapsed() < linger) {
+                return false;
+            }
+            #[cfg(test)]
+            {
+                self.looks += 1;
+            }
+            let Some(stream) = self.unlist() else { continue };
+            // It may have been used since it was listed.
+            let idle = stream.lock().idle.is_some_and(|since| since.elapsed() >= linger);
+            if !idle || !self.drop_idle(&stream, streams.bus()) {
+                self.list(&stream, streams);
+            }
+        }
+        true
+    }
+
     /// Drops a stream, unless a subscription has it, or other nodes are to hear of what was delivered on this one alone.
     /// The bus hears of it before it can be asked for the stream again.
-    fn drop_idle(&mut self, stream: Arc<Stream>, bus: &dyn Bus) -> bool {
-        let name = stream.name.clone();
+    fn drop_idle(&mut self, stream: &Arc<Stream>, bus: &Arc<dyn Bus>) -> bool {
         // One is the caller's.
-        if Arc::strong_count(&stream) > 2 || stream.lock().link.degraded {
+        if Arc::strong_count(stream) > 2 || stream.lock().link.degraded {
             return false;
         }
-        drop(stream);
-        self.streams.remove(&name);
-        bus.detach(&name);
+        self.streams.remove(&stream.name);
+        bus.detach(&stream.name);
         true
     }
 }
 
-/// Looks at a stream now and then, until nobody has needed it from one look to the next.
-async fn detach_when_idle(stream: Weak<Stream>, streams: Weak<Streams>, linger: Duration) {
-    let mut was_idle = false;
+/// Detaches the streams that stay idle, now and then. One that is used is not looked at, so a thousand of them cost nothing.
+async fn sweep(streams: Weak<Streams>, linger: Duration) {
     loop {
-        tokio::time::sleep(linger).await;
+        sleep(linger).await;
         let Some(streams) = streams.upgrade() else { return };
-        let mut known = streams.known();
-        let idle = Weak::strong_count(&stream) == 1;
-        let Some(stream) = stream.upgrade() else { return };
-        if idle && was_idle && known.drop_idle(stream, &**streams.bus()) {
-            return;
+        while streams.known().detach(linger, &streams) {
+            tokio::task::yield_now().await;
         }
-        was_idle = idle;
     }
 }
 
@@ -703,7 +752,7 @@ pub(crate) fn epoch_of(number: u64) -> Arc<str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{History, testing::Hub};
+    use crate::{History, broker::mock, testing::Hub};
 
     fn target(name: &str, history: History) -> Target {
         Target { channel: name.into(), stream: name.into(), history, shape: None }
@@ -745,6 +794,57 @@ mod tests {
         assert!((0..10).all(|n| known.streams.contains_key(&*format!("{n:0>250}"))));
         drop(known);
         streams.leave_all(&stays);
+    }
+
+    fn on_a_broker(linger: Duration) -> (Hub, mock::Backend) {
+        let (hub, backend) = (Hub::default(), mock::Backend::default());
+        backend.lock().linger = Some(linger);
+        hub.streams().join_by(|flow| Ok(Arc::new(backend.connect(flow)))).unwrap();
+        assert!(hub.streams().end_outage(hub.streams().outage()));
+        (hub, backend)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn streams_in_use_cost_no_task_and_no_look() {
+        const STREAMS: usize = 10_000;
+        const LINGER: Duration = Duration::from_secs(10);
+        let (hub, backend) = on_a_broker(LINGER);
+        let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        let before = tasks();
+        let (subscriber, _wire) = Subscriber::of_test("ada", None);
+        for n in 0..STREAMS {
+            hub.streams().add(&subscriber, target(&n.to_string(), History::NONE), None).await.unwrap();
+        }
+        assert_eq!(tasks() - before, 1);
+        sleep(100 * LINGER).await;
+        assert_eq!(tasks() - before, 1);
+        // Each once, since it was idle as it was made.
+        assert!(hub.streams().known().looks <= STREAMS, "{}", hub.streams().known().looks);
+        assert_eq!(backend.lock().detached.len(), 0);
+        hub.streams().leave_all(&subscriber);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stream_that_was_used_again_lingers_again() {
+        const LINGER: Duration = Duration::from_secs(10);
+        let (hub, backend) = on_a_broker(LINGER);
+        let (subscriber, _wire) = Subscriber::of_test("ada", None);
+        let visit = async || {
+            hub.streams().add(&subscriber, target("room:7", History::NONE), None).await.unwrap();
+            assert!(hub.streams().leave(&subscriber, "room:7"));
+        };
+        for _ in 0..20 {
+            visit().await;
+            sleep(LINGER / 2).await;
+            assert_eq!(backend.lock().detached.len(), 0);
+        }
+        sleep(4 * LINGER).await;
+        assert_eq!(backend.lock().detached.len(), 1);
+        assert!(hub.streams().find("room:7").is_none());
+        // One that comes and goes later is detached too.
+        visit().await;
+        sleep(4 * LINGER).await;
+        assert_eq!(backend.lock().detached.len(), 2);
     }
 
     #[tokio::test]

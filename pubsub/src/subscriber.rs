@@ -5,7 +5,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -55,6 +55,8 @@ struct Inner {
     joined: Mutex<HashMap<Arc<str>, Arc<Stream>>>,
     /// How many subscriptions are held for it that are not live yet.
     held: AtomicUsize,
+    /// It may have missed something, and is about to be disconnected for that.
+    missed: AtomicBool,
 }
 
 impl Subscriber {
@@ -77,6 +79,7 @@ impl Subscriber {
             opened: Moment::now(),
             joined: Mutex::default(),
             held: AtomicUsize::new(0),
+            missed: AtomicBool::new(false),
         }))
     }
 
@@ -161,6 +164,11 @@ impl Subscriber {
     /// It is held no longer.
     pub(crate) fn released(&self) {
         self.0.held.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// It may have missed something; false if that was known.
+    pub(crate) fn miss(&self) -> bool {
+        !self.0.missed.swap(true, Ordering::SeqCst)
     }
 
     /// Sends a copy of an entry; after another copy of it no more than that the client is past this one.

@@ -278,6 +278,11 @@ impl State {
 }
 
 impl Settled {
+    /// Returns whether another subscription of the socket to this channel may receive other events of it.
+    pub fn is_filtered(&self, channel: &str) -> bool {
+        self.held.iter().any(|held| **held.channel() == *channel && held.gate().is_some())
+    }
+
     /// Whether there is anything to make live.
     pub fn is_held(&self) -> bool {
         !self.held.is_empty()

@@ -603,3 +603,23 @@ test('sockets of a page are independent', async () => {
   world.sockets[0].drop();
   assert.deepEqual([plain(heard), two.isConnected()], [[[['said', 1]], []], true]);
 });
+
+test('an `io` of another\'s that brings more after a disconnect is not listened to', async () => {
+  for (const any of ['onAny', 'onevent']) {
+    const world = new World();
+    const handlers = {};
+    let bring;
+    const raw = { id: 'x', on: (event, handler) => { handlers[event] = handler; }, off: () => raw, disconnect() {} };
+    // Version 4 has the first, older versions the other.
+    if (any === 'onAny') raw.onAny = (handler) => { bring = handler; };
+    const socket = world.catamaran.connect('https://app.example', { io: () => raw });
+    await settle();
+    if (any === 'onevent') bring = (...data) => raw.onevent({ data });
+    handlers.connect();
+    const heard = record(socket, 'said');
+    socket.on('said', () => socket.disconnect());
+    bring('said', 1);
+    bring('said', 2);
+    assert.deepEqual(plain(heard), [['said', 1]], any);
+  }
+});

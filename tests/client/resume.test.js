@@ -252,7 +252,67 @@ test('a second request for a channel does not move its position', async () => {
   world.socket.emit('$', 'room:7', 11, 'said', 11);
   assert.deepEqual(heard, [['said', 11]]);
   await reconnect(world);
-  assert.deepEqual(urls(world), ['/rooms/7', '/rooms/7/again']);
+  assert.deepEqual([urls(world), resumes(world)], [['/rooms/7/again'], [{ 'room:7': ['epoch-aa', 11] }]]);
+});
+
+test('of many requests for one channel the newest is repeated', async () => {
+  const world = new World();
+  const socket = await connected(world);
+  const heard = record(socket, ...HEARD);
+  for (let i = 0; i < 300; i++) {
+    socket.get(`/rooms/7?since=${i}`);
+    world.socket.answer(answer({ 'room:7': ['epoch-aa', i, 'fresh'] }));
+  }
+  await reconnect(world);
+  assert.deepEqual(urls(world), ['/rooms/7?since=299']);
+  world.socket.answer(answer({ 'room:7': ['epoch-aa', 9, 'recovered'] }));
+  await world.advance(5000);
+  assert.deepEqual(heard.map(([event, { url }]) => [event, url]), [['resubscribed', '/rooms/7?since=299']]);
+});
+
+test('a request is repeated for the channels that no later one subscribed to', async () => {
+  const world = new World();
+  const socket = await connected(world);
+  const heard = record(socket, ...HEARD);
+  const both = (outcome, offset) => answer({ 'room:7': ['epoch-aa', offset, outcome], news: ['epoch-bb', offset, outcome] });
+  socket.get('/rooms/7');
+  world.socket.answer(both('fresh', 1));
+  socket.get('/news');
+  world.socket.answer(answer({ news: ['epoch-bb', 5, 'fresh'] }));
+  for (let cut = 0; cut < 2; cut++) {
+    await reconnect(world);
+    const sent = Object.fromEntries(world.socket.requests.map(([, , { url, resume }]) => [url, positions(resume)]));
+    // Its answer names both again, so it says where both are.
+    assert.deepEqual(sent, { '/rooms/7': { 'room:7': ['epoch-aa', 1], news: ['epoch-bb', 1] }, '/news': { news: ['epoch-bb', 1] } });
+    world.socket.answer(answer({ news: ['epoch-bb', 1, 'recovered'] }), '/news');
+    world.socket.answer(both('recovered', 1), '/rooms/7');
+    await world.advance(5000);
+  }
+  assert.deepEqual(heard.map(([event]) => event), ['resubscribed', 'resubscribed', 'resubscribed', 'resubscribed']);
+  socket.get('/rooms/7/again');
+  world.socket.answer(answer({ 'room:7': ['epoch-aa', 1, 'fresh'] }), '/rooms/7/again');
+  await reconnect(world);
+  assert.deepEqual(urls(world).sort(), ['/news', '/rooms/7/again']);
+});
+
+test('a handler that disconnects is called with no more of a replay', async () => {
+  const world = new World();
+  const socket = await subscribed(world);
+  const heard = record(socket, 'said');
+  socket.on('said', (n) => { if (n === 12) socket.disconnect(); });
+  const replay = [11, 12, 13, 14].map((offset) => [offset, 'said', offset]);
+  await reconnect(world);
+  world.socket.answer(answer({ 'room:7': ['epoch-aa', 14, 'recovered'] }));
+  world.socket.emit('$replay', 'room:7', replay, false);
+  assert.deepEqual(heard, [['said', 11], ['said', 12]]);
+  socket.reconnect();
+  await settle();
+  world.socket.accept();
+  await world.advance(100);
+  assert.deepEqual(resumes(world), [{ 'room:7': ['epoch-aa', 12] }]);
+  world.socket.answer(answer({ 'room:7': ['epoch-aa', 14, 'recovered'] }));
+  world.socket.emit('$replay', 'room:7', replay.slice(2), false);
+  assert.deepEqual(heard.slice(2), [['said', 13], ['said', 14]]);
 });
 
 test('a request that is new says where its channels are too, until they are live again', async () => {
@@ -664,11 +724,13 @@ test('an answer that was refused too late changes nothing', async () => {
   assert.deepEqual(heard, []);
 });
 
-test('each of two requests that subscribed to one channel is repeated, since one may see less of it', async () => {
+test('each of two requests for a filtered channel is repeated, as one may receive less of it', async () => {
   const world = new World();
-  const socket = await subscribed(world);
-  socket.get('/rooms/7?all');
-  world.socket.answer(answer({ 'room:7': ['epoch-aa', 10, 'fresh'] }), '/rooms/7?all');
+  const socket = await connected(world);
+  for (const url of ['/rooms/7', '/rooms/7?all']) {
+    socket.get(url);
+    world.socket.answer(answer({ 'room:7': ['epoch-aa', 10, 'fresh', 'filtered'] }), url);
+  }
   const heard = record(socket, 'resubscribed');
   world.socket.drop();
   await world.advance(5000);
@@ -677,10 +739,10 @@ test('each of two requests that subscribed to one channel is repeated, since one
   Object.defineProperty(world, 'random', { get: () => delays.shift() });
   world.socket.accept();
   await world.advance(10);
-  world.socket.answer(answer({ 'room:7': ['epoch-aa', 10, 'recovered'] }), '/rooms/7');
+  world.socket.answer(answer({ 'room:7': ['epoch-aa', 10, 'recovered', 'filtered'] }), '/rooms/7');
   await world.advance(100);
   assert.deepEqual(urls(world), ['/rooms/7', '/rooms/7?all']);
-  world.socket.answer(answer({ 'room:7': ['epoch-aa', 10, 'fresh'] }), '/rooms/7?all');
+  world.socket.answer(answer({ 'room:7': ['epoch-aa', 10, 'fresh', 'filtered'] }), '/rooms/7?all');
   await settle();
   assert.deepEqual(heard.map(([, { url, recovered }]) => [url, recovered]), [['/rooms/7', true], ['/rooms/7?all', false]]);
 });

@@ -38,6 +38,7 @@ async fn missed(socket: &mut Socket) -> Vec<(String, u64)> {
 async fn away(world: &World, user: i64, target: &str, change: impl AsyncFnOnce()) -> (Json, Socket) {
     let mut socket = Socket::ours(world, user, json!({})).await;
     let ack = socket.ack("get", target, json!({})).await;
+    assert_eq!(ack["channels"]["pet"][3], "filtered", "{ack}");
     let resume = json!({"pet": position(&ack, "pet")});
     drop(socket);
     change().await;

@@ -31,8 +31,10 @@ export class InjectedConnection extends Connection {
       error: (error) => this.id || this.end('refused', refusal(error.message ? error : { message: error })),
     };
     for (const event of Object.keys(handlers)) raw.on(event, handlers[event]);
-    if (raw.onAny) raw.onAny((/** @type {any[]} */ ...args) => owner._received(args));
-    else raw.onevent = (/** @type {Dictionary} */ { data }) => owner._received(data);
+    // One poll may bring more events, after a handler has disconnected.
+    const received = (/** @type {any} */ args) => this.ended || owner._received(args);
+    if (raw.onAny) raw.onAny((/** @type {any[]} */ ...args) => received(args));
+    else raw.onevent = (/** @type {Dictionary} */ { data }) => received(data);
   }
 
   /** @param {any[]} args */

@@ -25,7 +25,11 @@ export class Subscriptions {
     this.socket = socket;
     /** How far each channel was delivered. @type {Map<string, Position>} */
     this.positions = new Map();
-    /** The requests that subscribed, with their channels, by their keys. @type {Map<string, Dictionary>} */
+    /**
+     * The requests that subscribed, by their keys: `named` are the channels of the answer, `channels` those that it restores after a
+     * reconnect. A channel is restored by the newest request alone, unless it is filtered.
+     * @type {Map<string, Dictionary>}
+     */
     this.made = new Map();
     /** Those of this connection. @type {Set<any>} */
     this.timers = new Set();
@@ -64,7 +68,7 @@ export class Subscriptions {
     const subscription = this.made.get(this.key(request));
     if (subscription) subscription.asked = request;
     // A new one may name any channel.
-    const held = this.held(subscription ? subscription.channels : this.positions.keys());
+    const held = this.held(subscription ? subscription.named : this.positions.keys());
     return Object.keys(held).length === 0 ? undefined : held;
   }
 
@@ -82,11 +86,35 @@ export class Subscriptions {
     const key = this.key(request);
     const before = this.made.get(key);
     this.made.delete(key);
-    if (key && named.length > 0) {
-      this.made.set(key, { key, options: request.options, channels: new Set(named.map(([channel]) => channel)) });
-    }
+    if (key) this.note(key, request, named);
     if (before) this.reportUnrestored(before.channels);
     for (const channel of left || []) this.forget(channel);
+  }
+
+  /**
+   * Notes what to send again after a reconnect.
+   * @param {string} key
+   * @param {PendingRequest} request
+   * @param {[string, any[]][]} named
+   */
+  note(key, request, named) {
+    const channels = new Set();
+    for (const [channel, [, , , filtered]] of named) {
+      const others = filtered ? [] : this.askingFor(channel);
+      // A repeat is not newer than what the page has asked for since.
+      if (others[0] && this.repeats.has(request)) continue;
+      others.forEach((other) => this.release(other, channel));
+      channels.add(channel);
+    }
+    if (channels.size > 0) {
+      this.made.set(key, { key, options: request.options, channels, named: named.map(([channel]) => channel) });
+    }
+  }
+
+  /** Leaves a channel to another request. @param {Dictionary} subscription @param {string} channel */
+  release({ key, channels }, channel) {
+    channels.delete(channel);
+    if (channels.size === 0) this.made.delete(key);
   }
 
   /** Takes an event about channels, and returns whether it was one. @param {string} event @param {any[]} args */
@@ -96,7 +124,9 @@ export class Subscriptions {
     if (event === DELIVERY.entry) {
       this.deliver(channel, args);
     } else if (event === DELIVERY.replay) {
-      for (const entry of args[0]) this.deliver(channel, entry);
+      const { lifetime } = this;
+      // A handler may disconnect. The rest comes again after a reconnect.
+      for (const entry of args[0]) if (!lifetime.over) this.deliver(channel, entry);
     } else if (event === DELIVERY.gap) {
       this.start(channel, args[0], args[1], args[2] || 'not retained');
     } else if (event === DELIVERY.join) {
@@ -158,10 +188,7 @@ export class Subscriptions {
   /** Drops a channel, and the requests that subscribed to nothing else. @param {string} channel */
   forget(channel) {
     this.positions.delete(channel);
-    for (const { key, channels } of this.askingFor(channel)) {
-      channels.delete(channel);
-      if (channels.size === 0) this.made.delete(key);
-    }
+    for (const subscription of this.askingFor(channel)) this.release(subscription, channel);
   }
 
   /** The connection has ended. */

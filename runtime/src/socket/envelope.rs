@@ -417,7 +417,7 @@ impl Serialize for Ack<'_> {
         ack.serialize_field("headers", &self.headers)?;
         ack.serialize_field("statusCode", &self.status)?;
         if !self.settled.channels.is_empty() {
-            ack.serialize_field("channels", &Channels(&self.settled.channels))?;
+            ack.serialize_field("channels", &Channels(self.settled))?;
         }
         if !self.settled.left.is_empty() {
             ack.serialize_field("left", &self.settled.left)?;
@@ -426,20 +426,34 @@ impl Serialize for Ack<'_> {
     }
 }
 
-/// `{"room:7": ["k3x9ab2c", 1240, "recovered"]}`
-struct Channels<'a>(&'a [(Arc<str>, Position, Outcome)]);
+/// `{"room:7": ["k3x9ab2c", 1240, "recovered"], "pet": ["p0q8zz1d", 7, "fresh", "filtered"]}`
+struct Channels<'a>(&'a Settled);
 
 impl Serialize for Channels<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let channels = self.0.iter().map(|(channel, Position { epoch, offset }, outcome)| {
+        let channels = self.0.channels.iter().map(|(channel, Position { epoch, offset }, outcome)| {
             let outcome = match outcome {
                 Outcome::Fresh => "fresh",
                 Outcome::Recovered => "recovered",
                 Outcome::Gap => "gap",
             };
-            (&**channel, (&**epoch, offset, outcome))
+            let filtered = self.0.is_filtered(channel).then_some("filtered");
+            (&**channel, Placed(epoch, *offset, outcome, filtered))
         });
         serializer.collect_map(channels)
+    }
+}
+
+/// Where a subscription stands, how it came about, and whether it is filtered.
+struct Placed<'a>(&'a str, u64, &'static str, Option<&'static str>);
+
+impl Serialize for Placed<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(epoch, offset, outcome, filtered) = self;
+        match filtered {
+            Some(filtered) => (epoch, offset, outcome, filtered).serialize(serializer),
+            None => (epoch, offset, outcome).serialize(serializer),
+        }
     }
 }
 
