@@ -335,8 +335,10 @@ impl State {
             let unseen = missed.filter(is_for_it).filter_map(|copy| unseen(copy).transpose());
             unseen.collect::<Result<Vec<_>, Panicked>>().ok()
         });
-        let widened = gate::widen(&**had, &**gate);
-        if let Some(unseen) = unseen.filter(|_| widened.is_ok()) {
+        if gate::widen(&**had, &**gate).is_err() {
+            // From now on it would miss what only the second lets through.
+            subscriber.end();
+        } else if let Some(unseen) = unseen {
             // The client is past its offset, so it is sent as an event that no position counts.
             unseen.iter().for_each(|message| subscriber.send(&Delivery::Event(message)));
         } else if subscriber.client().is_some() {
