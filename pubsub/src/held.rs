@@ -383,14 +383,18 @@ impl State {
             let unseen = missed.filter(is_for_it).filter_map(|copy| unseen(copy).transpose());
             unseen.collect::<Result<Vec<_>, Panicked>>().ok()
         });
-        let mut is_whole = unseen.is_some();
-        // The client is past its offset, so it is sent as an event that no position counts.
-        unseen.iter().flatten().for_each(|message| subscriber.send(&Delivery::Event(message)));
+        let is_whole = unseen.is_some();
         live.request = live.request.max(held.request);
         if same_viewer {
-            is_whole &= gate::widen(&*had, &**gate).is_ok();
+            if gate::widen(&*had, &**gate).is_err() {
+                // From now on it would miss what only the second lets through.
+                return subscriber.end();
+            }
+            // The client is past its offset, so it is sent as an event that no position counts.
+            unseen.iter().flatten().for_each(|message| subscriber.send(&Delivery::Event(message)));
             live.extend(end, &held.stream, channel);
         } else {
+            unseen.iter().flatten().for_each(|message| subscriber.send(&Delivery::Event(message)));
             live.gate = Some(gate.clone());
             live.expiry = end.map(|end| held.stream.alarms.end(end, &held.stream, channel, subscriber));
         }
