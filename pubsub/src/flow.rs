@@ -14,7 +14,7 @@ use super::{
     entry::{Copy, Node},
     position::Position,
     stream::{Next, State, Stream},
-    streams::{Streams, epoch},
+    streams::{LATE, Streams, epoch},
 };
 use crate::broker::{Attached, Bus, Read};
 
@@ -129,15 +129,22 @@ impl Stream {
         }
     }
 
-    /// A client was told by another node what this one has not applied yet. False if this one is still behind, and cannot
-    /// know by how much.
+    /// A client says that it has what this node has not applied yet. False if that may be so, and this node cannot know.
+    ///
+    /// Anybody can say so. The stream goes on for all only where the broker has counted as far.
     pub(super) async fn catch_up(&self, position: &Position, bus: &dyn Bus) -> bool {
+        let claim = self.lock().link.claim();
         if !self.is_behind(position) || timeout(HOLE, self.has_applied(position, || false)).await.is_ok() {
             return true;
         }
-        let top = self.lock().log.top().clone();
-        if !self.read_after(&top, bus).await {
-            return false;
+        match self.counted(claim, position, bus).await {
+            None => return false,
+            Some(top) if top.epoch == position.epoch && top.offset < position.offset => return true,
+            Some(_) => {}
+        }
+        if self.lock().link.stale.is_none() {
+            // It is on its way.
+            let _ = timeout(LATE, self.has_applied(position, || false)).await;
         }
         let one_at_a_time = self.renewing.lock().await;
         if self.is_behind(position) {
@@ -146,6 +153,38 @@ impl Stream {
         }
         drop(one_at_a_time);
         self.lock().link.stale.is_none()
+    }
+
+    /// Where the broker stands, after what it has kept was applied; none if it cannot be reached. Of all claims that wait at
+    /// once, one asks.
+    async fn counted(&self, claim: u64, position: &Position, bus: &dyn Bus) -> Option<Position> {
+        let _one_at_a_time = self.renewing.lock().await;
+        let (known, claims, own_epoch) = {
+            let state = self.lock();
+            if !state.log.is_ahead(position) {
+                return Some(state.log.top().clone());
+            }
+            if let Some(top) = state.link.counted_for(claim) {
+                return top.clone();
+            }
+            (state.log.top().clone(), state.link.claims, state.link.own_epoch)
+        };
+        let top = match bus.read(&self.name, &known).await {
+            Read::Down => None,
+            Read::Entries(entries) => {
+                let top = entries.last().and_then(Copy::position).unwrap_or(&known).clone();
+                for copy in entries {
+                    self.arrive(copy);
+                }
+                Some(top)
+            }
+            Read::Gone => {
+                let attached = bus.attach(&self.name, (!own_epoch).then_some(known), false).await;
+                attached.ok().map(|attached| attached.top)
+            }
+        };
+        self.lock().link.counted = (claims, top.clone());
+        top
     }
 
     fn is_behind(&self, position: &Position) -> bool {

@@ -102,9 +102,25 @@ pub(super) struct Link {
     pub(super) stale: Option<u64>,
     /// How often it was asked to attach anew since that began; none if it is not under way.
     pub(super) renewals: usize,
+    /// How many clients have said that they are at some position.
+    pub(super) claims: u64,
+    /// How many of them had when the bus was last asked because of one, and where it stood; none if it could not be reached.
+    pub(super) counted: (u64, Option<Position>),
 }
 
 impl Link {
+    /// A client says that it is at some position: its number among all.
+    pub(super) fn claim(&mut self) -> u64 {
+        self.claims += 1;
+        self.claims
+    }
+
+    /// Where the bus stood, if it was asked after this claim.
+    pub(super) fn counted_for(&self, claim: u64) -> Option<&Option<Position>> {
+        let (claims, top) = &self.counted;
+        (*claims >= claim).then_some(top)
+    }
+
     /// The stream was attached anew, which began when it was so stale.
     pub(super) fn freshen(&mut self, stale: Option<u64>) {
         if self.stale == stale {

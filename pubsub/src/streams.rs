@@ -42,7 +42,7 @@ const LOOKS: usize = 1;
 const MAX_KEPT: usize = 64 * 1024 * 1024;
 
 /// How late an entry may come that the bus has counted; then its stream is attached anew.
-const LATE: Duration = Duration::from_secs(1);
+pub(super) const LATE: Duration = Duration::from_secs(1);
 /// How many streams are attached anew at once, so that the bus has time for other things.
 const RENEWALS: usize = 256;
 /// Of how many streams it is remembered that something was published there that the bus did not get.

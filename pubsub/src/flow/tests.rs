@@ -265,6 +265,59 @@ async fn a_client_that_was_further_than_a_server_whose_news_nobody_kept_is_not_s
     bob.hears_nothing_more();
 }
 
+/// Nobody has counted so far, and what is counted is on its way here, or lost.
+#[tokio::test]
+async fn false_position_is_a_gap_for_that_client_alone() {
+    let backend = Backend::default();
+    let (here, there) = (node(&backend), node(&backend));
+    let mut bob = Client::of(&there, "bob", &Room(ROOM)).await;
+    publish(&here, &["a"]).await;
+    bob.hears(1, "a").await;
+    backend.intercept(1);
+    publish(&here, &["b", "c"]).await;
+    backend.trim(ROOM, 3);
+    let (before, claimed) = (top(&there), Position { offset: 1_000_000, ..top(&there) });
+    let mut forger = Client::new("forger");
+    assert_eq!(forger.join(&there, &Room(ROOM), Some(&claimed)).await, Some(Outcome::Gap));
+    assert_eq!(forger.hears_gap().await, before);
+    bob.hears_nothing_more();
+    assert_eq!(top(&there), before);
+    backend.pile(1).into_iter().for_each(|copy| backend.flow(1).entry(copy));
+    for client in [&mut bob, &mut forger] {
+        client.hears(2, "b").await;
+        client.hears(3, "c").await;
+        client.hears_nothing_more();
+    }
+}
+
+#[tokio::test]
+async fn many_positions_at_once_are_one_question_to_the_broker() {
+    let backend = Backend::default();
+    let (here, there) = (node(&backend), node(&backend));
+    let mut bob = Client::of(&there, "bob", &Room(ROOM)).await;
+    backend.intercept(1);
+    publish(&here, &["a", "b"]).await;
+    let claim = |offset| {
+        let (there, claimed) = (&there, Position { offset, ..top(&there) });
+        async move {
+            let mut client = Client::new(&format!("at {offset}"));
+            (client.join(there, &Room(ROOM), Some(&claimed)).await.unwrap(), client)
+        }
+    };
+    let claims = futures_util::future::join_all((1..100).map(claim)).await;
+    let outcomes: Vec<_> = claims.iter().map(|(outcome, _)| *outcome).collect();
+    assert_eq!(outcomes[..2], [Outcome::Recovered; 2]);
+    assert!(outcomes[2..].iter().all(|outcome| *outcome == Outcome::Gap));
+    let asked = {
+        let state = backend.lock();
+        (state.reads, state.attaches)
+    };
+    assert_eq!(asked, (1, 1), "it had attached before");
+    bob.hears(1, "a").await;
+    bob.hears(2, "b").await;
+    bob.hears_nothing_more();
+}
+
 #[tokio::test]
 async fn what_comes_after_an_outage_waits_until_it_is_known_what_was_missed() {
     let backend = Backend::default();
