@@ -166,7 +166,7 @@ impl Streams {
                 subscriber.send(&Delivery::Event(&event));
                 1.into()
             }
-            Command::Count { of } => self.members(&of).len().into(),
+            Command::Count { of } => self.count(&of).into(),
             Command::List { of } => {
                 let sockets: Vec<_> = self.members(&of).iter().map(|subscriber| subscriber.id().to_owned()).collect();
                 Answer { count: sockets.len(), sockets, ..Answer::default() }

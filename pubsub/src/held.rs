@@ -329,6 +329,7 @@ impl State {
         let subscriber = &held.subscriber;
         let channel = held.channel();
         let (mut start, mut outcome) = (held.start.offset, held.outcome);
+        subscriber.goes_on(channel, &held.start);
         let foreign = |copy: &Copy| copy.channel() == channel && copy.target().is_foreign_to(held.shape);
         let has_foreign = self.log.after(&held.start).is_some_and(|mut missed| missed.any(foreign));
         let missed = self.log.after(&held.start).filter(|_| !has_foreign);
@@ -337,6 +338,7 @@ impl State {
             subscriber.send_replay(channel, missed);
         } else {
             let top = self.log.top();
+            subscriber.goes_on(channel, top);
             held.stream.alarms.gap(subscriber, channel, top, GapReason::NotRetained);
             (start, outcome) = (top.offset, Outcome::Gap);
         }

@@ -5,11 +5,11 @@ mod tests;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use super::{
-    entry::{Entry, Id},
+    entry::{Copy, Entry, Id},
     log::MAX_HELD,
     position::Position,
 };
@@ -35,39 +35,74 @@ impl Received {
 /// What a client had when it connected, and what it was sent since.
 pub(super) struct Sent {
     received: Resume,
-    /// The entries of several channels of which it was sent one copy. Made with the first.
-    recent: Mutex<Option<Box<Recent>>>,
+    /// Made with the first entry of several channels.
+    since: Mutex<Option<Box<Since>>>,
+}
+
+/// The entries of several channels that a client was sent since it connected.
+#[derive(Default)]
+struct Since {
+    /// Of each channel, the entries that were sent or were known to be.
+    channels: HashMap<Arc<str>, Received>,
+    /// The newest of all, also of channels that it has left.
+    recent: Recent,
 }
 
 impl Sent {
     /// Nothing yet, to a client that had received this before.
     pub(super) fn after(received: Resume) -> Self {
-        Self { received, recent: Mutex::default() }
+        Self { received, since: Mutex::default() }
     }
 
     /// Two copies may come at once, on two streams: whoever sends one holds this meanwhile, so that the first is the first.
     pub(super) fn lock(&self) -> Sending<'_> {
-        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        Sending { received: &self.received, recent }
+        let since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        Sending { received: &self.received, since }
     }
 }
 
 pub(super) struct Sending<'a> {
     received: &'a Resume,
-    recent: MutexGuard<'a, Option<Box<Recent>>>,
+    since: MutexGuard<'a, Option<Box<Since>>>,
 }
 
 impl Sending<'_> {
-    /// Whether the client gets an entry for the first time; asked once for each copy.
-    pub(super) fn is_first(&mut self, entry: &Entry) -> bool {
+    /// Whether the client gets an entry for the first time; asked once for each copy, in their order, and once for an entry that
+    /// nobody counted.
+    pub(super) fn is_first(&mut self, entry: &Entry, copy: Option<&Copy>) -> bool {
         if entry.places.len() == 1 {
             return true;
         }
+        let since = self.since.get_or_insert_default();
         let had = entry.places.iter().any(|place| {
-            let received = self.received.get(&*place.target.channel);
-            received.zip(place.position.as_ref()).is_some_and(|(received, position)| received.covers(position))
+            let channel = &*place.target.channel;
+            let covers = |received: &Received| place.position.as_ref().is_some_and(|at| received.covers(at));
+            self.received.get(channel).is_some_and(covers) || since.channels.get(channel).is_some_and(covers)
         });
-        !had && self.recent.get_or_insert_default().add(entry.id)
+        if let Some((copy, at)) = copy.and_then(|copy| Some((copy, copy.position()?))) {
+            since.add(copy.channel(), at);
+        }
+        since.recent.add(entry.id) && !had
+    }
+
+    /// A channel goes on after a position. What lies between it and the last that was sent is not sent.
+    pub(super) fn goes_on(&mut self, channel: &str, after: &Position) {
+        if let Some(sent) = self.since.as_mut().and_then(|since| since.channels.get_mut(channel))
+            && !sent.covers(after)
+        {
+            *sent = Received { since: after.offset, upto: after.clone() };
+        }
+    }
+}
+
+impl Since {
+    fn add(&mut self, channel: &Arc<str>, at: &Position) {
+        let begins = || Received { since: at.offset.saturating_sub(1), upto: at.clone() };
+        let sent = self.channels.entry(channel.clone()).or_insert_with(begins);
+        if sent.upto.epoch != at.epoch {
+            *sent = begins();
+        }
+        sent.upto.offset = sent.upto.offset.max(at.offset);
     }
 }
 

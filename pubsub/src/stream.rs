@@ -258,6 +258,10 @@ impl Stream {
         state.live.get(channel).into_iter().flat_map(HashMap::values).map(|live| live.subscriber.clone()).collect()
     }
 
+    pub(super) fn count(&self, channel: &str) -> usize {
+        self.lock().live.get(channel).map_or(0, HashMap::len)
+    }
+
     /// Whether anybody is subscribed to a channel, or about to be.
     pub(super) fn has(&self, channel: &str) -> bool {
         let state = self.lock();
@@ -383,6 +387,7 @@ impl State {
         for (channel, all) in &mut self.live {
             for live in all.values_mut() {
                 live.outcome = Outcome::Gap;
+                live.subscriber.goes_on(channel, &top);
                 if live.subscriber.client().is_some() {
                     metrics::gap();
                 }

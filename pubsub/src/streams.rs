@@ -316,6 +316,11 @@ impl Streams {
         self.find(&of.stream).map(|stream| stream.members(&of.channel)).unwrap_or_default()
     }
 
+    /// How many sockets of this server are subscribed to a channel.
+    pub(crate) fn count(&self, of: &Target) -> usize {
+        self.find(&of.stream).map_or(0, |stream| stream.count(&of.channel))
+    }
+
     /// The sockets that are live in a channel, and those whose requests are subscribing to it.
     pub(crate) fn members_and_holders(&self, of: &Target) -> Vec<Subscriber> {
         let stream = self.find(&of.stream);

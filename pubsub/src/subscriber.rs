@@ -16,6 +16,7 @@ use super::{
     event::Message,
     gate,
     moment::Moment,
+    position::Position,
     sent::{Resume, Sent},
     stream::Stream,
 };
@@ -179,13 +180,22 @@ impl Subscriber {
             return self.send(&whole);
         }
         let mut sent = self.0.sent.lock();
-        if sent.is_first(entry) { self.send(&whole) } else { self.send(&Delivery::Advance { channel, offset }) }
+        if sent.is_first(entry, Some(copy)) {
+            self.send(&whole)
+        } else {
+            self.send(&Delivery::Advance { channel, offset })
+        }
+    }
+
+    /// A channel goes on after a position: what comes before it, and was not sent, is not sent as an event of this channel.
+    pub(crate) fn goes_on(&self, channel: &str, after: &Position) {
+        self.0.sent.lock().goes_on(channel, after);
     }
 
     /// Sends an entry that has no position.
     pub(crate) fn send_uncounted(&self, entry: &Entry, message: &Message) {
         let mut sent = self.0.sent.lock();
-        if sent.is_first(entry) {
+        if sent.is_first(entry, None) {
             self.send(&Delivery::Event(message));
         }
     }
@@ -195,7 +205,7 @@ impl Subscriber {
         let mut sent = self.0.sent.lock();
         let missed = missed.filter(|(copy, _)| !copy.leaves_out(&self.0.identity));
         let mut missed = missed.map(|(copy, message)| {
-            let whole = sent.is_first(&copy.entry);
+            let whole = sent.is_first(&copy.entry, Some(copy));
             Replayed { offset: copy.offset(), message: whole.then_some(message) }
         });
         if self.client().is_none() {

@@ -308,9 +308,11 @@ async fn many_positions_at_once_are_one_question_to_the_broker() {
     let outcomes: Vec<_> = claims.iter().map(|(outcome, _)| *outcome).collect();
     assert_eq!(outcomes[..2], [Outcome::Recovered; 2]);
     assert!(outcomes[2..].iter().all(|outcome| *outcome == Outcome::Gap));
-    let state = backend.lock();
-    assert_eq!((state.reads, state.attaches), (1, 1), "it had attached before");
-    drop(state);
+    let asked = {
+        let state = backend.lock();
+        (state.reads, state.attaches)
+    };
+    assert_eq!(asked, (1, 1), "it had attached before");
     bob.hears(1, "a").await;
     bob.hears(2, "b").await;
     bob.hears_nothing_more();

@@ -244,6 +244,50 @@ async fn a_second_copy_is_a_bare_advance_live_and_in_a_replay() {
     assert_eq!(ada.wire.try_recv().unwrap(), r#"["$replay","c1",[[1]],false]"#);
 }
 
+/// More events than the ids that are remembered come between the two copies of one.
+#[tokio::test]
+async fn copies_that_are_far_apart_are_one_event() {
+    let hub = Hub::default();
+    let mut ada = Page::new(&hub, "ada");
+    ada.join(&hub, 0, async || {}).await;
+    // Channel 2 counts only if somebody is there.
+    Page::new(&hub, "bob").join(&hub, 2, async || {}).await;
+    let many = crate::log::MAX_HELD as u64 + 1;
+    let meanwhile = async || {
+        publish(&hub, [0, 1], 0, None).await;
+        for number in 1..=many {
+            publish(&hub, [0, 2], number, None).await;
+        }
+    };
+    ada.join(&hub, 1, meanwhile).await;
+    ada.read(usize::MAX);
+    assert_eq!(ada.heard, (0..=many).collect::<Vec<_>>());
+    assert_eq!(ada.advances, [0, 1]);
+}
+
+/// What came while the socket was away from a channel was not sent as one of that.
+#[tokio::test]
+async fn event_of_a_channel_that_was_left_meanwhile_comes_by_the_other() {
+    let hub = Hub::default();
+    let mut ada = Page::new(&hub, "ada");
+    let mut bob = Page::new(&hub, "bob");
+    bob.join(&hub, 0, async || {}).await;
+    ada.join(&hub, 0, async || {}).await;
+    publish(&hub, [0, 2], 1, None).await;
+    let meanwhile = async || {
+        hub.streams().leave(&ada.subscriber, "c0");
+        publish(&hub, [0, 1], 2, None).await;
+        hub.streams().add(&ada.subscriber, target(0), None).await.unwrap();
+        publish(&hub, [0, 2], 3, None).await;
+    };
+    let subscriptions = Subscriptions::default();
+    subscriptions.add(hub.streams(), &ada.subscriber, target(1), None).await.unwrap();
+    meanwhile().await;
+    subscriptions.settle(&ada.subscriber, true).live(&ada.subscriber);
+    let heard: Vec<_> = std::iter::from_fn(|| ada.wire.try_recv().ok()).collect();
+    assert_eq!(heard.last().unwrap(), r#"["$replay","c1",[[1,"number",2]],false]"#, "{heard:?}");
+}
+
 fn said(text: &str) -> Message {
     Message::of_test("said", &json!(text))
 }
