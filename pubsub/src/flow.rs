@@ -119,8 +119,7 @@ impl Stream {
     /// Waits until this node has applied an entry, or never will.
     pub(super) async fn has_applied(&self, position: &Position, never: impl Fn() -> bool) {
         loop {
-            let mut applied = std::pin::pin!(self.applied.notified());
-            applied.as_mut().enable();
+            let mut wait = self.applied.wait(position.offset);
             let applied_yet = {
                 let state = self.lock();
                 let top = state.log.top();
@@ -129,7 +128,7 @@ impl Stream {
             if applied_yet || never() {
                 return;
             }
-            applied.await;
+            wait.woken().await;
         }
     }
 
@@ -279,6 +278,7 @@ async fn close_hole(stream: &Arc<Stream>, bus: &dyn Bus) {
             && let Some(first) = state.first_early()
         {
             state.skip_to(Position { offset: first - 1, ..top });
+            stream.applied.wake_up_to(state.log.top().offset);
         }
         let closed = !reached || state.first_early().is_none();
         state.filling &= !closed;

@@ -13,13 +13,14 @@
 //! | `history`, `position`, `event`, `metrics`, `moment`, `task` | how much is kept, where an entry stands, an encoded event, what is counted, what came first, tasks that survive a panic |
 //! | `entry` | a published event, its destinations, and its entry in one stream |
 //! | `delivery`, `sent`, `subscriber` | what happened to a subscriber, what it was sent already, and the way to it |
-//! | `gate`, `log`, `readers` | filters, the retained entries of a stream, and how far back each client may read |
+//! | `applied`, `gate`, `log`, `readers` | who waits for an entry, filters, the retained entries of a stream, and how far back each client may read |
 //! | `broker` | the trait between the servers of an application, and its implementations |
 //! | `expiry`, `stream`, `held`, `live` | one stream, its pending and active subscriptions, and their ends |
 //! | `closings`, `sockets`, `streams`, `flow` | the closings of late, all subscribers and streams of a server, and how streams recover from holes and outages |
 //! | `subscription` | the subscriptions of one request |
 //! | `command`, `cluster` | what is asked of all servers, and their answers |
 
+mod applied;
 mod broker;
 mod closings;
 mod cluster;

@@ -6,12 +6,10 @@ use std::{
     time::SystemTime,
 };
 
-use tokio::{
-    sync::{Notify, OnceCell},
-    time::Instant,
-};
+use tokio::{sync::OnceCell, time::Instant};
 
 use super::{
+    applied::Applied,
     cluster::is_for_commands,
     delivery::GapReason,
     entry::{Copy, Entry},
@@ -41,7 +39,7 @@ pub(crate) struct Stream {
     /// Held by whoever attaches it anew.
     pub(super) renewing: tokio::sync::Mutex<()>,
     /// Tells publishers that an entry was applied.
-    pub(super) applied: Notify,
+    pub(super) applied: Applied,
     pub(super) alarms: Arc<Alarms>,
     streams: Weak<Streams>,
     /// What is applied here is for the server itself, and not for sockets.
@@ -170,7 +168,7 @@ impl Stream {
             name,
             attached: OnceCell::new(),
             renewing: tokio::sync::Mutex::default(),
-            applied: Notify::new(),
+            applied: Applied::default(),
             alarms,
             streams: streams.weak(),
             commands,
@@ -184,8 +182,11 @@ impl Stream {
 
     /// An entry that the bus brings, in whatever order.
     pub(super) fn arrive(&self, copy: Copy) -> Next {
-        let next = self.lock().arrive(copy);
-        self.applied.notify_waiters();
+        let (next, top) = {
+            let mut state = self.lock();
+            (state.arrive(copy), state.log.top().offset)
+        };
+        self.applied.wake_up_to(top);
         self.obey();
         next
     }
