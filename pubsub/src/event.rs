@@ -41,7 +41,7 @@ impl fmt::Debug for Message {
 
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "[{}", serde_json::Value::from(&*self.name))?;
+        write!(f, "[{}", serde_json::to_string(&self.name).map_err(|_| fmt::Error)?)?;
         self.arguments.iter().try_for_each(|argument| write!(f, ",{argument}"))?;
         f.write_str("]")
     }

@@ -153,9 +153,22 @@ fn holds(hazards: &[Hazard], seeds: u64) {
     assert!(reports.is_empty(), "{}", reports.join("\n"));
 }
 
+/// Faults of former versions, and what the simulation found by them.
+const SURVIVED: [Hazard; 6] = [
+    Hazard::PanickingFilter,
+    Hazard::CancelledClosing,
+    Hazard::Clocks,
+    Hazard::StaleOutcome,
+    Hazard::AskTwice,
+    Hazard::StandardInOutage,
+];
+
 #[test]
 fn guarantees_hold_for_every_seed() {
-    holds(&[], 1000);
+    holds(&[], 500);
+    for hazard in SURVIVED {
+        holds(&[hazard], 100);
+    }
 }
 
 /// Of the first 30,000 seeds.
@@ -179,19 +192,13 @@ fn seed_replays_exactly() {
     }
 }
 
-/// The simulation finds known faults. A hazard that the engine survives leaves this list and becomes part of every plan.
+/// The simulation finds known faults. A hazard that the engine survives leaves this list for `SURVIVED`.
 #[test]
 fn known_faults_are_found() {
-    const FOUND: [Hazard; 12] = [
-        Hazard::PanickingFilter,
-        Hazard::CancelledClosing,
+    const FOUND: [Hazard; 6] = [
         Hazard::LeaveWhileAsking,
         Hazard::UnorderedAfterPause,
-        Hazard::Clocks,
-        Hazard::StaleOutcome,
         Hazard::Failback,
-        Hazard::AskTwice,
-        Hazard::StandardInOutage,
         Hazard::SpoiledCommands,
         Hazard::DebtAfterTurn,
         Hazard::OrderOfStreams,
@@ -214,16 +221,10 @@ macro_rules! hazards {
 }
 
 hazards! {
-    panicking_filter_is_survived: PanickingFilter, "fault 1: a panicking filter ends the task that delivers";
-    cancelled_closing_closes_everywhere: CancelledClosing, "fault 2: a closing ends with the request that asked for it";
-    ack_names_no_channel_that_was_left: LeaveWhileAsking, "fault 3: an ack claims a channel that the socket has left";
-    paused_server_closes_before_it_delivers: UnorderedAfterPause, "fault 4: a paused server is not fenced";
-    closing_needs_no_clocks: Clocks, "fault 5: wall clocks decide who is closed";
-    later_request_hears_no_old_outcome: StaleOutcome, "fault 6: `Recovered` is answered to later requests";
-    failback_is_a_gap: Failback, "fault 9: a failback under the same name is not seen";
+    leave_beside_a_request_is_known_to_standard_clients: LeaveWhileAsking, "the ack of a standard client names no channels, so it takes itself for subscribed";
+    paused_server_closes_before_it_delivers: UnorderedAfterPause, "fault 4: the engine relies on its broker to bring closings first; Postgres and Redis do";
+    failback_is_a_gap: Failback, "fault 9: the engine relies on its broker to see a failback; Redis does, by its replication id";
     stopped_server_leaves_no_debt: StopInDebt, "fault 11: debts of an outage end with the server";
-    two_requests_at_once_survive_a_new_epoch: AskTwice, "fault 15: a second hold starts in the epoch of the first";
-    standard_client_is_disconnected_by_a_loss: StandardInOutage, "fault 17: standard clients lose events in silence";
     command_is_repeated_until_it_is_counted: SpoiledCommands, "a closing that the broker refuses once is never repeated";
     debt_after_a_turn_is_a_gap: DebtAfterTurn, "what is delivered alone after another server's new epoch is no gap";
     client_is_not_set_back_where_histories_begin: SetBack, "a client further than its server hears an event twice";
