@@ -462,7 +462,7 @@ mod tests {
         assert_eq!(frames_of_ada[3], r#"["$","numbers",4,"n",2]"#);
         assert_eq!(outcome(&here, &ada), Outcome::Gap);
         disconnected(&stock).await;
-        assert_eq!(frames(&mut plain), [r#"["n",1]"#]);
+        assert_eq!(frames(&mut plain), [r#"["n",1]"#, r#"["n",2]"#], "until it is disconnected");
         let numbers = [(1, 2), (2, 26), (3, 26), (4, 4)];
         assert_eq!(frames(&mut theirs), numbers.map(|(at, n)| format!(r#"["$","numbers",{at},"n",{n}]"#)));
     }

@@ -709,7 +709,8 @@ impl<'a> World<'a> {
             if self.plan.is_calm() {
                 let must_not_end = |gap: &&usize| {
                     let is_shared = CHANNELS[**gap].shares_history() && !self.plan.has(Hazard::SharedHistory);
-                    CHANNELS[**gap].keeps_all() && !CHANNELS[**gap].since_subscribe && !is_shared
+                    let panics = CHANNELS[**gap].filtered && self.plan.has(Hazard::PanickingFilter);
+                    CHANNELS[**gap].keeps_all() && !CHANNELS[**gap].since_subscribe && !is_shared && !panics
                 };
                 let gap = client.gaps.iter().find(must_not_end);
                 ledger.check(gap.is_none(), || {
