@@ -180,6 +180,21 @@ fn open_seeds_hold() {
 }
 
 #[test]
+fn panicking_filter_is_survived() {
+    holds(&[Hazard::PanickingFilter], 200);
+}
+
+#[test]
+fn cancelled_closing_closes_everywhere() {
+    holds(&[Hazard::CancelledClosing], 200);
+}
+
+#[test]
+fn closing_needs_no_clocks() {
+    holds(&[Hazard::Clocks], 200);
+}
+
+#[test]
 fn false_positions_disturb_nobody() {
     holds(&[Hazard::FalsePosition], 200);
 }
