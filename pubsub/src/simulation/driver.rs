@@ -195,7 +195,7 @@ impl Server {
     ) -> impl Future<Output = bool> + Send + use<> {
         let (hub, socket, to) = (self.hub.clone(), id.to_owned(), target(channel));
         let command = match joins {
-            true => Command::Subscribe { socket, to: to },
+            true => Command::Subscribe { socket, to },
             false => Command::Unsubscribe { socket, from: to.channel.to_string() },
         };
         async move { hub.streams().of_socket(command).await.is_ok() }
