@@ -96,6 +96,7 @@ impl Alarms {
     /// Sends a gap to a subscriber. A client without positions is disconnected instead: it has no other way to learn of a
     /// loss. Nothing else may send a gap.
     pub(super) fn gap(self: &Arc<Self>, subscriber: &Subscriber, channel: &str, top: &Position, reason: GapReason) {
+        subscriber.goes_on(channel, top);
         if subscriber.client().is_some() {
             return subscriber.send(&Delivery::Gap { channel, top, reason });
         }

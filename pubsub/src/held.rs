@@ -338,7 +338,6 @@ impl State {
             subscriber.send_replay(channel, missed);
         } else {
             let top = self.log.top();
-            subscriber.goes_on(channel, top);
             held.stream.alarms.gap(subscriber, channel, top, GapReason::NotRetained);
             (start, outcome) = (top.offset, Outcome::Gap);
         }

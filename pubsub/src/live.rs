@@ -76,9 +76,6 @@ impl Live {
     /// Another server published this by another type of channel: what it is, these subscribers may not be meant to read.
     fn miss(&mut self, copy: &Copy, alarms: &Arc<Alarms>) {
         let channel = &**copy.channel();
-        if let Some(position) = copy.position() {
-            self.subscriber.goes_on(channel, position);
-        }
         tracing::error!(channel, "event withheld: two types of channel share this name, on two servers");
         self.withhold(channel, copy.position(), alarms);
     }

@@ -388,7 +388,6 @@ impl State {
         for (channel, all) in &mut self.live {
             for live in all.values_mut() {
                 live.outcome = Outcome::Gap;
-                live.subscriber.goes_on(channel, &top);
                 if live.subscriber.client().is_some() {
                     metrics::gap();
                 }

@@ -167,7 +167,7 @@ const SURVIVED: [Hazard; 6] = [
 fn guarantees_hold_for_every_seed() {
     holds(&[], 500);
     for hazard in SURVIVED {
-        holds(&[hazard], 100);
+        holds(&[hazard], 200);
     }
 }
 
@@ -177,21 +177,6 @@ fn guarantees_hold_for_every_seed() {
 fn open_seeds_hold() {
     let failed = [3236, 4778, 28_187].map(|seed| failures_of(seed..seed + 1, &[], 1)).concat();
     assert!(failed.is_empty(), "{failed:?}");
-}
-
-#[test]
-fn panicking_filter_is_survived() {
-    holds(&[Hazard::PanickingFilter], 200);
-}
-
-#[test]
-fn cancelled_closing_closes_everywhere() {
-    holds(&[Hazard::CancelledClosing], 200);
-}
-
-#[test]
-fn closing_needs_no_clocks() {
-    holds(&[Hazard::Clocks], 200);
 }
 
 #[test]
