@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use ::catamaran::{Hub, UntypedEvent};
+use ::catamaran::{Hub, RawEvent};
 use axum::Router;
 use socketioxide::SocketIo;
 use tokio::{io::DuplexStream, runtime::Builder};
@@ -82,7 +82,7 @@ async fn publish(hub: &Hub, note: &Note, history: bool) {
     if history {
         hub.publish(&Log, Said(note.clone())).await.expect("a note is JSON");
     } else {
-        let event = UntypedEvent::new("said", note).expect("a note is JSON");
+        let event = RawEvent::new("said", note).expect("a note is JSON");
         hub.publish(&room(), event).await.expect("a note is JSON");
     }
 }

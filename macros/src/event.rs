@@ -66,7 +66,7 @@ fn expand(input: &DeriveInput, name: &TokenStream) -> TokenStream {
     let (impl_generics, ty_generics, bounds) = generics.split_for_impl();
     let message = quote_spanned!(ident.span()=> ::catamaran::__private::message);
     let result = quote! {
-        ::core::result::Result<::catamaran::__private::Message, ::catamaran::__private::EncodeError>
+        ::core::result::Result<::catamaran::__private::EncodedEvent, ::catamaran::__private::EncodeError>
     };
     quote! {
         impl #impl_generics ::catamaran::Event for #ident #ty_generics #bounds {

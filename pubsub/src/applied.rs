@@ -20,7 +20,7 @@ struct Waiting {
 /// An offset, and what tells two apart that wait for it.
 type Key = (u64, u64);
 
-/// A place among those who wait, as long as this value lives.
+/// A destination among those who wait, as long as this value lives.
 pub(super) struct Wait<'a> {
     applied: &'a Applied,
     key: Key,
@@ -62,7 +62,7 @@ impl Applied {
 impl Wait<'_> {
     /// Waits until the offset was applied, or something else happened.
     pub(super) async fn woken(&mut self) {
-        // The sender lives as long as its place, and is used up as it leaves it.
+        // The sender lives as long as its destination, and is used up as it leaves it.
         let _ = (&mut self.woken).await;
     }
 }

@@ -1,4 +1,4 @@
-//! What concerns all servers of an application: commands go to each of them over the bus, and their answers come back.
+//! What concerns all servers of an application: commands go to each of them over the broker, and their answers come back.
 
 #[cfg(test)]
 mod tests;
@@ -22,12 +22,12 @@ use tokio::{
 
 use super::{
     closings::{self, KEPT_SECONDS},
-    command::{Answer, Command},
-    entry::{Copy, Entry, Id, Node, Place, Target},
-    event::Message,
+    commands::{Answer, Command},
+    entry::{Destination, Id, Node, PublishedEvent, StreamEntry, Target},
+    event::EncodedEvent,
     history::History,
+    registry::StreamRegistry,
     stream::Stream,
-    streams::Streams,
     task,
 };
 use crate::broker::Sent;
@@ -51,7 +51,7 @@ const KEPT: History = History::of(closings::KEPT).seconds(KEPT_SECONDS);
 
 /// Not all servers could be reached, or did not answer within two seconds; it was done on the others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Unreached {
+pub struct UnreachedServers {
     /// How many sockets the others found.
     pub sockets: usize,
     /// The names of the servers that may not have done it, as in their logs; none if not even those are known, because the
@@ -78,7 +78,7 @@ struct Closing {
     command: Command,
     number: u64,
     given: Instant,
-    /// The bus has it.
+    /// The broker has it.
     counted: bool,
 }
 
@@ -95,7 +95,7 @@ impl Drop for Asked<'_> {
 }
 
 impl Cluster {
-    pub(super) fn new(streams: &Streams) -> Self {
+    pub(super) fn new(streams: &StreamRegistry) -> Self {
         let names = [CLOSINGS, COMMANDS, &answers_for(streams.node())];
         Self {
             streams: names.map(|name| streams.stream(&name.into())),
@@ -112,7 +112,7 @@ impl Cluster {
         self.streams.iter().all(|stream| stream.lock().link.started)
     }
 
-    /// Remembers a closing for an hour. Those that the bus has not got yet are given to it when it can be reached.
+    /// Remembers a closing for an hour. Those that the broker has not got yet are given to it when it can be reached.
     fn remember(&self, closing: Closing) {
         let mut closings = lock(&self.closings);
         let too_old = |given: Instant| given.elapsed().as_secs() > KEPT_SECONDS;
@@ -123,20 +123,20 @@ impl Cluster {
     }
 }
 
-impl Streams {
+impl StreamRegistry {
     /// Carries a command out on all servers, which goes on if this future is dropped.
     ///
     /// # Errors
     ///
     /// If not all servers could be reached within two seconds; it was done on the others.
-    pub async fn everywhere(&self, command: Command) -> Result<Answer, Unreached> {
+    pub async fn everywhere(&self, command: Command) -> Result<Answer, UnreachedServers> {
         let (answer, unreached) = self.on_all(command).await;
         unreached.map_or(Ok(answer), Err)
     }
 
     /// Carries a command about one socket out on the server that has it. Whether others could be reached matters only if the
     /// socket was not found.
-    pub async fn of_socket(&self, command: Command) -> Result<Answer, Unreached> {
+    pub async fn of_socket(&self, command: Command) -> Result<Answer, UnreachedServers> {
         if command.socket().is_some_and(|socket| self.sockets().get(socket).is_some()) {
             return Ok(self.carry_out(command, None).await);
         }
@@ -145,7 +145,7 @@ impl Streams {
     }
 
     /// What the servers answered that could be reached, and which could not.
-    async fn on_all(&self, command: Command) -> (Answer, Option<Unreached>) {
+    async fn on_all(&self, command: Command) -> (Answer, Option<UnreachedServers>) {
         let Some((cluster, streams)) = self.cluster().zip(self.weak().upgrade()) else {
             return (self.carry_out(command, None).await, None);
         };
@@ -155,11 +155,11 @@ impl Streams {
         }
         // The request that asks may be one of a socket that is closed by this, and end before the others have heard.
         let asked = tokio::spawn(async move { streams.ask_all(command, number).await });
-        let Ok((answer, missing)) = asked.await else { return (Answer::default(), Some(Unreached::default())) };
+        let Ok((answer, missing)) = asked.await else { return (Answer::default(), Some(UnreachedServers::default())) };
         let unreached = match missing {
             Ok(missing) if missing.is_empty() => None,
             Ok(missing) | Err(missing) => {
-                Some(Unreached { sockets: answer.count, servers: missing.iter().map(Node::to_string).collect() })
+                Some(UnreachedServers { sockets: answer.count, servers: missing.iter().map(Node::to_string).collect() })
             }
         };
         (answer, unreached)
@@ -197,12 +197,12 @@ impl Streams {
         let (sender, mut answers) = mpsc::unbounded_channel();
         lock(&cluster.waiting).insert(number, sender);
         let _asked = Asked { cluster, number };
-        // A bus that takes its time gets it nevertheless.
+        // A broker that takes its time gets it nevertheless.
         let streams = self.clone();
         let giving = tokio::spawn(async move { streams.give(&command, number).await });
         let counted = matches!(timeout_at(until, giving).await, Ok(Ok(true)));
         // Asked after the command was counted: a server that joins later reads it, if it is a closing, before it serves.
-        let others = match timeout_at(until, self.bus().others()).await {
+        let others = match timeout_at(until, self.broker().others()).await {
             Ok(Ok(others)) => others.into_iter().collect(),
             Ok(Err(_)) | Err(_) => return Err(lock(&cluster.others).clone()),
         };
@@ -219,7 +219,7 @@ impl Streams {
         Ok(missing)
     }
 
-    /// Publishes a command; false if the bus does not say that it has it.
+    /// Publishes a command; false if the broker does not say that it has it.
     async fn give(&self, command: &Command, number: u64) -> bool {
         let (stream, history) = if command.is_closing() { (CLOSINGS, KEPT) } else { (COMMANDS, History::NONE) };
         let counted = self.tell(stream, history, &(number, command)).await;
@@ -232,20 +232,21 @@ impl Streams {
 
     async fn tell<T: Serialize + Sync>(&self, stream: &str, history: History, what: &T) -> bool {
         let Ok(argument) = serde_json::value::to_raw_value(what) else { return false };
-        let message = Message { name: String::new(), arguments: vec![argument] };
+        let message = EncodedEvent { name: String::new(), arguments: vec![argument] };
         let stream: Arc<str> = stream.into();
         let target = Target { channel: stream.clone(), stream, history, shape: None };
-        let places = vec![Place { target, position: None }];
-        let entry = Entry { id: self.next_id(), message, except: Vec::new(), places, at: SystemTime::now() };
-        matches!(self.bus().publish(entry).await, Sent::Counted(_))
+        let destinations = vec![Destination { target, position: None }];
+        let entry =
+            PublishedEvent { id: self.next_id(), message, except: Vec::new(), destinations, at: SystemTime::now() };
+        matches!(self.broker().publish(entry).await, Sent::Counted(_))
     }
 
-    /// The bus can be reached: closings that this server has missed come before anything else, and so do its own.
+    /// The broker can be reached: closings that this server has missed come before anything else, and so do its own.
     pub(super) async fn attach_cluster(&self) {
         let Some(cluster) = self.cluster() else { return };
         let _one_at_a_time = cluster.attaching.lock().await;
         for stream in &cluster.streams {
-            stream.renew_now(&**self.bus()).await;
+            stream.renew_now(&**self.broker()).await;
         }
         self.give_closings(cluster).await;
     }
@@ -253,11 +254,11 @@ impl Streams {
     /// Tells the other servers that this one ends.
     pub async fn leave_cluster(&self) {
         if self.cluster().is_some() {
-            self.bus().leave().await;
+            self.broker().leave().await;
         }
     }
 
-    /// Gives the bus the closings of this server that it does not have.
+    /// Gives the broker the closings of this server that it does not have.
     async fn give_closings(&self, cluster: &Cluster) {
         let uncounted: Vec<_> = {
             let closings = lock(&cluster.closings);
@@ -272,7 +273,7 @@ impl Streams {
     }
 
     /// What came on one of the cluster's streams, in its order.
-    pub(super) fn hear(self: &Arc<Self>, copy: &Copy) {
+    pub(super) fn hear(self: &Arc<Self>, copy: &StreamEntry) {
         let node = copy.entry.id.node;
         let Some(cluster) = self.cluster().filter(|_| node != self.node()) else { return };
         if *copy.target().stream == *CLOSINGS || *copy.target().stream == *COMMANDS {
@@ -284,7 +285,7 @@ impl Streams {
                 (streams, answer)
             };
             let mut work = Box::pin(AssertUnwindSafe(work).catch_unwind());
-            // What need not wait is done before the next entry of any stream is delivered. The bus, which may hold a lock as it
+            // What need not wait is done before the next entry of any stream is delivered. The broker, which may hold a lock as it
             // brings this, is not asked meanwhile.
             let done = if asks_the_bus { None } else { work.as_mut().now_or_never() };
             tokio::spawn(async move {
@@ -321,7 +322,7 @@ impl Streams {
             }));
             return;
         }
-        tracing::warn!("this server was away from the bus for too long: all its sockets are let in anew");
+        tracing::warn!("this server was away from the broker for too long: all its sockets are let in anew");
         self.end_all();
     }
 }
@@ -332,7 +333,7 @@ fn answers_for(node: Node) -> String {
 }
 
 /// None for what a server of another version may say.
-fn read<T: DeserializeOwned>(copy: &Copy) -> Option<T> {
+fn read<T: DeserializeOwned>(copy: &StreamEntry) -> Option<T> {
     let argument = copy.entry.message.arguments.first()?;
     serde_json::from_str(argument.get())
         .inspect_err(|error| tracing::warn!(%error, "another server said something that this one does not understand"))

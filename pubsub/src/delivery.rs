@@ -1,12 +1,12 @@
 //! What happened to a subscriber. How that looks on the wire is the business of its [`Outlet`](crate::Outlet).
 
-use crate::{event::Message, position::Position};
+use crate::{event::EncodedEvent, position::Position};
 
 /// What a subscriber is told.
 #[derive(Debug)]
 pub enum Delivery<'a> {
     /// An event to this subscriber alone, which no position counts.
-    Event(&'a Message),
+    Event(&'a EncodedEvent),
     /// An event of a channel.
     Entry {
         /// The channel.
@@ -14,7 +14,7 @@ pub enum Delivery<'a> {
         /// The event's offset in the channel's stream.
         offset: u64,
         /// The event.
-        message: &'a Message,
+        message: &'a EncodedEvent,
     },
     /// An event of a channel that the client was sent as one of another channel: only its position is new.
     Advance {
@@ -83,12 +83,12 @@ pub struct Replayed<'a> {
     /// The event's offset in the channel's stream.
     pub offset: u64,
     /// The event.
-    pub message: Option<&'a Message>,
+    pub message: Option<&'a EncodedEvent>,
 }
 
 impl Replayed<'_> {
     /// Returns about how many bytes it takes in a packet.
     pub fn bytes(&self) -> usize {
-        self.message.map_or(0, Message::bytes)
+        self.message.map_or(0, EncodedEvent::bytes)
     }
 }

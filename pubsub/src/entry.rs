@@ -9,9 +9,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{event::Message, history::History, position::Position};
+use super::{event::EncodedEvent, history::History, position::Position};
 
-/// The name of a hub among those that a bus joins, made anew by each process.
+/// The name of a hub among those that a broker joins, made anew by each process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Node(pub(crate) u64);
 
@@ -73,17 +73,17 @@ pub(crate) struct Id {
 
 /// One published event.
 #[derive(Debug)]
-pub(crate) struct Entry {
+pub(crate) struct PublishedEvent {
     pub(crate) id: Id,
-    pub(crate) message: Message,
+    pub(crate) message: EncodedEvent,
     /// Who does not get it.
     pub(crate) except: Vec<Excluded>,
-    pub(crate) places: Vec<Place>,
+    pub(crate) destinations: Vec<Destination>,
     /// When it was published.
     pub(crate) at: SystemTime,
 }
 
-impl Entry {
+impl PublishedEvent {
     pub(crate) fn leaves_out(&self, subscriber: &Identity) -> bool {
         self.except.iter().any(|excluded| excluded.is(subscriber))
     }
@@ -91,24 +91,24 @@ impl Entry {
 
 /// A channel that an entry goes to.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct Destination {
     pub(crate) target: Target,
-    /// The bus gives it; none if nobody is attached to the stream.
+    /// The broker gives it; none if nobody is attached to the stream.
     pub(crate) position: Option<Position>,
 }
 
 /// An entry in one of its channels.
 #[derive(Clone, Debug)]
-pub(crate) struct Copy {
-    pub(crate) entry: Arc<Entry>,
-    pub(crate) place: usize,
+pub(crate) struct StreamEntry {
+    pub(crate) entry: Arc<PublishedEvent>,
+    pub(crate) destination: usize,
     /// The entry was published once more: it is counted, and nobody gets it.
     pub(crate) repeated: bool,
 }
 
-impl Copy {
-    pub(crate) fn of(entry: Arc<Entry>, place: usize) -> Self {
-        Self { entry, place, repeated: false }
+impl StreamEntry {
+    pub(crate) fn of(entry: Arc<PublishedEvent>, destination: usize) -> Self {
+        Self { entry, destination, repeated: false }
     }
 
     pub(crate) fn leaves_out(&self, subscriber: &Identity) -> bool {
@@ -116,7 +116,7 @@ impl Copy {
     }
 
     pub(crate) fn target(&self) -> &Target {
-        &self.entry.places[self.place].target
+        &self.entry.destinations[self.destination].target
     }
 
     pub(crate) fn channel(&self) -> &Arc<str> {
@@ -124,7 +124,7 @@ impl Copy {
     }
 
     pub(crate) fn position(&self) -> Option<&Position> {
-        self.entry.places[self.place].position.as_ref()
+        self.entry.destinations[self.destination].position.as_ref()
     }
 
     /// The offset; 0 for what nobody counted.
@@ -160,7 +160,7 @@ impl Identity {
     }
 }
 
-/// A name for a client by which nobody can take its place: entries are kept in other hands.
+/// A name for a client by which nobody can take its destination: entries are kept in other hands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Alias(pub(crate) u64);

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 /// What a subscriber receives: encoded once, however many there are.
 #[derive(Clone, Serialize, Deserialize)]
-pub struct Message {
+pub struct EncodedEvent {
     /// Its name.
     pub name: String,
     /// Its arguments, each a JSON text.
@@ -15,7 +15,7 @@ pub struct Message {
     pub arguments: Vec<Box<RawValue>>,
 }
 
-impl Message {
+impl EncodedEvent {
     /// A message with one argument.
     pub fn new(name: impl Into<String>, argument: Box<RawValue>) -> Self {
         Self { name: name.into(), arguments: vec![argument] }
@@ -33,13 +33,13 @@ impl Message {
 }
 
 /// Without the arguments, which are for subscribers and not for a log.
-impl fmt::Debug for Message {
+impl fmt::Debug for EncodedEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Message").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("EncodedEvent").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
-impl fmt::Display for Message {
+impl fmt::Display for EncodedEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "[{}", serde_json::to_string(&self.name).map_err(|_| fmt::Error)?)?;
         self.arguments.iter().try_for_each(|argument| write!(f, ",{argument}"))?;

@@ -18,7 +18,7 @@ use tokio::{
 use super::{
     delivery::{Delivery, GapReason},
     environment::RandomState,
-    held::Renewal,
+    pending::Renewal,
     position::Position,
     stream::Stream,
     subscriber::Subscriber,

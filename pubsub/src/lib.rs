@@ -13,40 +13,40 @@
 //! | `history`, `position`, `event`, `metrics`, `moment`, `task` | how much is kept, where an entry stands, an encoded event, what is counted, what came first, tasks that survive a panic |
 //! | `entry` | a published event, its destinations, and its entry in one stream |
 //! | `delivery`, `sent`, `subscriber` | what happened to a subscriber, what it was sent already, and the way to it |
-//! | `applied`, `gate`, `log`, `readers` | who waits for an entry, filters, the retained entries of a stream, and how far back each client may read |
+//! | `applied`, `filter`, `log`, `readers` | who waits for an entry, filters, the retained entries of a stream, and how far back each client may read |
 //! | `broker` | the trait between the servers of an application, and its implementations |
-//! | `expiry`, `stream`, `held`, `live` | one stream, its pending and active subscriptions, and their ends |
-//! | `closings`, `sockets`, `streams`, `flow` | the closings of late, all subscribers and streams of a server, and how streams recover from holes and outages |
+//! | `expiry`, `stream`, `pending`, `active` | one stream, its pending and active subscriptions, and their ends |
+//! | `closings`, `subscribers`, `registry`, `resync` | the closings of late, all subscribers and streams of a server, and how streams recover from holes and outages |
 //! | `subscription` | the subscriptions of one request |
-//! | `command`, `cluster` | what is asked of all servers, and their answers |
+//! | `commands`, `cluster` | what is asked of all servers, and their answers |
 
+mod active;
 mod applied;
 mod broker;
 mod closings;
 mod cluster;
-mod command;
+mod commands;
 mod delivery;
 mod entry;
 mod environment;
 mod event;
 mod expiry;
-mod flow;
-mod gate;
-mod held;
+mod filter;
 mod history;
-mod live;
 mod log;
 mod metrics;
 mod moment;
+mod pending;
 mod position;
 mod readers;
+mod registry;
+mod resync;
 mod sent;
 #[cfg(test)]
 mod simulation;
-mod sockets;
 mod stream;
-mod streams;
 mod subscriber;
+mod subscribers;
 mod subscription;
 mod task;
 #[cfg(test)]
@@ -57,24 +57,24 @@ pub use broker::Backend;
 pub use broker::Postgres;
 #[cfg(feature = "redis")]
 pub use broker::Redis;
-pub use cluster::{RESERVED, Unreached};
-pub use command::{Answer, Command};
+pub use cluster::{RESERVED, UnreachedServers};
+pub use commands::{Answer, Command};
 pub use delivery::{Delivery, GapReason, LeftReason, Replayed};
-pub(crate) use entry::{Alias, Copy, Entry, Id, Node, Place};
+pub(crate) use entry::{Alias, Destination, Id, Node, PublishedEvent, StreamEntry};
 pub use entry::{Excluded, Shape, Target};
 pub(crate) use environment::RandomState;
-pub use event::Message;
-pub(crate) use flow::Flow;
-pub use gate::{FILTERED, Gate, Passing};
+pub use event::EncodedEvent;
+pub use filter::{EventFilter, FILTERED, FilterInput};
 pub use history::History;
-pub use log::Outcome;
+pub use log::Recovery;
 pub use metrics::{GAPS, RESUMED, describe as describe_metrics};
 pub use position::Position;
-pub use sent::{Received, Resume};
-pub use sockets::{Sockets, TagError};
 #[cfg(any(test, feature = "postgres", feature = "redis"))]
-pub(crate) use streams::epoch;
-pub(crate) use streams::epoch_of;
-pub use streams::{MAX_CHANNEL_BYTES, MAX_SUBSCRIPTIONS, Published, Streams};
+pub(crate) use registry::epoch;
+pub(crate) use registry::epoch_of;
+pub use registry::{MAX_CHANNEL_BYTES, MAX_SUBSCRIPTIONS, PublishOutcome, StreamRegistry};
+pub(crate) use resync::BrokerEvents;
+pub use sent::{Received, Resume};
 pub use subscriber::{Outlet, Subscriber};
+pub use subscribers::{Subscribers, TagError};
 pub use subscription::{Settled, SubscribeError, Subscriptions};

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    entry::{Copy, Target},
+    entry::{StreamEntry, Target},
     environment,
     history::History,
     position::Position,
@@ -27,7 +27,7 @@ const EXCEPT_BYTES: usize = 64;
 
 /// How a subscription continues what the client had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum Recovery {
     /// The client had nothing: what is published from now on follows.
     Fresh,
     /// The client misses nothing: what it had not received is sent again.
@@ -41,7 +41,7 @@ pub enum Outcome {
 pub(crate) struct Log {
     /// Where the newest entry stands.
     top: Position,
-    ring: VecDeque<Copy>,
+    ring: VecDeque<StreamEntry>,
     bytes: usize,
     /// The bytes that all logs of the node keep.
     kept: Arc<AtomicUsize>,
@@ -78,7 +78,7 @@ impl Log {
     }
 
     /// Keeps the entry that follows the newest.
-    pub(crate) fn append(&mut self, copy: Copy) {
+    pub(crate) fn append(&mut self, copy: StreamEntry) {
         let bytes = weight(&copy);
         self.top.offset += 1;
         self.bytes += bytes;
@@ -123,7 +123,7 @@ impl Log {
         }
     }
 
-    fn is_held(&self, oldest: &Copy) -> bool {
+    fn is_held(&self, oldest: &StreamEntry) -> bool {
         if self.pins.is_empty() {
             return false;
         }
@@ -142,12 +142,12 @@ impl Log {
     }
 
     /// Decides where a subscription starts, and keeps what follows until [`Log::release`].
-    pub(crate) fn hold(&mut self, resume: Option<&Position>) -> (Position, Outcome) {
+    pub(crate) fn hold(&mut self, resume: Option<&Position>) -> (Position, Recovery) {
         self.trim(environment::now());
         let (start, outcome) = match resume {
-            None => (&self.top, Outcome::Fresh),
-            Some(had) if self.has_after(had) => (had, Outcome::Recovered),
-            Some(_) => (&self.top, Outcome::Gap),
+            None => (&self.top, Recovery::Fresh),
+            Some(had) if self.has_after(had) => (had, Recovery::Recovered),
+            Some(_) => (&self.top, Recovery::Gap),
         };
         let start = start.clone();
         (self.pin(&start), outcome)
@@ -180,7 +180,7 @@ impl Log {
     }
 
     /// The entries after `start`, or `None` if some of them are gone.
-    pub(crate) fn after(&self, start: &Position) -> Option<impl Iterator<Item = &Copy>> {
+    pub(crate) fn after(&self, start: &Position) -> Option<impl Iterator<Item = &StreamEntry>> {
         let had = start.offset.saturating_sub(self.floor());
         // The ring has no holes.
         let had = usize::try_from(had).unwrap_or(usize::MAX).min(self.ring.len());
@@ -195,7 +195,7 @@ impl Drop for Log {
 }
 
 /// About how many bytes a kept entry takes.
-pub(crate) fn weight(copy: &Copy) -> usize {
+pub(crate) fn weight(copy: &StreamEntry) -> usize {
     let Target { channel, stream, .. } = copy.target();
     let names = channel.len() + if Arc::ptr_eq(channel, stream) { 0 } else { stream.len() };
     copy.entry.message.bytes() + names + copy.entry.except.len() * EXCEPT_BYTES + ENTRY_BYTES
@@ -207,8 +207,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        entry::{Entry, Id, Node, Place, Target},
-        event::Message,
+        entry::{Destination, Id, Node, PublishedEvent, Target},
+        event::EncodedEvent,
     };
 
     fn log(history: History) -> Log {
@@ -218,12 +218,12 @@ mod tests {
         log
     }
 
-    fn copy(offset: u64, time: SystemTime) -> Copy {
+    fn copy(offset: u64, time: SystemTime) -> StreamEntry {
         let target = Target { channel: "room:7".into(), stream: "room:7".into(), history: History::NONE, shape: None };
-        let places = vec![Place { target, position: Some(at(offset)) }];
-        let message = Message { name: "said".into(), arguments: Vec::new() };
+        let destinations = vec![Destination { target, position: Some(at(offset)) }];
+        let message = EncodedEvent { name: "said".into(), arguments: Vec::new() };
         let id = Id { node: Node(0), number: offset };
-        Copy::of(Arc::new(Entry { id, message, except: Vec::new(), places, at: time }), 0)
+        StreamEntry::of(Arc::new(PublishedEvent { id, message, except: Vec::new(), destinations, at: time }), 0)
     }
 
     fn publish(log: &mut Log, count: u64) {
@@ -237,7 +237,7 @@ mod tests {
     }
 
     fn offsets(log: &Log, start: u64) -> Option<Vec<u64>> {
-        log.after(&at(start)).map(|entries| entries.map(Copy::offset).collect())
+        log.after(&at(start)).map(|entries| entries.map(StreamEntry::offset).collect())
     }
 
     #[test]
@@ -245,16 +245,16 @@ mod tests {
         let mut log = log(History::of(3));
         publish(&mut log, 5);
         for (offset, outcome) in
-            [(1, Outcome::Gap), (2, Outcome::Recovered), (5, Outcome::Recovered), (6, Outcome::Gap)]
+            [(1, Recovery::Gap), (2, Recovery::Recovered), (5, Recovery::Recovered), (6, Recovery::Gap)]
         {
             let (start, decided) = log.hold(Some(&at(offset)));
             assert_eq!(decided, outcome, "{offset}");
-            assert_eq!(start, at(if outcome == Outcome::Recovered { offset } else { 5 }));
+            assert_eq!(start, at(if outcome == Recovery::Recovered { offset } else { 5 }));
             log.release(&start);
         }
         assert_eq!(offsets(&log, 2).unwrap(), [3, 4, 5]);
         assert!(offsets(&log, 1).is_none());
-        assert_eq!(log.hold(None), (at(5), Outcome::Fresh));
+        assert_eq!(log.hold(None), (at(5), Recovery::Fresh));
     }
 
     #[test]
@@ -262,7 +262,7 @@ mod tests {
         let mut log = log(History::of(10));
         publish(&mut log, 5);
         let other = Position { epoch: "before".into(), offset: 5 };
-        assert_eq!(log.hold(Some(&other)), (at(5), Outcome::Gap));
+        assert_eq!(log.hold(Some(&other)), (at(5), Recovery::Gap));
     }
 
     #[test]
@@ -270,10 +270,10 @@ mod tests {
         let mut log = log(History::NONE);
         publish(&mut log, 2);
         let (start, outcome) = log.hold(Some(&at(2)));
-        assert_eq!((&start, outcome), (&at(2), Outcome::Recovered));
+        assert_eq!((&start, outcome), (&at(2), Recovery::Recovered));
         log.release(&start);
         publish(&mut log, 1);
-        assert_eq!(log.hold(Some(&at(2))).1, Outcome::Gap);
+        assert_eq!(log.hold(Some(&at(2))).1, Recovery::Gap);
     }
 
     #[test]
@@ -306,7 +306,7 @@ mod tests {
             log.append(copy(offset, now - Duration::from_secs(seconds)));
         }
         assert_eq!(offsets(&log, 1).unwrap(), [2, 3]);
-        assert_eq!(log.hold(Some(&at(1))).1, Outcome::Gap);
+        assert_eq!(log.hold(Some(&at(1))).1, Recovery::Gap);
     }
 
     #[test]

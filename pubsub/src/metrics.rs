@@ -2,7 +2,7 @@
 
 use ::metrics::{Unit, counter, describe_counter};
 
-use crate::log::Outcome;
+use crate::log::Recovery;
 
 /// Counter: the subscriptions of clients that came back and missed nothing.
 pub const RESUMED: &str = "catamaran_subscriptions_resumed_total";
@@ -16,11 +16,11 @@ pub fn describe() {
     describe_counter!(GAPS, Unit::Count, "Times that a client was told that it may have missed events");
 }
 
-pub(crate) fn subscribed(outcome: Outcome) {
+pub(crate) fn subscribed(outcome: Recovery) {
     match outcome {
-        Outcome::Fresh => {}
-        Outcome::Recovered => counter!(RESUMED).increment(1),
-        Outcome::Gap => gap(),
+        Recovery::Fresh => {}
+        Recovery::Recovered => counter!(RESUMED).increment(1),
+        Recovery::Gap => gap(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-/// A place in a stream: after the entry `offset` of the count named `epoch`.
+/// A destination in a stream: after the entry `offset` of the count named `epoch`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     /// The name of the count. Positions of two counts cannot be compared.

@@ -12,7 +12,7 @@ use std::{
 const MAX_READERS: usize = 4096;
 /// How many there are of all streams.
 const MAX_ALL_READERS: usize = 262_144;
-/// About what one takes: its secret, and its places in the map and in the order.
+/// About what one takes: its secret, and its destinations in the map and in the order.
 const READER_BYTES: usize = 256;
 
 /// A channel, and a client's secret.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    entry::{Copy, Entry, Id},
+    entry::{Id, PublishedEvent, StreamEntry},
     log::MAX_HELD,
     position::Position,
 };
@@ -69,14 +69,14 @@ pub(super) struct Sending<'a> {
 impl Sending<'_> {
     /// Whether the client gets an entry for the first time; asked once for each copy, in their order, and once for an entry that
     /// nobody counted.
-    pub(super) fn is_first(&mut self, entry: &Entry, copy: Option<&Copy>) -> bool {
-        if entry.places.len() == 1 {
+    pub(super) fn is_first(&mut self, entry: &PublishedEvent, copy: Option<&StreamEntry>) -> bool {
+        if entry.destinations.len() == 1 {
             return true;
         }
         let since = self.since.get_or_insert_default();
-        let had = entry.places.iter().any(|place| {
-            let channel = &*place.target.channel;
-            let covers = |received: &Received| place.position.as_ref().is_some_and(|at| received.covers(at));
+        let had = entry.destinations.iter().any(|destination| {
+            let channel = &*destination.target.channel;
+            let covers = |received: &Received| destination.position.as_ref().is_some_and(|at| received.covers(at));
             self.received.get(channel).is_some_and(covers) || since.channels.get(channel).is_some_and(covers)
         });
         if let Some((copy, at)) = copy.and_then(|copy| Some((copy, copy.position()?))) {

@@ -9,20 +9,20 @@ use std::{
 use tokio::{sync::OnceCell, time::Instant};
 
 use super::{
+    active::ActiveSubscription,
     applied::Applied,
     cluster::is_for_commands,
     delivery::GapReason,
-    entry::{Copy, Entry},
+    entry::{PublishedEvent, StreamEntry},
     environment::{self, HashMap},
     expiry::Alarms,
-    gate,
-    held::{Hold, Kept, Key},
-    live::Live,
-    log::{Log, MAX_HELD, MAX_HELD_BYTES, Outcome, weight},
+    filter,
+    log::{Log, MAX_HELD, MAX_HELD_BYTES, Recovery, weight},
+    pending::{Kept, Key, Pin},
     position::Position,
     readers::Readers,
+    registry::StreamRegistry,
     sent::Recent,
-    streams::Streams,
     subscriber::Subscriber,
 };
 use crate::metrics;
@@ -30,18 +30,18 @@ use crate::metrics;
 /// A stream, as this node has it.
 ///
 /// One lock covers the log and the live subscribers, so an entry is appended and sent before the next one, and a
-/// subscription becomes live between two entries. The bus is never called under it.
+/// subscription becomes live between two entries. The broker is never called under it.
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub(super) name: Arc<str>,
-    /// Set once the bus brings what is published; all that want it at once wait for one attempt.
+    /// Set once the broker brings what is published; all that want it at once wait for one attempt.
     pub(super) attached: OnceCell<()>,
-    /// Held by whoever attaches it anew.
+    /// PendingSubscription by whoever attaches it anew.
     pub(super) renewing: tokio::sync::Mutex<()>,
     /// Tells publishers that an entry was applied.
     pub(super) applied: Applied,
     pub(super) alarms: Arc<Alarms>,
-    streams: Weak<Streams>,
+    streams: Weak<StreamRegistry>,
     /// What is applied here is for the server itself, and not for sockets.
     commands: bool,
     state: Mutex<State>,
@@ -52,21 +52,21 @@ pub(super) struct State {
     pub(super) log: Log,
     pub(super) link: Link,
     /// What came before its turn: before the log was started, or past a hole.
-    pub(super) early: BTreeMap<Position, Copy>,
+    pub(super) early: BTreeMap<Position, StreamEntry>,
     early_bytes: usize,
     /// Somebody waits for the hole before the first early entry to close.
     pub(super) filling: bool,
-    pub(super) live: HashMap<Arc<str>, HashMap<String, Live>>,
+    pub(super) live: HashMap<Arc<str>, HashMap<String, ActiveSubscription>>,
     /// Where the subscriptions start that one socket holds for one channel, and how many requests hold them.
     ///
     /// Whichever of them is live first brings what the other must not miss, so all start where the first did.
-    pub(super) holds: HashMap<Key, Hold>,
+    pub(super) holds: HashMap<Key, Pin>,
     /// What is kept for those whose authorization has just ended.
     pub(super) renewals: HashMap<Key, Kept>,
     /// How many subscriptions have expired.
     pub(super) expired: u64,
     pub(super) readers: Readers,
-    /// What was applied lately, if the stream is behind gates: such an entry may be published twice.
+    /// What was applied lately, if the stream is behind filters: such an entry may be published twice.
     applied: Option<Recent>,
     /// What is to be done by the server itself, if the stream is for that.
     orders: Option<Orders>,
@@ -85,20 +85,20 @@ const STREAM_BYTES: usize = 1024;
 /// What was applied and is for the server itself.
 #[derive(Debug, Default)]
 struct Orders {
-    commands: Vec<Copy>,
-    /// Some were missed; whether because the bus lost its memory.
+    commands: Vec<StreamEntry>,
+    /// Some were missed; whether because the broker lost its memory.
     missed: Option<bool>,
 }
 
-/// How the stream stands to the bus.
+/// How the stream stands to the broker.
 #[derive(Debug, Default)]
 pub(super) struct Link {
-    /// The log counts as the bus does, or as this node does until the bus can be reached.
+    /// The log counts as the broker does, or as this node does until the broker can be reached.
     pub(super) started: bool,
-    /// The bus could not be reached, and the epoch is this node's own.
+    /// The broker could not be reached, and the epoch is this node's own.
     pub(super) own_epoch: bool,
     /// Something was delivered on this node alone, so a position says less than it seems to.
-    pub(super) degraded: bool,
+    pub(super) delivered_locally: bool,
     /// The number of the last outage, until the stream was attached anew. As long as this is not done, what comes waits: it may
     /// be older than what was delivered on this node alone, and for sockets that are about to be closed.
     pub(super) stale: Option<u64>,
@@ -106,7 +106,7 @@ pub(super) struct Link {
     pub(super) renewals: usize,
     /// How many clients have said that they are at some position.
     pub(super) claims: u64,
-    /// How many of them had when the bus was last asked because of one, and where it stood; none if it could not be reached.
+    /// How many of them had when the broker was last asked because of one, and where it stood; none if it could not be reached.
     pub(super) counted: (u64, Option<Position>),
 }
 
@@ -117,7 +117,7 @@ impl Link {
         self.claims
     }
 
-    /// Where the bus stood, if it was asked after this claim.
+    /// Where the broker stood, if it was asked after this claim.
     pub(super) fn counted_for(&self, claim: u64) -> Option<&Option<Position>> {
         let (claims, top) = &self.counted;
         (*claims >= claim).then_some(top)
@@ -142,9 +142,9 @@ pub(super) enum Next {
 }
 
 impl Stream {
-    pub(super) fn new(name: Arc<str>, streams: &Streams) -> Self {
+    pub(super) fn new(name: Arc<str>, streams: &StreamRegistry) -> Self {
         let commands = is_for_commands(&name);
-        let applied = gate::is_behind(&name).then(Recent::default);
+        let applied = filter::is_behind(&name).then(Recent::default);
         let state = State {
             log: Log::new(streams.kept().clone()),
             link: Link::default(),
@@ -180,19 +180,19 @@ impl Stream {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An entry that the bus brings, in whatever order.
-    pub(super) fn arrive(&self, copy: Copy) -> Next {
+    /// An entry that the broker brings, in whatever order.
+    pub(super) fn arrive(&self, copy: StreamEntry) -> Next {
         let (next, top) = {
             let mut state = self.lock();
             (state.arrive(copy), state.log.top().offset)
         };
         self.applied.wake_up_to(top);
-        self.obey();
+        self.apply_commands();
         next
     }
 
     /// Does what was applied and is for the server itself. No lock of a stream may be held.
-    pub(super) fn obey(&self) {
+    pub(super) fn apply_commands(&self) {
         let Some(streams) = self.commands.then(|| self.streams.upgrade()).flatten() else { return };
         let Some(Orders { commands, missed }) = self.lock().orders.as_mut().map(std::mem::take) else { return };
         if let Some(lost_memory) = missed {
@@ -227,14 +227,14 @@ impl Stream {
     }
 
     /// Where a socket is live: the top, and how it came into the channel.
-    pub(super) fn joined(&self, channel: &str, id: &str) -> Option<(Position, Outcome)> {
+    pub(super) fn joined(&self, channel: &str, id: &str) -> Option<(Position, Recovery)> {
         let state = self.lock();
         let live = state.live.get(channel)?.get(id)?;
         Some((state.log.top().clone(), live.outcome))
     }
 
     /// What tells this subscription of a socket from its next, and how it came about.
-    pub(super) fn joining(&self, channel: &str, id: &str) -> Option<(u64, Outcome)> {
+    pub(super) fn joining(&self, channel: &str, id: &str) -> Option<(u64, Recovery)> {
         let state = self.lock();
         let live = state.live.get(channel)?.get(id)?;
         Some((live.joining, live.outcome))
@@ -283,7 +283,7 @@ impl Stream {
 }
 
 impl State {
-    fn arrive(&mut self, copy: Copy) -> Next {
+    fn arrive(&mut self, copy: StreamEntry) -> Next {
         let Some(position) = copy.position() else { return Next::Nothing };
         let top = self.log.top();
         if !self.link.started || position.epoch != top.epoch {
@@ -310,7 +310,7 @@ impl State {
     }
 
     /// False if there is no room: then the stream attaches anew, and reads what it missed.
-    fn park(&mut self, copy: Copy) -> bool {
+    fn park(&mut self, copy: StreamEntry) -> bool {
         if self.early.len() >= MAX_HELD || self.early_bytes >= MAX_HELD_BYTES {
             return false;
         }
@@ -324,7 +324,7 @@ impl State {
     }
 
     /// Sends the entry that is next to the live subscribers of its channel, and keeps it.
-    fn apply(&mut self, mut copy: Copy) {
+    fn apply(&mut self, mut copy: StreamEntry) {
         self.mark_repeated(&mut copy);
         for live in self.live.get_mut(copy.channel()).into_iter().flat_map(HashMap::values_mut) {
             live.send(&copy, &self.alarms);
@@ -336,14 +336,14 @@ impl State {
     }
 
     /// What was applied before is counted once more, and not sent.
-    pub(super) fn mark_repeated(&mut self, copy: &mut Copy) {
+    pub(super) fn mark_repeated(&mut self, copy: &mut StreamEntry) {
         if let Some(applied) = &mut self.applied {
             copy.repeated = !applied.add(copy.entry.id);
         }
     }
 
     /// The server itself is to do what this says, if the stream is for that.
-    pub(super) fn order(&mut self, copy: &Copy) {
+    pub(super) fn order(&mut self, copy: &StreamEntry) {
         if let Some(orders) = &mut self.orders {
             orders.commands.push(copy.clone());
         }
@@ -367,9 +367,9 @@ impl State {
         self.early.keys().next().map(|at| at.offset)
     }
 
-    /// Sends an entry that the bus did not get to those who are live on this node.
-    pub(super) fn deliver_uncounted(&mut self, entry: &Entry, channel: &str) {
-        self.link.degraded = true;
+    /// Sends an entry that the broker did not get to those who are live on this node.
+    pub(super) fn deliver_uncounted(&mut self, entry: &PublishedEvent, channel: &str) {
+        self.link.delivered_locally = true;
         let top = self.log.top().clone();
         for live in self.live.get_mut(channel).into_iter().flat_map(HashMap::values_mut) {
             live.send_uncounted(entry, channel, &top, &self.alarms);
@@ -387,7 +387,7 @@ impl State {
         }
         for (channel, all) in &mut self.live {
             for live in all.values_mut() {
-                live.outcome = Outcome::Gap;
+                live.outcome = Recovery::Gap;
                 if live.subscriber.client().is_some() {
                     metrics::gap();
                 }
@@ -415,7 +415,7 @@ impl State {
         self.link.started
             && !self.log.has_history()
             && !self.link.own_epoch
-            && !self.link.degraded
+            && !self.link.delivered_locally
             && self.log.top().offset == 0
             && self.early.is_empty()
             && self.readers.is_empty()

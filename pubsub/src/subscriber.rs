@@ -11,10 +11,10 @@ use std::{
 
 use super::{
     delivery::{Delivery, Replayed},
-    entry::{Copy, Entry, Excluded, Identity},
+    entry::{Excluded, Identity, PublishedEvent, StreamEntry},
     environment::HashMap,
-    event::Message,
-    gate,
+    event::EncodedEvent,
+    filter,
     moment::Moment,
     position::Position,
     sent::{Resume, Sent},
@@ -108,7 +108,7 @@ impl Subscriber {
     /// are not among them.
     pub fn channels(&self) -> Vec<String> {
         let joined = self.joined();
-        let own = joined.iter().filter(|(_, stream)| !gate::is_behind(&stream.name));
+        let own = joined.iter().filter(|(_, stream)| !filter::is_behind(&stream.name));
         let mut channels: Vec<_> = own.map(|(channel, _)| channel.as_ref().to_owned()).collect();
         channels.sort_unstable();
         channels
@@ -173,10 +173,10 @@ impl Subscriber {
     }
 
     /// Sends a copy of an entry; after another copy of it no more than that the client is past this one.
-    pub(crate) fn send_copy(&self, copy: &Copy, message: &Message) {
+    pub(crate) fn send_copy(&self, copy: &StreamEntry, message: &EncodedEvent) {
         let (channel, offset, entry) = (copy.channel(), copy.offset(), &*copy.entry);
         let whole = Delivery::Entry { channel, offset, message };
-        if entry.places.len() == 1 {
+        if entry.destinations.len() == 1 {
             return self.send(&whole);
         }
         let mut sent = self.0.sent.lock();
@@ -193,7 +193,7 @@ impl Subscriber {
     }
 
     /// Sends an entry that has no position.
-    pub(crate) fn send_uncounted(&self, entry: &Entry, message: &Message) {
+    pub(crate) fn send_uncounted(&self, entry: &PublishedEvent, message: &EncodedEvent) {
         let mut sent = self.0.sent.lock();
         if sent.is_first(entry, None) {
             self.send(&Delivery::Event(message));
@@ -201,7 +201,11 @@ impl Subscriber {
     }
 
     /// Sends what a subscription missed, in replays of a bounded size.
-    pub(crate) fn send_replay<'a>(&self, channel: &str, missed: impl Iterator<Item = (&'a Copy, &'a Message)>) {
+    pub(crate) fn send_replay<'a>(
+        &self,
+        channel: &str,
+        missed: impl Iterator<Item = (&'a StreamEntry, &'a EncodedEvent)>,
+    ) {
         let mut sent = self.0.sent.lock();
         let missed = missed.filter(|(copy, _)| !copy.leaves_out(&self.0.identity));
         let mut missed = missed.map(|(copy, message)| {

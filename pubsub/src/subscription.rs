@@ -10,14 +10,14 @@ use tokio::time::Instant;
 use super::{
     delivery::{Delivery, LeftReason},
     entry::Target,
-    gate::Gate,
-    held::Held,
-    log::Outcome,
+    filter::EventFilter,
+    log::Recovery,
     moment::Moment,
+    pending::PendingSubscription,
     position::Position,
+    registry::StreamRegistry,
     sent::Resume,
     stream::Stream,
-    streams::Streams,
     subscriber::Subscriber,
 };
 
@@ -67,7 +67,7 @@ struct State {
     /// When the request began, unless it is over.
     since: Option<Moment>,
     resume: Resume,
-    held: Vec<Held>,
+    held: Vec<PendingSubscription>,
     /// Channels that the socket had before.
     had: Vec<Had>,
     left: Vec<String>,
@@ -82,17 +82,17 @@ struct Had {
     stream: Weak<Stream>,
     /// Tells the subscription from the next, if the socket leaves the channel and comes back.
     joining: u64,
-    outcome: Outcome,
+    outcome: Recovery,
 }
 
 /// What an ack says of its request's subscriptions.
 #[derive(Debug, Default)]
 pub struct Settled {
     /// The channels, where each subscription stands, and how it came about.
-    pub channels: Vec<(Arc<str>, Position, Outcome)>,
+    pub channels: Vec<(Arc<str>, Position, Recovery)>,
     /// The channels that the request left.
     pub left: Vec<String>,
-    held: Vec<Held>,
+    held: Vec<PendingSubscription>,
     /// Channels that the socket had before, which may stay until this request's authorization ends.
     had: Vec<Had>,
     end: Option<Instant>,
@@ -124,14 +124,14 @@ impl Subscriptions {
         Self::of(State { settled: true, ..State::default() })
     }
 
-    /// Subscribes, behind a gate if not everybody may see the same.
+    /// Subscribes, behind a filter if not everybody may see the same.
     pub async fn add(
         &self,
-        streams: &Streams,
+        streams: &StreamRegistry,
         subscriber: &Subscriber,
         target: Target,
-        gate: Option<Arc<dyn Gate>>,
-    ) -> Result<Outcome, SubscribeError> {
+        filter: Option<Arc<dyn EventFilter>>,
+    ) -> Result<Recovery, SubscribeError> {
         if subscriber.is_gone() {
             return Err(SubscribeError::Gone);
         }
@@ -143,28 +143,28 @@ impl Subscriptions {
         let (resume, since) = {
             let mut state = self.lock();
             if state.without_effect {
-                return Ok(Outcome::Fresh);
+                return Ok(Recovery::Fresh);
             }
             if state.has_on_another_stream(subscriber, &target) {
                 return Err(SubscribeError::OtherStream(target));
             }
-            if let Some(outcome) = state.has(subscriber, &target.channel, gate.as_deref()) {
+            if let Some(outcome) = state.has(subscriber, &target.channel, filter.as_deref()) {
                 return Ok(outcome);
             }
-            // Before there is a stream, and the bus is asked for it.
+            // Before there is a stream, and the broker is asked for it.
             if subscriber.subscriptions() >= limit {
                 return Err(SubscribeError::TooMany(limit));
             }
             (state.resume.get(&*target.channel).map(|had| had.upto.clone()), state.since)
         };
-        let held = streams.hold(subscriber, target, gate.clone(), resume.as_ref()).await.of_request(self.number);
+        let held = streams.hold(subscriber, target, filter.clone(), resume.as_ref()).await.of_request(self.number);
         // Checked after it is held, since a closing looks for what is held after it was noted.
         if since.is_some_and(|since| streams.close_late(&held, subscriber, since)) {
             return Err(SubscribeError::Gone);
         }
         let mut state = self.lock();
         // The request may have asked for the channel twice at once.
-        if let Some(outcome) = state.has(subscriber, held.channel(), gate.as_deref()) {
+        if let Some(outcome) = state.has(subscriber, held.channel(), filter.as_deref()) {
             return Ok(outcome);
         }
         if subscriber.subscriptions() > limit {
@@ -179,7 +179,7 @@ impl Subscriptions {
     }
 
     /// Ends a subscription, held or live.
-    pub fn remove(&self, streams: &Streams, subscriber: &Subscriber, channel: &str) {
+    pub fn remove(&self, streams: &StreamRegistry, subscriber: &Subscriber, channel: &str) {
         let mut state = self.lock();
         if state.without_effect {
             return;
@@ -196,7 +196,7 @@ impl Subscriptions {
     /// The names of the application's channels that the request has subscribed to and that are not live yet.
     pub fn pending(&self) -> Vec<String> {
         let state = self.lock();
-        let own = state.held.iter().filter(|held| held.gate().is_none());
+        let own = state.held.iter().filter(|held| held.filter().is_none());
         own.map(|held| held.channel().as_ref().to_owned()).collect()
     }
 
@@ -233,28 +233,33 @@ impl Subscriptions {
 impl State {
     /// Whether the request or its socket has the name of a channel already, and it is another channel.
     fn has_on_another_stream(&self, subscriber: &Subscriber, target: &Target) -> bool {
-        let held = self.held.iter().find(|held| *held.channel() == target.channel).map(Held::stream);
+        let held = self.held.iter().find(|held| *held.channel() == target.channel).map(PendingSubscription::stream);
         let joined = || subscriber.joined().get(&target.channel).cloned();
         held.or_else(joined).is_some_and(|stream| *stream.name != *target.stream)
     }
 
-    /// The outcome of a channel that the request or its socket has already. Behind a gate a socket may have a channel more
+    /// The outcome of a channel that the request or its socket has already. Behind a filter a socket may have a channel more
     /// than once, since what it sees by one request is not all that it sees by another.
-    fn has(&mut self, subscriber: &Subscriber, channel: &Arc<str>, gate: Option<&dyn Gate>) -> Option<Outcome> {
+    fn has(
+        &mut self,
+        subscriber: &Subscriber,
+        channel: &Arc<str>,
+        filter: Option<&dyn EventFilter>,
+    ) -> Option<Recovery> {
         if let Some(held) = self.held.iter().find(|held| held.channel() == channel) {
-            if let Some((held, gate)) = held.gate().zip(gate) {
-                held.widen(gate);
+            if let Some((held, filter)) = held.filter().zip(filter) {
+                held.widen(filter);
             }
             return Some(held.outcome());
         }
-        if gate.is_some() {
+        if filter.is_some() {
             return None;
         }
         let stream = subscriber.joined().get(channel)?.clone();
         let (joining, outcome) = stream.joining(channel, subscriber.id())?;
         // Who does not say where the client was has read nothing yet.
         let is_repeat = self.resume.contains_key(&**channel);
-        let outcome = if outcome == Outcome::Recovered && !is_repeat { Outcome::Fresh } else { outcome };
+        let outcome = if outcome == Recovery::Recovered && !is_repeat { Recovery::Fresh } else { outcome };
         self.had.retain(|had| had.channel != *channel);
         self.had.push(Had { channel: channel.clone(), stream: Arc::downgrade(&stream), joining, outcome });
         Some(outcome)
@@ -280,7 +285,7 @@ impl State {
 impl Settled {
     /// Returns whether another subscription of the socket to this channel may receive other events of it.
     pub fn is_filtered(&self, channel: &str) -> bool {
-        self.held.iter().any(|held| **held.channel() == *channel && held.gate().is_some())
+        self.held.iter().any(|held| **held.channel() == *channel && held.filter().is_some())
     }
 
     /// Whether there is anything to make live.
@@ -327,7 +332,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        History, Message, Received,
+        EncodedEvent, History, Received,
         testing::{Hub, Untyped},
     };
 
@@ -339,14 +344,14 @@ mod tests {
     async fn a_channel_stands_once_in_an_ack_however_often_it_was_asked_for() {
         let (hub, (subscriber, _wire)) = (Hub::default(), Subscriber::of_test("ada", None));
         let first = Subscriptions::default();
-        assert_eq!(first.add(hub.streams(), &subscriber, target(), None).await.unwrap(), Outcome::Fresh);
-        assert_eq!(first.add(hub.streams(), &subscriber, target(), None).await.unwrap(), Outcome::Fresh);
+        assert_eq!(first.add(hub.registry(), &subscriber, target(), None).await.unwrap(), Recovery::Fresh);
+        assert_eq!(first.add(hub.registry(), &subscriber, target(), None).await.unwrap(), Recovery::Fresh);
         assert_eq!(first.lock().held.len(), 1);
         first.settle(&subscriber, true).live(&subscriber);
 
         let second = Subscriptions::default();
-        second.add(hub.streams(), &subscriber, target(), None).await.unwrap();
-        second.add(hub.streams(), &subscriber, target(), None).await.unwrap();
+        second.add(hub.registry(), &subscriber, target(), None).await.unwrap();
+        second.add(hub.registry(), &subscriber, target(), None).await.unwrap();
         assert_eq!(second.lock().had.len(), 1);
         assert!(second.lock().held.is_empty());
     }
@@ -357,16 +362,16 @@ mod tests {
 
     async fn subscribed(hub: &Hub, subscriber: &Subscriber) {
         let first = Subscriptions::default();
-        first.add(hub.streams(), subscriber, target(), None).await.unwrap();
+        first.add(hub.registry(), subscriber, target(), None).await.unwrap();
         first.settle(subscriber, true).live(subscriber);
     }
 
-    async fn asks_again(hub: &Hub, subscriber: &Subscriber, resume: Option<Position>) -> (Subscriptions, Outcome) {
+    async fn asks_again(hub: &Hub, subscriber: &Subscriber, resume: Option<Position>) -> (Subscriptions, Recovery) {
         let request = Subscriptions::default();
         if let Some(upto) = resume {
             request.resume([("room:7".to_owned(), Received { since: 0, upto })].into());
         }
-        let outcome = request.add(hub.streams(), subscriber, target(), None).await.unwrap();
+        let outcome = request.add(hub.registry(), subscriber, target(), None).await.unwrap();
         (request, outcome)
     }
 
@@ -381,11 +386,11 @@ mod tests {
             let (hub, (subscriber, mut wire)) = (Hub::default(), Subscriber::of_test("ada", Some("ada")));
             let first = Subscriptions::default();
             first.expire_at(Instant::now() + Duration::from_secs(60));
-            first.add(hub.streams(), &subscriber, target(), None).await.unwrap();
+            first.add(hub.registry(), &subscriber, target(), None).await.unwrap();
             first.settle(&subscriber, true).live(&subscriber);
             let (again, _) = asks_again(&hub, &subscriber, None).await;
             match way {
-                "another request" => Subscriptions::default().remove(hub.streams(), &subscriber, "room:7"),
+                "another request" => Subscriptions::default().remove(hub.registry(), &subscriber, "room:7"),
                 "the server" => drop(hub.empty(&Untyped::new("room:7")).await.unwrap()),
                 _ => assert!(wire.recv().await.unwrap().contains("expired")),
             }
@@ -404,7 +409,7 @@ mod tests {
         let (again, _) = asks_again(&hub, &subscriber, None).await;
         let settled = again.settle(&subscriber, true);
         assert_eq!(names(&settled), ["room:7"]);
-        Subscriptions::default().remove(hub.streams(), &subscriber, "room:7");
+        Subscriptions::default().remove(hub.registry(), &subscriber, "room:7");
         frames(&mut wire);
         settled.live(&subscriber);
         assert_eq!(frames(&mut wire), [r#"["$left","room:7","removed"]"#]);
@@ -416,12 +421,12 @@ mod tests {
         subscribed(&hub, &subscriber).await;
         let (again, _) = asks_again(&hub, &subscriber, None).await;
         hub.empty(&Untyped::new("room:7")).await.unwrap();
-        again.add(hub.streams(), &subscriber, target(), None).await.unwrap();
+        again.add(hub.registry(), &subscriber, target(), None).await.unwrap();
         let settled = again.settle(&subscriber, true);
         assert_eq!(names(&settled), ["room:7"]);
         frames(&mut wire);
         settled.live(&subscriber);
-        hub.publish(&Untyped::new("room:7"), Message::of_test("said", "hi")).await;
+        hub.publish(&Untyped::new("room:7"), EncodedEvent::of_test("said", "hi")).await;
         assert_eq!(frames(&mut wire), [r#"["$","room:7",1,"said","hi"]"#]);
     }
 
@@ -432,9 +437,9 @@ mod tests {
             let (hub, (subscriber, _wire)) = (Hub::default(), Subscriber::of_test("ada", Some("ada")));
             subscribed(&hub, &subscriber).await;
             let leaves = Subscriptions::default();
-            leaves.remove(hub.streams(), &subscriber, "room:7");
+            leaves.remove(hub.registry(), &subscriber, "room:7");
             if by_itself {
-                leaves.add(hub.streams(), &subscriber, target(), None).await.unwrap();
+                leaves.add(hub.registry(), &subscriber, target(), None).await.unwrap();
             } else {
                 subscribed(&hub, &subscriber).await;
             }
@@ -446,13 +451,13 @@ mod tests {
     async fn recovered_is_only_for_who_says_where_it_was() {
         let (hub, (subscriber, _wire)) = (Hub::default(), Subscriber::of_test("ada", Some("ada")));
         subscribed(&hub, &subscriber).await;
-        let at = hub.streams().joined(&subscriber, "room:7").unwrap().0;
-        hub.streams().leave_all(&subscriber);
+        let at = hub.registry().joined(&subscriber, "room:7").unwrap().0;
+        hub.registry().leave_all(&subscriber);
         let (back, _wire) = Subscriber::of_test("back", Some("ada"));
         let (first, outcome) = asks_again(&hub, &back, Some(at.clone())).await;
-        assert_eq!(outcome, Outcome::Recovered);
+        assert_eq!(outcome, Recovery::Recovered);
         first.settle(&back, true).live(&back);
-        for (resume, expected) in [(None, Outcome::Fresh), (Some(at), Outcome::Recovered)] {
+        for (resume, expected) in [(None, Recovery::Fresh), (Some(at), Recovery::Recovered)] {
             let (again, outcome) = asks_again(&hub, &back, resume).await;
             assert_eq!(outcome, expected, "the action");
             assert_eq!(again.settle(&back, true).channels[0].2, expected, "the ack");
@@ -462,8 +467,8 @@ mod tests {
     #[tokio::test]
     async fn refused_subscriptions_make_no_streams() {
         let (hub, (subscriber, _wire)) = (Hub::default(), Subscriber::of_test("ada", None));
-        hub.streams().set_max_subscriptions(2);
-        hub.streams().set_max_channel_bytes(10);
+        hub.registry().set_max_subscriptions(2);
+        hub.registry().set_max_channel_bytes(10);
         let subscriptions = Subscriptions::default();
         let add = |name: String| {
             let target = Target {
@@ -472,7 +477,7 @@ mod tests {
                 history: History::NONE,
                 shape: None,
             };
-            subscriptions.add(hub.streams(), &subscriber, target, None)
+            subscriptions.add(hub.registry(), &subscriber, target, None)
         };
         let too_long = add("x".repeat(11)).await.unwrap_err();
         assert!(too_long.to_string().contains("at most 10 bytes"), "{too_long}");
@@ -482,19 +487,19 @@ mod tests {
         for n in 2..1000 {
             assert!(matches!(add(n.to_string()).await, Err(SubscribeError::TooMany(2))));
         }
-        assert_eq!(hub.streams().all().len(), 2);
-        // Had the bus been asked for those, it would count them.
-        assert_eq!(hub.streams().bus().streams(), 2);
+        assert_eq!(hub.registry().all().len(), 2);
+        // Had the broker been asked for those, it would count them.
+        assert_eq!(hub.registry().broker().streams(), 2);
     }
 
     #[tokio::test]
     async fn a_socket_that_is_gone_cannot_subscribe() {
         let (hub, (subscriber, _wire)) = (Hub::default(), Subscriber::of_test("ada", None));
         let subscriptions = Subscriptions::default();
-        subscriptions.add(hub.streams(), &subscriber, target(), None).await.unwrap();
+        subscriptions.add(hub.registry(), &subscriber, target(), None).await.unwrap();
         subscriber.end();
         assert!(matches!(
-            subscriptions.add(hub.streams(), &subscriber, target(), None).await,
+            subscriptions.add(hub.registry(), &subscriber, target(), None).await,
             Err(SubscribeError::Gone)
         ));
         subscriptions.settle(&subscriber, true).live(&subscriber);

@@ -14,8 +14,9 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use crate::{
-    Command, Delivery, Excluded, GapReason, History, LeftReason, Message, Outlet, Published, RESERVED, Replayed,
-    Resume, Streams, SubscribeError, Subscriber, Subscriptions, TagError, Target, Unreached, log::Outcome,
+    Command, Delivery, EncodedEvent, Excluded, GapReason, History, LeftReason, Outlet, PublishOutcome, RESERVED,
+    Replayed, Resume, StreamRegistry, SubscribeError, Subscriber, Subscriptions, TagError, Target, UnreachedServers,
+    log::Recovery,
 };
 
 /// Writes deliveries as the packets that a socket would be sent.
@@ -31,7 +32,7 @@ impl Outlet for Wire {
         if self.is_closed() {
             return;
         }
-        let packet = if self.positions { Some(packet(delivery)) } else { plain(delivery).map(Message::to_string) };
+        let packet = if self.positions { Some(packet(delivery)) } else { plain(delivery).map(EncodedEvent::to_string) };
         if let Some(packet) = packet {
             // A test that dropped its socket reads no more.
             let _ = self.packets.send(packet);
@@ -57,7 +58,7 @@ impl Outlet for Wire {
     }
 }
 
-fn plain<'a>(delivery: &Delivery<'a>) -> Option<&'a Message> {
+fn plain<'a>(delivery: &Delivery<'a>) -> Option<&'a EncodedEvent> {
     match delivery {
         Delivery::Event(message) | Delivery::Entry { message, .. } => Some(message),
         _ => None,
@@ -172,7 +173,7 @@ impl Target {
     }
 }
 
-impl Message {
+impl EncodedEvent {
     /// An event of one argument.
     pub(crate) fn of_test<T: Serialize + ?Sized>(name: &str, argument: &T) -> Self {
         Self { name: name.into(), arguments: vec![to_raw_value(argument).expect("it is JSON")] }
@@ -181,11 +182,11 @@ impl Message {
 
 /// The streams of one server, as an application uses them.
 #[derive(Clone)]
-pub(crate) struct Hub(Arc<Streams>);
+pub(crate) struct Hub(Arc<StreamRegistry>);
 
 impl Default for Hub {
     fn default() -> Self {
-        Self(Streams::new())
+        Self(StreamRegistry::new())
     }
 }
 
@@ -193,7 +194,7 @@ impl Default for Hub {
 pub(crate) struct Publish<'a> {
     hub: &'a Hub,
     to: Vec<Target>,
-    message: Message,
+    message: EncodedEvent,
     except: Vec<Excluded>,
 }
 
@@ -210,8 +211,8 @@ impl Publish<'_> {
 }
 
 impl<'a> IntoFuture for Publish<'a> {
-    type Output = Published;
-    type IntoFuture = Pin<Box<dyn Future<Output = Published> + Send + 'a>>;
+    type Output = PublishOutcome;
+    type IntoFuture = Pin<Box<dyn Future<Output = PublishOutcome> + Send + 'a>>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move { self.hub.0.publish(self.to, self.message, self.except).await })
@@ -219,11 +220,11 @@ impl<'a> IntoFuture for Publish<'a> {
 }
 
 impl Hub {
-    pub(crate) fn streams(&self) -> &Streams {
+    pub(crate) fn registry(&self) -> &StreamRegistry {
         &self.0
     }
 
-    pub(crate) fn publish(&self, channel: &impl Channel, message: Message) -> Publish<'_> {
+    pub(crate) fn publish(&self, channel: &impl Channel, message: EncodedEvent) -> Publish<'_> {
         Publish { hub: self, to: vec![Target::of(channel)], message, except: Vec::new() }
     }
 
@@ -232,68 +233,76 @@ impl Hub {
         self.0.is_down()
     }
 
-    async fn everywhere(&self, command: Command) -> Result<usize, Unreached> {
+    async fn everywhere(&self, command: Command) -> Result<usize, UnreachedServers> {
         Ok(self.0.everywhere(command).await?.count)
     }
 
-    pub(crate) async fn count(&self, channel: &impl Channel) -> Result<usize, Unreached> {
+    pub(crate) async fn count(&self, channel: &impl Channel) -> Result<usize, UnreachedServers> {
         self.everywhere(Command::Count { of: Target::of(channel) }).await
     }
 
-    pub(crate) async fn members(&self, channel: &impl Channel) -> Result<Vec<String>, Unreached> {
+    pub(crate) async fn members(&self, channel: &impl Channel) -> Result<Vec<String>, UnreachedServers> {
         Ok(self.0.everywhere(Command::List { of: Target::of(channel) }).await?.sockets)
     }
 
-    pub(crate) async fn add_members(&self, of: &impl Channel, to: &impl Channel) -> Result<usize, Unreached> {
+    pub(crate) async fn add_members(&self, of: &impl Channel, to: &impl Channel) -> Result<usize, UnreachedServers> {
         self.everywhere(Command::Add { of: Target::of(of), to: Target::of(to) }).await
     }
 
-    pub(crate) async fn remove_members(&self, of: &impl Channel, from: &impl Channel) -> Result<usize, Unreached> {
+    pub(crate) async fn remove_members(
+        &self,
+        of: &impl Channel,
+        from: &impl Channel,
+    ) -> Result<usize, UnreachedServers> {
         self.everywhere(Command::Remove { of: Target::of(of), from: from.name() }).await
     }
 
-    pub(crate) async fn empty(&self, channel: &impl Channel) -> Result<usize, Unreached> {
+    pub(crate) async fn empty(&self, channel: &impl Channel) -> Result<usize, UnreachedServers> {
         self.remove_members(channel, channel).await
     }
 
-    pub(crate) async fn leave_all(&self, of: &impl Channel) -> Result<usize, Unreached> {
+    pub(crate) async fn leave_all(&self, of: &impl Channel) -> Result<usize, UnreachedServers> {
         self.everywhere(Command::LeaveAll { of: Target::of(of) }).await
     }
 
-    pub(crate) async fn close_tagged(&self, tag: &str, reason: &str) -> Result<usize, Unreached> {
+    pub(crate) async fn close_tagged(&self, tag: &str, reason: &str) -> Result<usize, UnreachedServers> {
         self.everywhere(Command::CloseTagged { tag: tag.to_owned(), reason: reason.to_owned() }).await
     }
 
-    pub(crate) async fn close_members(&self, of: &impl Channel, reason: &str) -> Result<usize, Unreached> {
+    pub(crate) async fn close_members(&self, of: &impl Channel, reason: &str) -> Result<usize, UnreachedServers> {
         self.everywhere(Command::CloseMembers { of: Target::of(of), reason: reason.to_owned() }).await
     }
 
-    async fn of_socket(&self, command: Command) -> Result<bool, Unreached> {
+    async fn of_socket(&self, command: Command) -> Result<bool, UnreachedServers> {
         Ok(self.0.of_socket(command).await?.count > 0)
     }
 
-    pub(crate) async fn emit_to(&self, socket: &str, event: &Message) -> Result<bool, Unreached> {
+    pub(crate) async fn emit_to(&self, socket: &str, event: &EncodedEvent) -> Result<bool, UnreachedServers> {
         self.of_socket(Command::Emit { socket: socket.to_owned(), event: event.clone() }).await
     }
 
-    pub(crate) async fn subscribe(&self, socket: &str, channel: &impl Channel) -> Result<bool, Unreached> {
+    pub(crate) async fn subscribe(&self, socket: &str, channel: &impl Channel) -> Result<bool, UnreachedServers> {
         self.of_socket(Command::Subscribe { socket: socket.to_owned(), to: Target::of(channel) }).await
     }
 
-    pub(crate) async fn unsubscribe(&self, socket: &str, channel: &impl Channel) -> Result<bool, Unreached> {
+    pub(crate) async fn unsubscribe(&self, socket: &str, channel: &impl Channel) -> Result<bool, UnreachedServers> {
         self.of_socket(Command::Unsubscribe { socket: socket.to_owned(), from: channel.name() }).await
     }
 
-    pub(crate) async fn channels(&self, socket: &str) -> Result<Option<Vec<String>>, Unreached> {
+    pub(crate) async fn channels(&self, socket: &str) -> Result<Option<Vec<String>>, UnreachedServers> {
         let answer = self.0.of_socket(Command::Channels { socket: socket.to_owned() }).await?;
         Ok((answer.count > 0).then_some(answer.channels))
     }
 
-    pub(crate) async fn blast(&self, event: &Message) -> Result<usize, Unreached> {
+    pub(crate) async fn blast(&self, event: &EncodedEvent) -> Result<usize, UnreachedServers> {
         self.everywhere(Command::Blast { event: event.clone(), except: Vec::new() }).await
     }
 
-    pub(crate) async fn blast_except(&self, event: &Message, except: &Subscriber) -> Result<usize, Unreached> {
+    pub(crate) async fn blast_except(
+        &self,
+        event: &EncodedEvent,
+        except: &Subscriber,
+    ) -> Result<usize, UnreachedServers> {
         self.everywhere(Command::Blast { event: event.clone(), except: vec![except.excluded()] }).await
     }
 }
@@ -308,7 +317,7 @@ pub(crate) struct TestSocket {
 impl TestSocket {
     pub(crate) fn new(hub: &Hub) -> Self {
         let (subscriber, wire) = Subscriber::of_test(&format!("{:x}", fastrand::u64(..)), None);
-        hub.streams().connect(&subscriber);
+        hub.registry().connect(&subscriber);
         Self { hub: hub.clone(), subscriber, wire }
     }
 
@@ -316,12 +325,12 @@ impl TestSocket {
         &self.subscriber
     }
 
-    pub(crate) async fn subscribe(&self, channel: &impl Channel) -> Result<Outcome, SubscribeError> {
-        Subscriptions::at_once().add(self.hub.streams(), &self.subscriber, Target::of(channel), None).await
+    pub(crate) async fn subscribe(&self, channel: &impl Channel) -> Result<Recovery, SubscribeError> {
+        Subscriptions::at_once().add(self.hub.registry(), &self.subscriber, Target::of(channel), None).await
     }
 
     pub(crate) fn tag(&self, tag: impl Into<String>) -> Result<(), TagError> {
-        self.hub.streams().tag(&self.subscriber, &tag.into())
+        self.hub.registry().tag(&self.subscriber, &tag.into())
     }
 
     pub(crate) fn received(&mut self) -> Vec<String> {
@@ -332,6 +341,6 @@ impl TestSocket {
 impl Drop for TestSocket {
     fn drop(&mut self) {
         self.subscriber.end();
-        self.hub.streams().leave_all(&self.subscriber);
+        self.hub.registry().leave_all(&self.subscriber);
     }
 }

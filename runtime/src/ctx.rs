@@ -23,11 +23,11 @@ mod sealed {
 /// It is the bound of a function that takes the context of any action; nobody else can implement it.
 ///
 /// ```
-/// use catamaran::{Untyped, UntypedEvent, Via, prelude::*};
+/// use catamaran::{RawChannel, RawEvent, Via, prelude::*};
 ///
 /// /// Called by actions of all transports.
 /// async fn log<T: Via>(ctx: &Ctx<T>, text: &str) -> catamaran::Result {
-///     ctx.publish(&Untyped::new("log"), UntypedEvent::new("line", text)?).await?;
+///     ctx.publish(&RawChannel::new("log"), RawEvent::new("line", text)?).await?;
 ///     Ok(())
 /// }
 ///

@@ -17,8 +17,8 @@ use axum::{
 use serde::Serialize;
 
 use crate::{
-    ChannelConflict, MembersError, PublishError, Reach, Route, SendError, SubscribeError, TagError, Unreached, logged,
-    socket::Dispatcher,
+    ChannelConflict, MembersError, PublishError, Reach, Route, SendError, SubscribeError, TagError, UnreachedServers,
+    logged, socket::Dispatcher,
 };
 
 /// The header that says of a 503 that its request was not begun, so that it may be repeated whatever it does.
@@ -365,9 +365,9 @@ impl<E: StdError + Send + Sync + 'static> From<E> for Error {
         if matches!(subscribe, Some(SubscribeError::Gone)) || matches!(any.downcast_ref(), Some(TagError::Gone)) {
             return Self::closed();
         }
-        if any.is::<Unreached>()
-            || matches!(members, Some(MembersError::Unreached(_)))
-            || matches!(any.downcast_ref(), Some(SendError::Unreached(_)))
+        if any.is::<UnreachedServers>()
+            || matches!(members, Some(MembersError::UnreachedServers(_)))
+            || matches!(any.downcast_ref(), Some(SendError::UnreachedServers(_)))
         {
             return Self::framework(StatusCode::SERVICE_UNAVAILABLE, "servers_unreached", source.to_string());
         }

@@ -33,8 +33,8 @@ pub use channels::Postgres;
 pub use channels::Redis;
 pub use channels::{
     AuthExpiry, Backend, Blast, Blasting, Channel, ChannelConflict, Channels, Emitting, EncodeError, Event, Everywhere,
-    Finding, History, Hub, Listing, MembersError, Moving, Outcome, Publish, PublishError, Published, Publishing,
-    SendError, SubscribeError, Subscribing, TagError, Unreached, Untyped, UntypedEvent,
+    Finding, History, Hub, Listing, MembersError, Moving, Publish, PublishError, PublishOutcome, Publishing,
+    RawChannel, RawEvent, Recovery, SendError, SubscribeError, Subscribing, TagError, UnreachedServers,
 };
 pub use controller::{Controller, Table};
 pub use ctx::{Ctx, Http, Via};
@@ -64,7 +64,7 @@ pub use catamaran_macros::routes;
 /// What `catamaran-resources` needs beside the public types; it changes without notice.
 #[doc(hidden)]
 pub mod __resources {
-    pub use crate::channels::{Except, Gate, Gated, Message, Passing, except};
+    pub use crate::channels::{EncodedEvent, EventFilter, Except, FilterInput, Gated, except};
 }
 
 #[doc(hidden)]

@@ -1,7 +1,7 @@
 //! Unit tests of actions, without a server.
 
 use axum::http::{Request, request::Parts};
-use catamaran_pubsub::Message;
+use catamaran_pubsub::EncodedEvent;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
 use crate::{Ctx, Http, Hub, Socket, server::Proxies, socket::SocketSubscriber};
@@ -9,11 +9,11 @@ use crate::{Ctx, Http, Hub, Socket, server::Proxies, socket::SocketSubscriber};
 /// A socket that no network carries: it subscribes like any other, and keeps what it receives.
 ///
 /// ```
-/// use catamaran::{Untyped, UntypedEvent, prelude::*, test::TestSocket};
+/// use catamaran::{RawChannel, RawEvent, prelude::*, test::TestSocket};
 ///
 /// #[action(get "/rooms/{id}")]
 /// async fn watch(ctx: Ctx<Socket>, id: u64) -> catamaran::Result {
-///     ctx.subscribe(&Untyped::new(format!("room:{id}"))).await?;
+///     ctx.subscribe(&RawChannel::new(format!("room:{id}"))).await?;
 ///     Ok(())
 /// }
 ///
@@ -22,7 +22,7 @@ use crate::{Ctx, Http, Hub, Socket, server::Proxies, socket::SocketSubscriber};
 /// let hub = Hub::default();
 /// let mut ada = TestSocket::new(&hub);
 /// watch(ada.ctx(), 7).await?;
-/// hub.publish(&Untyped::new("room:7"), UntypedEvent::new("said", &"hi")?).await?;
+/// hub.publish(&RawChannel::new("room:7"), RawEvent::new("said", &"hi")?).await?;
 /// assert_eq!(ada.received(), [r#"["said","hi"]"#]);
 /// # Ok(())
 /// # }
@@ -30,7 +30,7 @@ use crate::{Ctx, Http, Hub, Socket, server::Proxies, socket::SocketSubscriber};
 #[derive(Debug)]
 pub struct TestSocket {
     socket: Socket,
-    inbox: UnboundedReceiver<Message>,
+    inbox: UnboundedReceiver<EncodedEvent>,
 }
 
 impl TestSocket {
@@ -46,7 +46,7 @@ impl TestSocket {
         // As that of a served application has them; `ClientAddr` is read from it.
         handshake.extensions.insert(Proxies::default());
         let subscriber = SocketSubscriber::of_inbox(socketioxide::socket::Sid::new().to_string(), sender, handshake);
-        hub.streams().connect(subscriber.subscriber());
+        hub.registry().connect(subscriber.subscriber());
         let handshake = subscriber.handshake().expect("it is connected");
         Self { socket: Socket::outside_request(handshake, subscriber, hub.clone()), inbox }
     }
@@ -76,7 +76,7 @@ impl TestSocket {
 impl Drop for TestSocket {
     fn drop(&mut self) {
         self.socket.subscriber().end();
-        self.socket.hub().streams().leave_all(self.socket.subscriber());
+        self.socket.hub().registry().leave_all(self.socket.subscriber());
     }
 }
 

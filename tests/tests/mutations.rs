@@ -14,7 +14,7 @@ use std::{
 };
 
 use axum::{Json, Router};
-use catamaran::{TransportType, Untyped, UntypedEvent, prelude::*};
+use catamaran::{RawChannel, RawEvent, TransportType, prelude::*};
 use catamaran_tests::pipe;
 use fastrand::Rng;
 use futures_util::{SinkExt, StreamExt};
@@ -43,13 +43,13 @@ async fn value(name: String, Json(value): Json<Value>) -> Json<Value> {
 
 #[action(get "/feed/{name}")]
 async fn watch(ctx: Ctx<Socket>, name: String) -> catamaran::Result {
-    ctx.subscribe(&Untyped::new(name)).await?;
+    ctx.subscribe(&RawChannel::new(name)).await?;
     Ok(())
 }
 
 #[action(post "/feed/{name}")]
 async fn say(ctx: Ctx, name: String) -> catamaran::Result {
-    ctx.publish(&Untyped::new(name), UntypedEvent::new("said", "hi")?).await?;
+    ctx.publish(&RawChannel::new(name), RawEvent::new("said", "hi")?).await?;
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use catamaran::{Postgres, Published, Untyped, UntypedEvent, prelude::*, test::TestSocket};
+use catamaran::{Postgres, PublishOutcome, RawChannel, RawEvent, prelude::*, test::TestSocket};
 use catamaran_tests::backends::postgres::Server as Backend;
 use support::{log, until, within};
 
@@ -23,12 +23,12 @@ async fn no_log_says_what_is_published_or_the_password() {
     });
     let backend = Backend::start();
     let url = backend.url().replace("postgres@", &format!("postgres:{PASSWORD}@"));
-    let app = App::new(()).bus(Postgres::connect(url));
-    let (hub, channel) = (app.hub(), Untyped::new("room:7"));
+    let app = App::new(()).broker(Postgres::connect(url));
+    let (hub, channel) = (app.hub(), RawChannel::new("room:7"));
     let mut socket = TestSocket::new(&hub);
     within("the bus", async {
-        let publish = async || hub.publish(&channel, UntypedEvent::new("said", SECRET).unwrap()).await.unwrap();
-        while publish().await != Published::Delivered {
+        let publish = async || hub.publish(&channel, RawEvent::new("said", SECRET).unwrap()).await.unwrap();
+        while publish().await != PublishOutcome::Delivered {
             tokio::task::yield_now().await;
         }
         socket.socket().subscribe(&channel).await.unwrap();

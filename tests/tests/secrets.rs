@@ -17,7 +17,7 @@ use axum::{
     response::IntoResponse,
 };
 use catamaran::{
-    App, Ctx, Error, Hub, Params, Publish, Result, Socket, TransportType, Untyped, UntypedEvent, action, controller,
+    App, Ctx, Error, Hub, Params, Publish, RawChannel, RawEvent, Result, Socket, TransportType, action, controller,
     routes, test::TestSocket,
 };
 use serde::Deserialize;
@@ -59,12 +59,12 @@ pub(crate) struct Typed {
     count: u8,
 }
 
-fn room() -> Untyped {
-    Untyped::new("canary-channel")
+fn room() -> RawChannel {
+    RawChannel::new("canary-channel")
 }
 
-fn said() -> UntypedEvent {
-    UntypedEvent::new("said", &"canary-event").unwrap()
+fn said() -> RawEvent {
+    RawEvent::new("said", &"canary-event").unwrap()
 }
 
 /// A failure of the inside, which is logged for its developer and never sent.
@@ -150,7 +150,7 @@ mod vault {
 
     #[action(post "/named")]
     pub(crate) async fn named(hub: Hub, Json(name): Json<String>) -> Result {
-        hub.publish(&room(), UntypedEvent::new(format!("${name}"), &())?).await?;
+        hub.publish(&room(), RawEvent::new(format!("${name}"), &())?).await?;
         Ok(())
     }
 

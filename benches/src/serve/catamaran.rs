@@ -8,7 +8,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use catamaran::{Backend, Error, Outcome, Published, TransportType, Untyped, UntypedEvent, prelude::*};
+use catamaran::{Backend, Error, PublishOutcome, RawChannel, RawEvent, Recovery, TransportType, prelude::*};
 use serde::Serialize;
 use tokio::{net::TcpListener, time::sleep};
 
@@ -29,8 +29,8 @@ async fn echo(Json(note): Json<Note>) -> Json<Note> {
     Json(note)
 }
 
-pub(crate) fn room() -> Untyped {
-    Untyped::new("room")
+pub(crate) fn room() -> RawChannel {
+    RawChannel::new("room")
 }
 
 #[action(get "/watch")]
@@ -41,8 +41,8 @@ async fn watch(ctx: Ctx<Socket>) -> catamaran::Result<Json<Greeting>> {
 
 #[action(post "/publish")]
 async fn publish(hub: Hub, Json(note): Json<Note>) -> catamaran::Result<Json<Greeting>> {
-    match hub.publish(&room(), UntypedEvent::new("said", &note)?).await? {
-        Published::Delivered => Ok(Json(Greeting { message: "hello" })),
+    match hub.publish(&room(), RawEvent::new("said", &note)?).await? {
+        PublishOutcome::Delivered => Ok(Json(Greeting { message: "hello" })),
         other => Err(Error::new(StatusCode::SERVICE_UNAVAILABLE, format!("{other:?}"))),
     }
 }
@@ -59,8 +59,8 @@ pub(crate) struct Said(pub(crate) Note);
 #[action(get "/lines")]
 async fn lines(ctx: Ctx<Socket>, State(lines): State<Arc<Vec<Note>>>) -> catamaran::Result<Response> {
     Ok(match ctx.subscribe(&Log).await? {
-        Outcome::Recovered => StatusCode::NO_CONTENT.into_response(),
-        Outcome::Fresh | Outcome::Gap => Json(lines.as_ref().clone()).into_response(),
+        Recovery::Recovered => StatusCode::NO_CONTENT.into_response(),
+        Recovery::Fresh | Recovery::Gap => Json(lines.as_ref().clone()).into_response(),
     })
 }
 
@@ -86,16 +86,16 @@ pub(crate) fn app() -> App<Arc<Vec<Note>>> {
 
 /// Serves with the others that share a backend, once it reaches them.
 pub(crate) async fn serve_joined(listener: TcpListener, backend: impl Into<Backend>) {
-    let app = app().bus(backend);
-    let (hub, ready) = (app.hub(), Untyped::new("ready"));
-    while published(&hub, &ready).await != Published::Delivered {
+    let app = app().broker(backend);
+    let (hub, ready) = (app.hub(), RawChannel::new("ready"));
+    while published(&hub, &ready).await != PublishOutcome::Delivered {
         sleep(Duration::from_millis(10)).await;
     }
     app.serve_on(listener).await.expect("an application without mistakes");
 }
 
-async fn published(hub: &Hub, to: &Untyped) -> Published {
-    let event = UntypedEvent::new("ready", &()).expect("nothing is JSON");
+async fn published(hub: &Hub, to: &RawChannel) -> PublishOutcome {
+    let event = RawEvent::new("ready", &()).expect("nothing is JSON");
     hub.publish(to, event).await.expect("nothing is JSON")
 }
 

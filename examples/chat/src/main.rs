@@ -15,7 +15,7 @@ use axum::{
     response::Html,
     routing::get,
 };
-use catamaran::{Error, Hub, Postgres, Published, Redis, prelude::*};
+use catamaran::{Error, Hub, Postgres, PublishOutcome, Redis, prelude::*};
 use room::{Content, Line, Presence, Words};
 use serde::{Deserialize, Serialize};
 use store::Store;
@@ -123,7 +123,7 @@ pub mod chat {
         // One that is said again is published again: the server that stored it may have died, or been alone, when it did.
         let (line, _) = store.change(id, |room| room.say(id, &words)).await?;
         match ctx.publish(&Room { id }, RoomEvent::Said(line)).await? {
-            Published::Delivered => Ok(StatusCode::CREATED),
+            PublishOutcome::Delivered => Ok(StatusCode::CREATED),
             _ => Err(Error::new(StatusCode::SERVICE_UNAVAILABLE, "not everybody may have heard it, so say it again")),
         }
     }
@@ -208,11 +208,11 @@ fn page() -> Router {
 fn application() -> catamaran::Result<(App<Store>, Store)> {
     if let Ok(url) = env::var("REDIS_URL") {
         let store = Store::in_redis(&url)?;
-        return Ok((App::new(store.clone()).bus(Redis::connect(url)), store));
+        return Ok((App::new(store.clone()).broker(Redis::connect(url)), store));
     }
     if let Ok(url) = env::var("DATABASE_URL") {
         let store = Store::in_postgres(&url);
-        return Ok((App::new(store.clone()).bus(Postgres::connect(url)), store));
+        return Ok((App::new(store.clone()).broker(Postgres::connect(url)), store));
     }
     let store = Store::in_memory();
     Ok((App::new(store.clone()), store))

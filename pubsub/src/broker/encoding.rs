@@ -15,7 +15,7 @@ use std::{
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{Alias, Entry, Excluded, History, Id, Message, Node, Place, Position, Shape, Target};
+use crate::{Alias, Destination, EncodedEvent, Excluded, History, Id, Node, Position, PublishedEvent, Shape, Target};
 
 /// The first character of an entry of this version.
 const VERSION: char = '2';
@@ -26,7 +26,7 @@ const MORE: u8 = LAST + 32;
 /// About how many bytes the header takes, and each channel beside its name.
 const HEADER_BYTES: usize = 48;
 
-/// What optional parts of a place follow.
+/// What optional parts of a destination follow.
 const OWN_STREAM: u64 = 1;
 const AGE: u64 = 2;
 const SHAPE: u64 = 4;
@@ -37,8 +37,8 @@ const SHAPE: u64 = 4;
 pub(crate) struct Unreadable;
 
 /// Writes an entry for nodes of the same version.
-pub(crate) fn encode(entry: &Entry) -> String {
-    let names = entry.places.iter().map(|place| place.target.channel.len() + HEADER_BYTES);
+pub(crate) fn encode(entry: &PublishedEvent) -> String {
+    let names = entry.destinations.iter().map(|destination| destination.target.channel.len() + HEADER_BYTES);
     let mut writer = Writer(String::with_capacity(entry.message.bytes() + HEADER_BYTES + names.sum::<usize>()));
     writer.0.push(VERSION);
     writer.number(entry.id.node.0);
@@ -49,13 +49,13 @@ pub(crate) fn encode(entry: &Entry) -> String {
     entry.message.arguments.iter().for_each(|argument| writer.text(argument.get()));
     writer.number(entry.except.len() as u64);
     entry.except.iter().for_each(|excluded| writer.excluded(excluded));
-    writer.number(entry.places.len() as u64);
-    entry.places.iter().for_each(|place| writer.target(&place.target));
+    writer.number(entry.destinations.len() as u64);
+    entry.destinations.iter().for_each(|destination| writer.target(&destination.target));
     writer.0
 }
 
-/// Reads an entry, with the positions that the backend gave it in the order of its places.
-pub(crate) fn decode(text: &str, positions: Vec<Position>) -> Result<Entry, Unreadable> {
+/// Reads an entry, with the positions that the backend gave it in the order of its destinations.
+pub(crate) fn decode(text: &str, positions: Vec<Position>) -> Result<PublishedEvent, Unreadable> {
     let entry = match text.strip_prefix(VERSION) {
         Some(text) => Reader(text).entry(positions),
         None => serde_json::from_str::<Json>(text).ok().and_then(|json| json.entry(positions)),
@@ -112,15 +112,22 @@ struct Reader<'a>(&'a str);
 
 impl<'a> Reader<'a> {
     /// What follows the last part that this version knows is skipped.
-    fn entry(&mut self, positions: Vec<Position>) -> Option<Entry> {
+    fn entry(&mut self, positions: Vec<Position>) -> Option<PublishedEvent> {
         let id = Id { node: Node(self.number()?), number: self.number()? };
         let at = time(self.number()?);
         let name = self.text()?.to_owned();
         let arguments = self.list(|reader| RawValue::from_string(reader.text()?.to_owned()).ok())?;
         let except = self.list(Self::excluded)?;
         let mut positions = positions.into_iter();
-        let places = self.list(|reader| Some(Place { target: reader.target()?, position: Some(positions.next()?) }))?;
-        positions.next().is_none().then_some(Entry { id, message: Message { name, arguments }, except, places, at })
+        let destinations =
+            self.list(|reader| Some(Destination { target: reader.target()?, position: Some(positions.next()?) }))?;
+        positions.next().is_none().then_some(PublishedEvent {
+            id,
+            message: EncodedEvent { name, arguments },
+            except,
+            destinations,
+            at,
+        })
     }
 
     fn list<T>(&mut self, mut read: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
@@ -135,17 +142,17 @@ impl<'a> Reader<'a> {
 
     fn number(&mut self) -> Option<u64> {
         let mut number = 0_u64;
-        for (place, byte) in self.0.bytes().enumerate() {
+        for (destination, byte) in self.0.bytes().enumerate() {
             let (first, is_last) = if byte < MORE { (LAST, true) } else { (MORE, false) };
             let digit = u64::from(byte.checked_sub(first)?);
-            let shift = u32::try_from(5 * place).ok()?;
+            let shift = u32::try_from(5 * destination).ok()?;
             let shifted = digit.checked_shl(shift)?;
             if digit >= BASE || shifted >> shift != digit {
                 return None;
             }
             number |= shifted;
             if is_last {
-                self.0 = &self.0[place + 1..];
+                self.0 = &self.0[destination + 1..];
                 return Some(number);
             }
         }
@@ -210,17 +217,17 @@ struct To {
 }
 
 impl Json {
-    fn entry(self, positions: Vec<Position>) -> Option<Entry> {
+    fn entry(self, positions: Vec<Position>) -> Option<PublishedEvent> {
         if self.to.len() != positions.len() {
             return None;
         }
         let excluded = |(socket, alias): (_, Option<_>)| Excluded { socket, client: alias.map(Alias) };
-        let place = |(to, position): (To, _)| Place { target: to.target(), position: Some(position) };
-        Some(Entry {
+        let destination = |(to, position): (To, _)| Destination { target: to.target(), position: Some(position) };
+        Some(PublishedEvent {
             id: Id { node: Node(self.node), number: self.number },
-            message: Message { name: self.event, arguments: self.data },
+            message: EncodedEvent { name: self.event, arguments: self.data },
             except: self.except.into_iter().map(excluded).collect(),
-            places: self.to.into_iter().zip(positions).map(place).collect(),
+            destinations: self.to.into_iter().zip(positions).map(destination).collect(),
             at: time(self.at),
         })
     }
@@ -253,22 +260,22 @@ mod tests {
         Position { epoch: "k3x9ab2c".into(), offset }
     }
 
-    fn entry() -> Entry {
+    fn entry() -> PublishedEvent {
         let target = |channel: &str, stream: &str, history| {
             let shape = (channel != stream).then_some(Shape(7));
             Target { channel: channel.into(), stream: stream.into(), history, shape }
         };
-        let place = |target| Place { target, position: None };
-        Entry {
+        let destination = |target| Destination { target, position: None };
+        PublishedEvent {
             id: Id { node: Node(u64::MAX), number: 7 },
-            message: Message {
+            message: EncodedEvent {
                 name: "said \"it\"".into(),
                 arguments: vec![serde_json::value::to_raw_value(&["hi", "\u{1F600}"]).unwrap()],
             },
             except: vec![Excluded { socket: "s1".into(), client: Some(Alias(3)) }],
-            places: vec![
-                place(target("room:7", "room:7", History::of(9).bytes(90).seconds(5))),
-                place(target("pet:1", "stream:pet", History::NONE)),
+            destinations: vec![
+                destination(target("room:7", "room:7", History::of(9).bytes(90).seconds(5))),
+                destination(target("pet:1", "stream:pet", History::NONE)),
             ],
             at: UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
         }
@@ -280,7 +287,7 @@ mod tests {
         let read = decode(&encode(&entry), vec![position(1), position(5)]).unwrap();
         assert_eq!((read.id, read.at, &read.except), (entry.id, entry.at, &entry.except));
         assert_eq!(read.message.to_string(), entry.message.to_string());
-        for (read, (written, offset)) in read.places.iter().zip(entry.places.iter().zip([1, 5])) {
+        for (read, (written, offset)) in read.destinations.iter().zip(entry.destinations.iter().zip([1, 5])) {
             assert_eq!(read.position, Some(position(offset)));
             assert_eq!((&read.target.channel, &read.target.stream), (&written.target.channel, &written.target.stream));
             assert_eq!((read.target.history, read.target.shape), (written.target.history, written.target.shape));
@@ -319,12 +326,15 @@ mod tests {
         let (read, entry) = (decode(json, vec![position(1), position(5)]).unwrap(), entry());
         assert_eq!((read.id, read.at, &read.except), (entry.id, entry.at, &entry.except));
         assert_eq!(read.message.to_string(), entry.message.to_string());
-        let targets = |entry: &Entry| {
-            let targets = entry.places.iter().map(|place| (place.target.channel.clone(), place.target.history));
+        let targets = |entry: &PublishedEvent| {
+            let targets = entry
+                .destinations
+                .iter()
+                .map(|destination| (destination.target.channel.clone(), destination.target.history));
             targets.collect::<Vec<_>>()
         };
         assert_eq!(targets(&read), targets(&entry));
-        assert_eq!((read.places[0].target.shape, read.places[1].target.shape), (None, Some(Shape(5))));
+        assert_eq!((read.destinations[0].target.shape, read.destinations[1].target.shape), (None, Some(Shape(5))));
         assert!(decode(json, vec![position(1)]).is_err());
     }
 

@@ -1,4 +1,4 @@
-//! The bus of an application with one server: it counts in memory, and the hub applies inline.
+//! The broker of an application with one server: it counts in memory, and the hub applies inline.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,13 +12,13 @@ use std::{
 
 use futures_util::future::{BoxFuture, ready};
 
-use super::{Attached, Bus, Down, Read, Sent};
-use crate::{Copy, Entry, Flow, Node, Position, RandomState, epoch_of};
+use super::{Attached, Broker, Down, Read, Sent};
+use crate::{BrokerEvents, Node, Position, PublishedEvent, RandomState, StreamEntry, epoch_of};
 
 /// Counts the streams that its one hub has attached. The hub keeps their history.
 #[derive(Debug)]
 pub(crate) struct Memory {
-    flow: Flow,
+    flow: BrokerEvents,
     counts: Mutex<Counts>,
     /// What makes the names of epochs this process's own.
     secret: RandomState,
@@ -59,7 +59,7 @@ impl Count {
 }
 
 impl Memory {
-    pub(crate) fn new(flow: Flow) -> Self {
+    pub(crate) fn new(flow: BrokerEvents) -> Self {
         let counts = Counts { by_stream: HashMap::new(), missed: vec![0; MISSED].into() };
         Self { flow, counts: Mutex::new(counts), secret: RandomState::new() }
     }
@@ -70,9 +70,9 @@ impl Memory {
 
     /// The counts of the streams of an entry, and a note for each that is not attached. In the order of their names, so that
     /// two publishers who share streams do not wait for each other.
-    fn counts_of(&self, entry: &Entry) -> BTreeMap<Arc<str>, Count> {
+    fn counts_of(&self, entry: &PublishedEvent) -> BTreeMap<Arc<str>, Count> {
         let mut counts = self.counts();
-        let streams = entry.places.iter().map(|place| &place.target.stream);
+        let streams = entry.destinations.iter().map(|destination| &destination.target.stream);
         let counted = streams.filter_map(|stream| {
             let count = counts.by_stream.get(stream).cloned();
             if count.is_none() {
@@ -84,29 +84,29 @@ impl Memory {
     }
 
     /// Counts an entry, and has it applied.
-    fn count(&self, mut entry: Entry) -> Arc<Entry> {
+    fn count(&self, mut entry: PublishedEvent) -> Arc<PublishedEvent> {
         loop {
             let counts = self.counts_of(&entry);
             let mut tops: BTreeMap<_, _> = counts.iter().map(|(stream, count)| (stream, count.lock())).collect();
             if counts.values().any(Count::is_detached) {
                 continue;
             }
-            for place in &mut entry.places {
-                place.position = tops.get_mut(&place.target.stream).map(|top| {
+            for destination in &mut entry.destinations {
+                destination.position = tops.get_mut(&destination.target.stream).map(|top| {
                     top.offset += 1;
                     top.clone()
                 });
             }
             let entry = Arc::new(entry);
-            for place in 0..entry.places.len() {
-                self.flow.entry(Copy::of(entry.clone(), place));
+            for destination in 0..entry.destinations.len() {
+                self.flow.entry(StreamEntry::of(entry.clone(), destination));
             }
             return entry;
         }
     }
 }
 
-impl Bus for Memory {
+impl Broker for Memory {
     fn attach<'a>(
         &'a self,
         stream: &'a Arc<str>,
@@ -123,7 +123,7 @@ impl Bus for Memory {
         Box::pin(ready(Read::Gone))
     }
 
-    fn publish(&self, entry: Entry) -> BoxFuture<'_, Sent> {
+    fn publish(&self, entry: PublishedEvent) -> BoxFuture<'_, Sent> {
         Box::pin(ready(Sent::Counted(self.count(entry))))
     }
 
@@ -176,56 +176,56 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
-    use crate::{History, Message, Place, Target, testing::Hub};
+    use crate::{Destination, EncodedEvent, History, Target, testing::Hub};
 
-    fn attach(bus: &Memory, stream: &Arc<str>) -> Position {
-        bus.attach(stream, None, false).now_or_never().unwrap().unwrap().top
+    fn attach(broker: &Memory, stream: &Arc<str>) -> Position {
+        broker.attach(stream, None, false).now_or_never().unwrap().unwrap().top
     }
 
-    fn publish(bus: &Memory, stream: &Arc<str>) -> Option<Position> {
+    fn publish(broker: &Memory, stream: &Arc<str>) -> Option<Position> {
         let target = Target { channel: stream.clone(), stream: stream.clone(), history: History::NONE, shape: None };
-        let message = Message { name: "said".into(), arguments: Vec::new() };
+        let message = EncodedEvent { name: "said".into(), arguments: Vec::new() };
         let id = crate::Id { node: Node(0), number: 0 };
-        let places = vec![Place { target, position: None }];
-        let entry = Entry { id, message, except: Vec::new(), places, at: std::time::SystemTime::now() };
-        bus.count(entry).places[0].position.clone()
+        let destinations = vec![Destination { target, position: None }];
+        let entry = PublishedEvent { id, message, except: Vec::new(), destinations, at: std::time::SystemTime::now() };
+        broker.count(entry).destinations[0].position.clone()
     }
 
     #[test]
     fn an_epoch_lasts_as_long_as_nothing_was_published() {
         let hub = Hub::default();
-        let (bus, room, other) = (Memory::new(hub.streams().flow()), "room".into(), "other".into());
-        let first = attach(&bus, &room);
+        let (broker, room, other) = (Memory::new(hub.registry().flow()), "room".into(), "other".into());
+        let first = attach(&broker, &room);
         assert_eq!((first.epoch.len(), first.offset), (8, 0));
-        assert_ne!(attach(&bus, &other).epoch, first.epoch);
-        bus.detach(&room);
-        assert_eq!(attach(&bus, &room), first);
+        assert_ne!(attach(&broker, &other).epoch, first.epoch);
+        broker.detach(&room);
+        assert_eq!(attach(&broker, &room), first);
         // Not after an event that nobody counted, nor after one that was counted.
-        bus.detach(&room);
-        assert_eq!(publish(&bus, &room), None);
-        let second = attach(&bus, &room);
+        broker.detach(&room);
+        assert_eq!(publish(&broker, &room), None);
+        let second = attach(&broker, &room);
         assert_ne!(second.epoch, first.epoch);
-        assert_eq!(publish(&bus, &room).unwrap(), Position { offset: 1, ..second.clone() });
-        bus.detach(&room);
-        assert!(![first.epoch, second.epoch].contains(&attach(&bus, &room).epoch));
+        assert_eq!(publish(&broker, &room).unwrap(), Position { offset: 1, ..second.clone() });
+        broker.detach(&room);
+        assert!(![first.epoch, second.epoch].contains(&attach(&broker, &room).epoch));
     }
 
     #[test]
     fn a_stream_that_is_detached_during_a_publish_is_another() {
         let hub = Hub::default();
-        let (bus, room) = (Memory::new(hub.streams().flow()), "room".into());
-        let before = attach(&bus, &room);
-        let count = bus.counts().by_stream[&room].clone();
+        let (broker, room) = (Memory::new(hub.registry().flow()), "room".into());
+        let before = attach(&broker, &room);
+        let count = broker.counts().by_stream[&room].clone();
         // The publisher holds the count: what it publishes is of the epoch that ends.
         let publishing = count.lock();
-        bus.detach(&room);
-        assert_ne!(attach(&bus, &room).epoch, before.epoch);
+        broker.detach(&room);
+        assert_ne!(attach(&broker, &room).epoch, before.epoch);
         drop(publishing);
         // The publisher is about to hold it: it finds that it is no count any more.
-        let count = bus.counts().by_stream[&room].clone();
-        bus.detach(&room);
+        let count = broker.counts().by_stream[&room].clone();
+        broker.detach(&room);
         assert!(count.is_detached());
-        let after = attach(&bus, &room);
-        assert_eq!(publish(&bus, &room).unwrap(), Position { offset: 1, ..after });
+        let after = attach(&broker, &room);
+        assert_eq!(publish(&broker, &room).unwrap(), Position { offset: 1, ..after });
     }
 }

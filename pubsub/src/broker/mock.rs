@@ -1,4 +1,4 @@
-//! A bus for tests: it joins several hubs in one process, and loses, repeats and delays what it is told to.
+//! A broker for tests: it joins several hubs in one process, and loses, repeats and delays what it is told to.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -9,8 +9,8 @@ use std::{
 use futures_util::future::{BoxFuture, pending, ready};
 use tokio::sync::Semaphore;
 
-use super::{Attached, Bus, Down, Read, Sent};
-use crate::{Copy, Entry, Flow, Position, RESERVED, epoch};
+use super::{Attached, Broker, Down, Read, Sent};
+use crate::{BrokerEvents, Position, PublishedEvent, RESERVED, StreamEntry, epoch};
 
 /// What all nodes share, as a server of Redis or Postgres would.
 #[derive(Clone, Debug, Default)]
@@ -26,7 +26,7 @@ pub(crate) struct State {
     /// What it was asked to bring no more.
     pub(crate) detached: Vec<Arc<str>>,
     /// An attach is answered when there is a permit.
-    pub(crate) gate: Option<Arc<Semaphore>>,
+    pub(crate) filter: Option<Arc<Semaphore>>,
     /// How many of the next attaches and reads panic, those of commands too.
     pub(crate) panics: usize,
     /// It answers no attach, no publish, and not who else is there, as if a network dropped all packets.
@@ -41,16 +41,16 @@ pub(crate) struct State {
 #[derive(Debug)]
 struct Stream {
     top: Position,
-    kept: Vec<Copy>,
+    kept: Vec<StreamEntry>,
 }
 
 #[derive(Debug)]
 struct Node {
-    flow: Flow,
+    flow: BrokerEvents,
     attached: HashSet<Arc<str>>,
     down: bool,
     /// What is on its way, if the test brings it.
-    pile: Option<Vec<Copy>>,
+    pile: Option<Vec<StreamEntry>>,
 }
 
 impl Backend {
@@ -58,11 +58,11 @@ impl Backend {
         self.0.lock().expect("no test fails under this lock")
     }
 
-    /// The bus of the next node.
-    pub(crate) fn connect(&self, flow: Flow) -> Puppet {
+    /// The broker of the next node.
+    pub(crate) fn connect(&self, flow: BrokerEvents) -> MockBroker {
         let mut state = self.lock();
         state.nodes.push(Node { flow, attached: HashSet::new(), down: false, pile: None });
-        Puppet { backend: self.clone(), node: state.nodes.len() - 1 }
+        MockBroker { backend: self.clone(), node: state.nodes.len() - 1 }
     }
 
     /// From now on the test brings a node what is published.
@@ -71,11 +71,11 @@ impl Backend {
     }
 
     /// What is on its way to a node.
-    pub(crate) fn pile(&self, node: usize) -> Vec<Copy> {
+    pub(crate) fn pile(&self, node: usize) -> Vec<StreamEntry> {
         self.lock().nodes[node].pile.replace(Vec::new()).expect("it is intercepted")
     }
 
-    pub(crate) fn flow(&self, node: usize) -> Flow {
+    pub(crate) fn flow(&self, node: usize) -> BrokerEvents {
         self.lock().nodes[node].flow.clone()
     }
 
@@ -131,16 +131,16 @@ impl State {
     }
 
     /// Counts and keeps an entry, and says which flows bring it.
-    fn count(&mut self, mut entry: Entry) -> (Arc<Entry>, Vec<(Flow, Copy)>) {
-        for place in &mut entry.places {
-            let top = &mut self.stream(&place.target.stream).top;
+    fn count(&mut self, mut entry: PublishedEvent) -> (Arc<PublishedEvent>, Vec<(BrokerEvents, StreamEntry)>) {
+        for destination in &mut entry.destinations {
+            let top = &mut self.stream(&destination.target.stream).top;
             top.offset += 1;
-            place.position = Some(top.clone());
+            destination.position = Some(top.clone());
         }
         let entry = Arc::new(entry);
         let mut brought = Vec::new();
-        for place in 0..entry.places.len() {
-            let copy = Copy::of(entry.clone(), place);
+        for destination in 0..entry.destinations.len() {
+            let copy = StreamEntry::of(entry.clone(), destination);
             let name = &copy.target().stream;
             self.stream(name).kept.push(copy.clone());
             for node in self.nodes.iter_mut().filter(|node| !node.down && node.attached.contains(name)) {
@@ -156,12 +156,12 @@ impl State {
 
 /// One node's way to the backend.
 #[derive(Debug)]
-pub(crate) struct Puppet {
+pub(crate) struct MockBroker {
     backend: Backend,
     node: usize,
 }
 
-impl Bus for Puppet {
+impl Broker for MockBroker {
     fn attach<'a>(
         &'a self,
         name: &'a Arc<str>,
@@ -198,9 +198,9 @@ impl Bus for Puppet {
                 (attached, others.map(|(_, node)| node.flow.clone()).collect::<Vec<_>>())
             };
             told.iter().for_each(|flow| flow.lost(name));
-            let gate = self.backend.lock().gate.clone();
-            if let Some(gate) = gate.filter(|_| !name.starts_with(RESERVED)) {
-                gate.acquire().await.expect("it stays open").forget();
+            let filter = self.backend.lock().filter.clone();
+            if let Some(filter) = filter.filter(|_| !name.starts_with(RESERVED)) {
+                filter.acquire().await.expect("it stays open").forget();
             }
             Ok(attached)
         })
@@ -221,7 +221,7 @@ impl Bus for Puppet {
         })
     }
 
-    fn publish(&self, entry: Entry) -> BoxFuture<'_, Sent> {
+    fn publish(&self, entry: PublishedEvent) -> BoxFuture<'_, Sent> {
         if self.backend.lock().black_hole {
             return Box::pin(pending());
         }

@@ -1,6 +1,6 @@
 //! What joins the hubs of an application's servers: it counts what is published, and brings it to every hub.
 //!
-//! A bus tells its hub what happens through a [`Flow`](crate::Flow). It may do so late, twice or in any order: the
+//! A broker tells its hub what happens through a [`BrokerEvents`](crate::BrokerEvents). It may do so late, twice or in any order: the
 //! hub puts it in order.
 
 #[cfg_attr(not(any(test, feature = "postgres", feature = "redis")), expect(dead_code, reason = "memory needs no text"))]
@@ -22,16 +22,16 @@ pub use postgres::Postgres;
 #[cfg(feature = "redis")]
 pub use redis::Redis;
 
-use crate::{Copy, Entry, Flow, Node, Position};
+use crate::{BrokerEvents, Node, Position, PublishedEvent, StreamEntry};
 
-/// Where the servers of an application meet: Redis or Postgres, for [`App::bus`](crate::App::bus).
+/// Where the servers of an application meet: Redis or Postgres, for [`App::broker`](crate::App::broker).
 pub struct Backend(Start);
 
 /// Begins to connect, or says which setting makes no sense.
-type Start = Box<dyn FnOnce(Flow) -> Result<Arc<dyn Bus>, String> + Send>;
+type Start = Box<dyn FnOnce(BrokerEvents) -> Result<Arc<dyn Broker>, String> + Send>;
 
 impl Backend {
-    pub(crate) fn start(self, flow: Flow) -> Result<Arc<dyn Bus>, String> {
+    pub(crate) fn start(self, flow: BrokerEvents) -> Result<Arc<dyn Broker>, String> {
         self.0(flow)
     }
 }
@@ -43,12 +43,12 @@ impl fmt::Debug for Backend {
 }
 
 /// The way from a hub to the hubs of all servers, its own included.
-pub(crate) trait Bus: fmt::Debug + Send + Sync {
+pub(crate) trait Broker: fmt::Debug + Send + Sync {
     /// Brings what is published to a stream from now on, and says where the stream stands since.
     ///
     /// `known` is what this hub has applied. The stream takes a new epoch if it stands before that, or if this hub
     /// delivered on its own meanwhile, as `turn` says. With a `known` of another epoch somebody did so already. All other
-    /// hubs that are attached hear of a new epoch by [`Flow::lost`](crate::Flow::lost).
+    /// hubs that are attached hear of a new epoch by [`BrokerEvents::lost`](crate::BrokerEvents::lost).
     fn attach<'a>(
         &'a self,
         stream: &'a Arc<str>,
@@ -60,7 +60,7 @@ pub(crate) trait Bus: fmt::Debug + Send + Sync {
     fn read<'a>(&'a self, stream: &'a Arc<str>, after: &'a Position) -> BoxFuture<'a, Read>;
 
     /// Counts an entry on all of its streams at once, so that each copy knows the positions of the others.
-    fn publish(&self, entry: Entry) -> BoxFuture<'_, Sent>;
+    fn publish(&self, entry: PublishedEvent) -> BoxFuture<'_, Sent>;
 
     /// Brings no more of a stream.
     fn detach(&self, stream: &Arc<str>);
@@ -68,7 +68,7 @@ pub(crate) trait Bus: fmt::Debug + Send + Sync {
     /// The other hubs that have shown life lately, as it is now: whoever joined before this was asked is among them.
     fn others(&self) -> BoxFuture<'_, Result<Vec<Node>, Down>>;
 
-    /// Tells the other hubs that this one ends, so that none of them waits for it. Nothing is asked of the bus afterwards.
+    /// Tells the other hubs that this one ends, so that none of them waits for it. Nothing is asked of the broker afterwards.
     fn leave(&self) -> BoxFuture<'_, ()> {
         Box::pin(ready(()))
     }
@@ -79,7 +79,7 @@ pub(crate) trait Bus: fmt::Debug + Send + Sync {
     /// How many streams are attached.
     #[cfg(test)]
     fn streams(&self) -> usize {
-        unimplemented!("only the bus in memory is asked")
+        unimplemented!("only the broker in memory is asked")
     }
 }
 
@@ -91,11 +91,11 @@ pub(crate) struct Attached {
     pub(crate) floor: u64,
 }
 
-/// The bus cannot be reached; it says by [`Flow::up`](crate::Flow::up) when it can.
+/// The broker cannot be reached; it says by [`BrokerEvents::up`](crate::BrokerEvents::up) when it can.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Down;
 
-/// What a bus has kept.
+/// What a broker has kept.
 #[cfg_attr(
     not(any(test, feature = "postgres", feature = "redis")),
     expect(dead_code, reason = "memory keeps nothing, the hub does")
@@ -103,10 +103,10 @@ pub(crate) struct Down;
 #[derive(Debug)]
 pub(crate) enum Read {
     /// All that follows the position.
-    Entries(Vec<Copy>),
+    Entries(Vec<StreamEntry>),
     /// Some of it is no longer kept, or never was.
     Gone,
-    /// The bus cannot be reached.
+    /// The broker cannot be reached.
     Down,
 }
 
@@ -118,9 +118,9 @@ pub(crate) enum Read {
 #[derive(Debug)]
 pub(crate) enum Sent {
     /// It has its positions, where somebody is attached, and comes by the flow or has come.
-    Counted(Arc<Entry>),
-    /// It did not reach the bus.
-    Not(Entry),
-    /// It may have reached the bus, and comes by the flow if it did.
+    Counted(Arc<PublishedEvent>),
+    /// It did not reach the broker.
+    Not(PublishedEvent),
+    /// It may have reached the broker, and comes by the flow if it did.
     Unknown,
 }

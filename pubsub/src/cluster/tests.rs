@@ -1,4 +1,4 @@
-//! What one server asks of all, on a bus that can be cut.
+//! What one server asks of all, on a broker that can be cut.
 
 use std::{
     sync::Arc,
@@ -14,18 +14,18 @@ use tokio::{
 
 use super::{CLOSINGS, KEPT, PATIENCE};
 use crate::{
-    Copy, Entry, History, Id, Message, Node, Outcome, Place, SubscribeError, Subscriber, Subscriptions, TagError,
-    Target, Unreached,
+    Destination, EncodedEvent, History, Id, Node, PublishedEvent, Recovery, StreamEntry, SubscribeError, Subscriber,
+    Subscriptions, TagError, Target, UnreachedServers,
     broker::mock::Backend,
     cluster::COMMANDS,
-    command::Command,
+    commands::Command,
     testing::{Channel, Hub, TestSocket, Untyped},
 };
 
 fn server(backend: &Backend) -> Hub {
     let hub = Hub::default();
-    let flow = hub.streams().flow();
-    hub.streams().join_by(|_| Ok(Arc::new(backend.connect(flow.clone())))).unwrap();
+    let flow = hub.registry().flow();
+    hub.registry().join_by(|_| Ok(Arc::new(backend.connect(flow.clone())))).unwrap();
     flow.up();
     hub
 }
@@ -47,12 +47,12 @@ fn room(name: &str) -> Untyped {
     Untyped::new(name)
 }
 
-fn said(text: &str) -> Message {
-    Message::of_test("said", text)
+fn said(text: &str) -> EncodedEvent {
+    EncodedEvent::of_test("said", text)
 }
 
 fn name(hub: &Hub) -> String {
-    hub.streams().node().to_string()
+    hub.registry().node().to_string()
 }
 
 /// A channel that keeps what is published while a server is away.
@@ -69,14 +69,14 @@ impl Channel for Kept {
 /// A tagged socket of our own client, live in a channel, and what it is sent.
 async fn tagged(hub: &Hub, client: &str) -> (Subscriber, UnboundedReceiver<String>) {
     let (subscriber, mut wire) = Subscriber::of_test(client, Some(client));
-    hub.streams().connect(&subscriber);
-    hub.streams().tag(&subscriber, "user:7").unwrap();
-    hub.streams().add(&subscriber, Target::of(&Kept), None).await.unwrap();
+    hub.registry().connect(&subscriber);
+    hub.registry().tag(&subscriber, "user:7").unwrap();
+    hub.registry().add(&subscriber, Target::of(&Kept), None).await.unwrap();
     assert!(wire.recv().await.unwrap().starts_with(r#"["$join""#));
     (subscriber, wire)
 }
 
-fn unreached<T: std::fmt::Debug>(result: Result<T, Unreached>) -> Unreached {
+fn unreached<T: std::fmt::Debug>(result: Result<T, UnreachedServers>) -> UnreachedServers {
     result.unwrap_err()
 }
 
@@ -117,7 +117,7 @@ async fn members_are_counted_listed_and_moved_on_all_servers() {
 #[tokio::test]
 async fn socket_of_another_server_is_subscribed_by_its_id() {
     let (here, there) = two(&Backend::default()).await;
-    there.streams().set_max_subscriptions(2);
+    there.registry().set_max_subscriptions(2);
     let mut bob = TestSocket::new(&there);
     let id = bob.socket().id().to_owned();
     for hub in [&here, &there] {
@@ -125,7 +125,7 @@ async fn socket_of_another_server_is_subscribed_by_its_id() {
         assert!(hub.subscribe(&id, &room("b")).await.unwrap());
         assert_eq!(hub.channels(&id).await.unwrap().unwrap(), ["a", "b"]);
         let command = Command::Subscribe { socket: id.clone(), to: Target::of(&room("c")) };
-        assert!(hub.streams().of_socket(command).await.unwrap().full);
+        assert!(hub.registry().of_socket(command).await.unwrap().full);
         assert!(!hub.subscribe("nobody", &room("a")).await.unwrap());
         assert!(!hub.unsubscribe("nobody", &room("a")).await.unwrap());
         assert_eq!(hub.channels("nobody").await.unwrap(), None);
@@ -135,7 +135,7 @@ async fn socket_of_another_server_is_subscribed_by_its_id() {
         assert_eq!(bob.received(), [r#"["said","to bob"]"#]);
         assert_eq!(bob.socket().channels(), ["b"]);
     }
-    assert!(here.streams().sockets().get(&id).is_none(), "this one is local");
+    assert!(here.registry().sockets().get(&id).is_none(), "this one is local");
 }
 
 #[tokio::test(start_paused = true)]
@@ -170,9 +170,9 @@ async fn a_server_that_does_not_answer_is_named() {
         socket.subscribe(&room("a")).await.unwrap();
     }
     backend.down(1);
-    let Unreached { sockets, servers } = unreached(here.count(&room("a")).await);
+    let UnreachedServers { sockets, servers } = unreached(here.count(&room("a")).await);
     assert_eq!((sockets, servers), (1, vec![name(&there)]));
-    assert!(matches!(here.blast(&said("to some")).await, Err(Unreached { sockets: 1, .. })));
+    assert!(matches!(here.blast(&said("to some")).await, Err(UnreachedServers { sockets: 1, .. })));
     assert!(here.emit_to(ada.socket().id(), &said("to ada")).await.unwrap());
     assert!(here.emit_to(bob.socket().id(), &said("to bob")).await.is_err());
     // The one that is cut off itself knows who was there.
@@ -194,7 +194,7 @@ async fn a_server_that_was_away_closes_before_it_delivers() {
     assert!(!bob.is_gone());
     backend.up(1);
     until(|| bob.is_gone()).await;
-    until(|| there.streams().find("kept").unwrap().lock().log.top().offset == 1).await;
+    until(|| there.registry().find("kept").unwrap().lock().log.top().offset == 1).await;
     for wire in [&mut ada, &mut hears] {
         while let Ok(frame) = wire.try_recv() {
             assert!(!frame.contains("secret"), "{frame}");
@@ -226,7 +226,7 @@ async fn what_comes_before_a_server_knows_whom_to_close_waits() {
     here.close_tagged("user:7", "logged out").await.unwrap_err();
     backend.intercept(1);
     backend.up(1);
-    // A bus that brings what is published at once, before it is asked for.
+    // A broker that brings what is published at once, before it is asked for.
     here.publish(&Kept, said("secret")).await;
     backend.pile(1).into_iter().for_each(|copy| backend.flow(1).entry(copy));
     until(|| bob.is_gone()).await;
@@ -258,7 +258,7 @@ async fn a_backend_that_lost_its_memory_is_told_of_closings_again() {
     backend.forget(CLOSINGS);
     backend.up(1);
     // It has read what the backend knows, which is nothing.
-    until(|| there.streams().find(CLOSINGS).unwrap().lock().log.top().offset == 0).await;
+    until(|| there.registry().find(CLOSINGS).unwrap().lock().log.top().offset == 0).await;
     assert!(!bob.is_gone());
     backend.up(0);
     until(|| bob.is_gone()).await;
@@ -277,10 +277,10 @@ async fn a_server_that_was_away_for_too_long_lets_all_in_anew() {
     // Its login was read before: it is about to be let in.
     let (eve, _wire) = Subscriber::of_test("eve", Some("eve"));
     until(|| bob.is_gone()).await;
-    assert_eq!(there.streams().sockets().all().len(), 0);
-    assert!(matches!(there.streams().tag(&eve, "user:8"), Err(TagError::Gone)));
+    assert_eq!(there.registry().sockets().all().len(), 0);
+    assert!(matches!(there.registry().tag(&eve, "user:8"), Err(TagError::Gone)));
     let (ada, _wire) = Subscriber::of_test("ada", Some("ada"));
-    there.streams().tag(&ada, "user:8").unwrap();
+    there.registry().tag(&ada, "user:8").unwrap();
 }
 
 #[tokio::test]
@@ -288,12 +288,12 @@ async fn a_server_that_joins_closes_what_it_had_opened_before() {
     let backend = Backend::default();
     let here = server(&backend);
     let late = Hub::default();
-    let flow = late.streams().flow();
-    late.streams().join_by(|_| Ok(Arc::new(backend.connect(flow)))).unwrap();
+    let flow = late.registry().flow();
+    late.registry().join_by(|_| Ok(Arc::new(backend.connect(flow)))).unwrap();
     backend.down(1);
     let (bob, _wire) = Subscriber::of_test("bob", Some("bob"));
-    late.streams().connect(&bob);
-    late.streams().tag(&bob, "user:7").unwrap();
+    late.registry().connect(&bob);
+    late.registry().tag(&bob, "user:7").unwrap();
     tokio::time::timeout(Duration::from_secs(10), here.close_tagged("user:7", "")).await.unwrap().unwrap_err();
     backend.up(1);
     until(|| bob.is_gone()).await;
@@ -337,7 +337,7 @@ async fn calls_to_all_servers_end_within_2_seconds() {
     let ([here, there], [ada, bob]) = before_a_black_hole(&backend).await;
     let began = Instant::now();
     // Who is there is known since the last call that was answered.
-    assert_eq!(unreached(soon(here.count(&Kept)).await), Unreached { sockets: 1, servers: vec![name(&there)] });
+    assert_eq!(unreached(soon(here.count(&Kept)).await), UnreachedServers { sockets: 1, servers: vec![name(&there)] });
     assert_eq!(began.elapsed(), PATIENCE);
     let began = Instant::now();
     assert_eq!(unreached(soon(here.close_tagged("user:7", "")).await).servers, [name(&there)]);
@@ -353,7 +353,7 @@ async fn server_that_is_late_itself_is_named() {
     let (here, there) = two(&backend).await;
     let ada = TestSocket::new(&here);
     ada.subscribe(&room("a")).await.unwrap();
-    backend.lock().gate = Some(Arc::new(Semaphore::new(0)));
+    backend.lock().filter = Some(Arc::new(Semaphore::new(0)));
     let began = Instant::now();
     assert_eq!(unreached(soon(here.add_members(&room("a"), &room("b"))).await).servers, [name(&here)]);
     assert_eq!(began.elapsed(), PATIENCE);
@@ -363,17 +363,17 @@ async fn server_that_is_late_itself_is_named() {
 /// Brings a server a closing that another one gives, at the next position.
 fn bring_closing(hub: &Hub, number: u64, at: SystemTime) {
     let command = Command::CloseTagged { tag: "user:7".into(), reason: "logged out".into() };
-    let mut position = hub.streams().find(CLOSINGS).unwrap().lock().log.top().clone();
+    let mut position = hub.registry().find(CLOSINGS).unwrap().lock().log.top().clone();
     position.offset += 1;
     let target = Target { channel: CLOSINGS.into(), stream: CLOSINGS.into(), history: KEPT, shape: None };
-    let entry = Entry {
+    let entry = PublishedEvent {
         id: Id { node: Node(1), number: 0 },
-        message: Message::of_test("", &(number, command)),
+        message: EncodedEvent::of_test("", &(number, command)),
         except: Vec::new(),
-        places: vec![Place { target, position: Some(position) }],
+        destinations: vec![Destination { target, position: Some(position) }],
         at,
     };
-    hub.streams().flow().entry(Copy::of(Arc::new(entry), 0));
+    hub.registry().flow().entry(StreamEntry::of(Arc::new(entry), 0));
 }
 
 #[tokio::test]
@@ -407,12 +407,12 @@ async fn closing_that_a_backend_forgot_spares_who_logged_in_since() {
     let (here, there) = two(&backend).await;
     here.close_tagged("user:7", "logged out").await.unwrap();
     let (bob, _wire) = tagged(&there, "bob").await;
-    let before = there.streams().find(CLOSINGS).unwrap().lock().log.top().clone();
+    let before = there.registry().find(CLOSINGS).unwrap().lock().log.top().clone();
     backend.down(0);
     backend.forget(CLOSINGS);
     backend.up(0);
     until(|| {
-        let top = there.streams().find(CLOSINGS).unwrap().lock().log.top().clone();
+        let top = there.registry().find(CLOSINGS).unwrap().lock().log.top().clone();
         top.epoch != before.epoch && top.offset == 1
     })
     .await;
@@ -427,18 +427,18 @@ async fn socket_of_an_outage_is_let_in_anew_by_a_late_closing() {
     backend.down(1);
     // This server cannot know whether the user logged in before the closing or after it.
     let (eve, mut meanwhile) = Subscriber::of_test("eve", Some("eve"));
-    there.streams().connect(&eve);
-    there.streams().tag(&eve, "user:7").unwrap();
+    there.registry().connect(&eve);
+    there.registry().tag(&eve, "user:7").unwrap();
     let (dan, mut later) = Subscriber::of_test("dan", Some("dan"));
-    there.streams().connect(&dan);
+    there.registry().connect(&dan);
     here.close_tagged("user:7", "logged out").await.unwrap_err();
     backend.up(1);
     until(|| bob.is_gone() && eve.is_gone()).await;
-    assert!(matches!(there.streams().tag(&dan, "user:7"), Err(TagError::Gone)));
+    assert!(matches!(there.registry().tag(&dan, "user:7"), Err(TagError::Gone)));
     assert!(dan.is_gone() && later.try_recv().is_err());
     assert_eq!(before.recv().await.unwrap(), r#"["$left",null,"logged out"]"#);
     assert!(meanwhile.try_recv().is_err(), "its client connects again");
-    assert_eq!(there.streams().sockets().all().len(), 0);
+    assert_eq!(there.registry().sockets().all().len(), 0);
 }
 
 #[tokio::test]
@@ -450,7 +450,7 @@ async fn tag_that_was_closed_since_the_connection_began_is_refused() {
         socket.tag("user:8").unwrap();
         assert!(matches!(socket.tag("user:7"), Err(TagError::Gone)));
         assert!(socket.socket().is_gone());
-        assert!(hub.streams().sockets().tagged("user:7").is_empty() && hub.streams().sockets().all().is_empty());
+        assert!(hub.registry().sockets().tagged("user:7").is_empty() && hub.registry().sockets().all().is_empty());
         TestSocket::new(hub).tag("user:7").unwrap();
     }
 }
@@ -461,7 +461,7 @@ async fn subscription_to_what_was_closed_since_its_request_began_is_refused() {
     for hub in [&here, &there] {
         let (early, later) = (TestSocket::new(hub), TestSocket::new(hub));
         let subscribe = async |socket: &TestSocket, request: &Subscriptions| {
-            request.add(hub.streams(), socket.socket(), Target::of(&room("a")), None).await
+            request.add(hub.registry(), socket.socket(), Target::of(&room("a")), None).await
         };
         let request = Subscriptions::default();
         assert_eq!(here.close_members(&room("a"), "closed").await.unwrap(), 0);
@@ -469,7 +469,7 @@ async fn subscription_to_what_was_closed_since_its_request_began_is_refused() {
         assert!(early.socket().is_gone());
         assert_eq!(here.count(&room("a")).await.unwrap(), 0);
         // This one is asked of a connection from before the closing, by a request from after it.
-        assert_eq!(subscribe(&later, &Subscriptions::default()).await.unwrap(), Outcome::Fresh);
+        assert_eq!(subscribe(&later, &Subscriptions::default()).await.unwrap(), Recovery::Fresh);
     }
 }
 
@@ -479,7 +479,7 @@ async fn no_channel_of_an_application_is_one_of_the_cluster() {
     let mut bob = TestSocket::new(&there);
     bob.subscribe(&room(COMMANDS)).await.unwrap();
     let command = json!([1, { "Blast": { "event": { "name": "evil", "data": [] }, "except": [] } }]);
-    here.publish(&room(COMMANDS), Message::of_test("command", &command)).await;
+    here.publish(&room(COMMANDS), EncodedEvent::of_test("command", &command)).await;
     until(|| !bob.received().is_empty()).await;
     assert_eq!(here.count(&room("a")).await.unwrap(), 0);
     assert_eq!(bob.received().len(), 0);

@@ -5,9 +5,9 @@ use tokio::{
 
 use super::*;
 use crate::{
-    History, Message, Subscriptions,
+    EncodedEvent, History, Subscriptions,
     entry::Target,
-    log::Outcome,
+    log::Recovery,
     sent::{Received, Resume},
     testing::{Hub, Untyped},
 };
@@ -28,25 +28,25 @@ impl Ada {
     }
 
     /// Subscribes by a request whose authorization ends after this time.
-    async fn subscribe(&self, ends_after: Option<Duration>, resume: Option<Resume>) -> Option<Outcome> {
+    async fn subscribe(&self, ends_after: Option<Duration>, resume: Option<Resume>) -> Option<Recovery> {
         let subscriptions = Subscriptions::default();
         subscriptions.resume(resume.unwrap_or_default());
         if let Some(time) = ends_after {
             subscriptions.expire_at(Instant::now() + time);
         }
         let target = Target { channel: "room".into(), stream: "room".into(), history: History::NONE, shape: None };
-        let outcome = subscriptions.add(self.hub.streams(), &self.subscriber, target, None).await;
+        let outcome = subscriptions.add(self.hub.registry(), &self.subscriber, target, None).await;
         subscriptions.settle(&self.subscriber, true).live(&self.subscriber);
         outcome.ok()
     }
 
     async fn publish(&self, text: &str) {
-        self.hub.publish(&Untyped::new("room"), Message::of_test("said", text)).await;
+        self.hub.publish(&Untyped::new("room"), EncodedEvent::of_test("said", text)).await;
     }
 
     /// Where the client stands after it heard what was published first.
     fn position(&self) -> Resume {
-        let stream = self.hub.streams().find("room").unwrap();
+        let stream = self.hub.registry().find("room").unwrap();
         let epoch = stream.lock().log.top().epoch.clone();
         let upto = crate::Position { epoch, offset: 1 };
         Resume::from([("room".into(), Received { since: 0, upto })])
@@ -57,7 +57,7 @@ impl Ada {
     }
 
     fn is_live(&self) -> bool {
-        !self.hub.streams().members(&Target::of(&Untyped::new("room"))).is_empty()
+        !self.hub.registry().members(&Target::of(&Untyped::new("room"))).is_empty()
     }
 
     /// Lets the clock go on, and everybody do what is due by then.
@@ -69,7 +69,7 @@ impl Ada {
     }
 
     fn alarms(&self) -> usize {
-        self.hub.streams().alarms().lock().by_time.len()
+        self.hub.registry().alarms().lock().by_time.len()
     }
 }
 
@@ -89,7 +89,7 @@ async fn a_subscription_ends_with_its_authorization_and_is_renewed_without_a_los
     ada.publish("two").await;
     assert!(ada.wire.is_empty());
     ada.wait(RENEWAL / 2).await;
-    assert_eq!(ada.subscribe(Some(MINUTE), Some(ada.position())).await, Some(Outcome::Recovered));
+    assert_eq!(ada.subscribe(Some(MINUTE), Some(ada.position())).await, Some(Recovery::Recovered));
     assert_eq!(ada.next().await, r#"["$replay","room",[[2,"said","two"]],false]"#);
     ada.publish("three").await;
     assert_eq!(ada.next().await, r#"["$","room",3,"said","three"]"#);
@@ -106,7 +106,7 @@ async fn a_subscription_that_is_renewed_often_is_sent_each_time_what_it_missed_a
     for offset in 2..30 {
         assert_eq!(ada.next().await, LEFT);
         ada.publish("missed").await;
-        assert_eq!(ada.subscribe(Some(second), Some(ada.position())).await, Some(Outcome::Recovered));
+        assert_eq!(ada.subscribe(Some(second), Some(ada.position())).await, Some(Recovery::Recovered));
         assert_eq!(ada.next().await, format!(r#"["$replay","room",[[{offset},"said","missed"]],false]"#));
     }
 }
@@ -120,8 +120,8 @@ async fn what_is_kept_for_a_renewal_is_dropped_in_the_end() {
     assert_eq!(ada.next().await, LEFT);
     ada.publish("two").await;
     ada.wait(RENEWAL + Duration::from_millis(5)).await;
-    assert!(ada.hub.streams().find("room").unwrap().lock().is_free());
-    assert_eq!(ada.subscribe(Some(MINUTE), Some(ada.position())).await, Some(Outcome::Gap));
+    assert!(ada.hub.registry().find("room").unwrap().lock().is_free());
+    assert_eq!(ada.subscribe(Some(MINUTE), Some(ada.position())).await, Some(Recovery::Gap));
 }
 
 #[tokio::test(start_paused = true)]
@@ -131,8 +131,8 @@ async fn a_client_that_knows_no_positions_is_sent_nothing_more() {
     ada.wait(MINUTE).await;
     ada.publish("one").await;
     assert!(!ada.is_live() && ada.wire.is_empty());
-    assert!(ada.hub.streams().find("room").is_none_or(|stream| stream.lock().is_free()));
-    assert_eq!(ada.subscribe(None, None).await, Some(Outcome::Fresh));
+    assert!(ada.hub.registry().find("room").is_none_or(|stream| stream.lock().is_free()));
+    assert_eq!(ada.subscribe(None, None).await, Some(Recovery::Fresh));
     ada.publish("two").await;
     assert_eq!(ada.next().await, r#"["said","two"]"#);
 }
@@ -167,7 +167,7 @@ async fn two_requests_that_are_answered_after_each_other_end_with_the_later() {
     short.expire_at(Instant::now() + MINUTE);
     long.expire_at(Instant::now() + 2 * MINUTE);
     for subscriptions in [&short, &long] {
-        subscriptions.add(ada.hub.streams(), &ada.subscriber, target(), None).await.unwrap();
+        subscriptions.add(ada.hub.registry(), &ada.subscriber, target(), None).await.unwrap();
     }
     for subscriptions in [short, long] {
         subscriptions.settle(&ada.subscriber, true).live(&ada.subscriber);
@@ -186,7 +186,7 @@ async fn the_first_of_several_times_in_one_request_counts_and_a_past_one_leaves_
     for time in [2 * MINUTE, MINUTE, 3 * MINUTE] {
         subscriptions.expire_at(Instant::now() + time);
     }
-    subscriptions.add(ada.hub.streams(), &ada.subscriber, target, None).await.unwrap();
+    subscriptions.add(ada.hub.registry(), &ada.subscriber, target, None).await.unwrap();
     subscriptions.settle(&ada.subscriber, true).live(&ada.subscriber);
     ada.wait(MINUTE).await;
     assert!(!ada.is_live());
@@ -206,9 +206,9 @@ async fn an_alarm_goes_with_its_subscription() {
     assert_eq!(ada.alarms(), 0);
     ada.subscribe(Some(MINUTE), None).await;
     ada.subscriber.end();
-    ada.hub.streams().leave_all(&ada.subscriber);
+    ada.hub.registry().leave_all(&ada.subscriber);
     ada.wait(Duration::from_millis(1)).await;
-    let alarms = ada.hub.streams().alarms().lock();
+    let alarms = ada.hub.registry().alarms().lock();
     assert!(alarms.by_time.is_empty() && !alarms.running);
 }
 

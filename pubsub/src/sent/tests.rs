@@ -10,7 +10,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::Recent;
 use crate::{
-    History, Message, Outcome, Position, Received, Subscriber, Subscriptions, Target,
+    EncodedEvent, History, Position, Received, Recovery, Subscriber, Subscriptions, Target,
     testing::{Hub, TestSocket, Untyped},
 };
 
@@ -26,9 +26,9 @@ fn target(channel: usize) -> Target {
 /// Publishes a number to these channels.
 async fn publish(hub: &Hub, channels: impl IntoIterator<Item = usize>, number: u64, except: Option<&Subscriber>) {
     let argument = serde_json::value::to_raw_value(&number).unwrap();
-    let message = Message { name: "number".into(), arguments: vec![argument] };
+    let message = EncodedEvent { name: "number".into(), arguments: vec![argument] };
     let except = except.map(Subscriber::excluded).into_iter().collect();
-    hub.streams().publish(channels.into_iter().map(target).collect(), message, except).await;
+    hub.registry().publish(channels.into_iter().map(target).collect(), message, except).await;
 }
 
 /// Our own client as it is in a page: its connection, what it heard, and where it stands.
@@ -46,7 +46,7 @@ struct Page {
 impl Page {
     fn new(hub: &Hub, client: &str) -> Self {
         let (subscriber, wire) = Subscriber::of_test(client, Some(client));
-        hub.streams().connect(&subscriber);
+        hub.registry().connect(&subscriber);
         let (positions, heard) = (BTreeMap::new(), Vec::new());
         Self { client: client.into(), connections: 1, subscriber, wire, positions, heard, advances: [0; 2] }
     }
@@ -57,12 +57,12 @@ impl Page {
         let had = self.positions.get(&format!("c{channel}")).cloned();
         let resume = had.iter().map(|had| (format!("c{channel}"), had.clone())).collect();
         subscriptions.resume(resume);
-        let outcome = subscriptions.add(hub.streams(), &self.subscriber, target(channel), None).await.unwrap();
-        assert_ne!(outcome, Outcome::Gap);
+        let outcome = subscriptions.add(hub.registry(), &self.subscriber, target(channel), None).await.unwrap();
+        assert_ne!(outcome, Recovery::Gap);
         meanwhile().await;
         let settled = subscriptions.settle(&self.subscriber, true);
         let (name, position, _) = settled.channels[0].clone();
-        if outcome == Outcome::Fresh && had.is_none() {
+        if outcome == Recovery::Fresh && had.is_none() {
             self.positions.insert(name.to_string(), Received { since: position.offset, upto: position });
         }
         settled.live(&self.subscriber);
@@ -70,7 +70,7 @@ impl Page {
 
     fn leave(&mut self, hub: &Hub, channel: usize) {
         self.read(usize::MAX);
-        hub.streams().leave(&self.subscriber, &format!("c{channel}"));
+        hub.registry().leave(&self.subscriber, &format!("c{channel}"));
         self.positions.remove(&format!("c{channel}"));
     }
 
@@ -81,7 +81,7 @@ impl Page {
         let id = format!("{} {}", self.client, self.connections);
         let received: HashMap<_, _> = self.positions.clone().into_iter().collect();
         (self.subscriber, self.wire) = Subscriber::of_returning(&id, Some(&self.client), received);
-        hub.streams().connect(&self.subscriber);
+        hub.registry().connect(&self.subscriber);
     }
 
     fn read(&mut self, frames: usize) {
@@ -235,7 +235,7 @@ async fn a_second_copy_is_a_bare_advance_live_and_in_a_replay() {
     assert_eq!(ada.wire.try_recv().unwrap(), r#"["$","c0",1,"number",1]"#);
     assert_eq!(ada.wire.try_recv().unwrap(), r#"["$","c1",1]"#);
     let at = |channel: &str, offset| {
-        let epoch = hub.streams().find(channel).unwrap().lock().log.top().epoch.clone();
+        let epoch = hub.registry().find(channel).unwrap().lock().log.top().epoch.clone();
         Received { since: 0, upto: Position { epoch, offset } }
     };
     ada.positions = [("c0".into(), at("c0", 1)), ("c1".into(), at("c1", 0))].into();
@@ -275,21 +275,21 @@ async fn event_of_a_channel_that_was_left_meanwhile_comes_by_the_other() {
     ada.join(&hub, 0, async || {}).await;
     publish(&hub, [0, 2], 1, None).await;
     let meanwhile = async || {
-        hub.streams().leave(&ada.subscriber, "c0");
+        hub.registry().leave(&ada.subscriber, "c0");
         publish(&hub, [0, 1], 2, None).await;
-        hub.streams().add(&ada.subscriber, target(0), None).await.unwrap();
+        hub.registry().add(&ada.subscriber, target(0), None).await.unwrap();
         publish(&hub, [0, 2], 3, None).await;
     };
     let subscriptions = Subscriptions::default();
-    subscriptions.add(hub.streams(), &ada.subscriber, target(1), None).await.unwrap();
+    subscriptions.add(hub.registry(), &ada.subscriber, target(1), None).await.unwrap();
     meanwhile().await;
     subscriptions.settle(&ada.subscriber, true).live(&ada.subscriber);
     let heard: Vec<_> = std::iter::from_fn(|| ada.wire.try_recv().ok()).collect();
     assert_eq!(heard.last().unwrap(), r#"["$replay","c1",[[1,"number",2]],false]"#, "{heard:?}");
 }
 
-fn said(text: &str) -> Message {
-    Message::of_test("said", &json!(text))
+fn said(text: &str) -> EncodedEvent {
+    EncodedEvent::of_test("said", &json!(text))
 }
 
 #[tokio::test]

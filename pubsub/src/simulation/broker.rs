@@ -37,7 +37,7 @@ pub(super) struct At {
 /// What a server hears of the broker.
 #[derive(Debug)]
 pub(super) enum News<E> {
-    /// An entry, and which of its places.
+    /// An entry, and which of its destinations.
     Entry(E, usize),
     Lost(String),
     Down,
@@ -590,20 +590,20 @@ impl<E: Clone + Send + Sync + 'static> State<E> {
             positions.push(stream.top.clone());
         }
         let entry = make(positions.clone());
-        for (place, ((name, _), at)) in streams.into_iter().zip(positions).enumerate() {
+        for (destination, ((name, _), at)) in streams.into_iter().zip(positions).enumerate() {
             let stream = self.streams.get_mut(&name).expect("it was just counted");
-            stream.kept.push_back((entry.clone(), place));
+            stream.kept.push_back((entry.clone(), destination));
             while stream.kept.len() > stream.most {
                 stream.kept.pop_front();
             }
             for number in 0..self.nodes.len() {
-                self.bring(broker, number, &name, &entry, place, at.offset);
+                self.bring(broker, number, &name, &entry, destination, at.offset);
             }
         }
         entry
     }
 
-    fn bring(&mut self, broker: &Broker<E>, number: usize, name: &str, entry: &E, place: usize, offset: u64) {
+    fn bring(&mut self, broker: &Broker<E>, number: usize, name: &str, entry: &E, destination: usize, offset: u64) {
         let is_spared = self.faults.spares_commands && is_for_servers(name);
         let node = &mut self.nodes[number];
         let Some(session) = node.session.filter(|_| node.attached.contains(name)) else { return };
@@ -618,7 +618,7 @@ impl<E: Clone + Send + Sync + 'static> State<E> {
             });
             return;
         }
-        let news = || News::Entry(entry.clone(), place);
+        let news = || News::Entry(entry.clone(), destination);
         if node.late.0 > 0 && !is_spared && node.paused_until <= Instant::now() {
             node.late.0 -= 1;
             let (broker, news, after) = (broker.clone(), news(), Duration::from_millis(node.late.1));

@@ -19,7 +19,7 @@ pub(super) struct Client {
     pub(super) kind: ClientKind,
     pub(super) connections: u64,
     pub(super) link: Option<Link>,
-    pub(super) positions: BTreeMap<usize, Place>,
+    pub(super) positions: BTreeMap<usize, Destination>,
     /// The requests that subscribed.
     pub(super) made: Vec<Made>,
     pub(super) heard: Vec<u64>,
@@ -43,7 +43,7 @@ pub(super) struct Client {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct Destination {
     pub(super) standing: Standing,
     /// The server delivers it on this connection.
     pub(super) live: bool,
@@ -137,12 +137,14 @@ impl Client {
     /// Where it stands in the channels that the server does not deliver on this connection, or in all.
     pub(super) fn held(&self, channels: impl Iterator<Item = usize>, all: bool) -> BTreeMap<usize, Standing> {
         let held = channels.filter_map(|channel| Some((channel, self.positions.get(&channel)?)));
-        held.filter(|(_, place)| all || !place.live).map(|(channel, place)| (channel, place.standing.clone())).collect()
+        held.filter(|(_, destination)| all || !destination.live)
+            .map(|(channel, destination)| (channel, destination.standing.clone()))
+            .collect()
     }
 
     pub(super) fn is_subscribed(&self, channel: usize) -> bool {
         match &self.link {
-            Some(_) if self.kind.resumes => self.positions.get(&channel).is_some_and(|place| place.live),
+            Some(_) if self.kind.resumes => self.positions.get(&channel).is_some_and(|destination| destination.live),
             Some(link) => link.subscribed.contains_key(&channel),
             None => false,
         }
@@ -155,7 +157,7 @@ impl Client {
 
     /// The connection has ended.
     pub(super) fn pause(&mut self) {
-        self.positions.values_mut().for_each(|place| place.live = false);
+        self.positions.values_mut().for_each(|destination| destination.live = false);
         // Nothing is promised to a standard client from one connection to the next.
         if !self.kind.resumes {
             self.covers.clear();
@@ -222,15 +224,17 @@ impl Client {
                 let (epoch, offset) = (text(&frame[2]), number(&frame[3]));
                 self.note(channel, || "join".to_owned());
                 match self.positions.get_mut(&channel) {
-                    Some(place) if place.standing.epoch == epoch && place.standing.offset >= offset => {
-                        place.live = true
+                    Some(destination)
+                        if destination.standing.epoch == epoch && destination.standing.offset >= offset =>
+                    {
+                        destination.live = true
                     }
                     _ => self.start(channel, epoch, offset, stamp),
                 }
             }
             "$left" if text(&frame[2]) == "expired" && self.is_made(channel) => {
-                if let Some(place) = self.positions.get_mut(&channel) {
-                    place.live = false;
+                if let Some(destination) = self.positions.get_mut(&channel) {
+                    destination.live = false;
                 }
             }
             "$left" => {
@@ -248,14 +252,14 @@ impl Client {
     /// An entry of a channel: `[offset, event, number]`, or `[offset]`.
     fn deliver(&mut self, channel: usize, entry: &[Value], stamp: u64, against: &mut Against<'_>) {
         let (who, offset) = (self.name(), number(&entry[0]));
-        let Some(place) = self.positions.get_mut(&channel).filter(|place| place.live) else {
+        let Some(destination) = self.positions.get_mut(&channel).filter(|destination| destination.live) else {
             return against.ledger.fail(|| format!("{who} was sent {entry:?} of channel {channel}, where it is not"));
         };
-        if offset <= place.standing.offset {
+        if offset <= destination.standing.offset {
             return;
         }
-        place.standing.offset = offset;
-        let epoch = place.standing.epoch.clone();
+        destination.standing.offset = offset;
+        let epoch = destination.standing.epoch.clone();
         if let Some(event) = entry.get(2) {
             against.ledger.stands(&who, number(event), channel, &epoch, offset);
             self.hear(number(event), Some(channel), stamp, against);
@@ -305,7 +309,7 @@ impl Client {
     /// Goes on from a position, which is new to the client.
     fn start(&mut self, channel: usize, epoch: &str, offset: u64, covers: u64) {
         let standing = Standing { epoch: epoch.to_owned(), offset, since: offset };
-        self.positions.insert(channel, Place { standing, live: true });
+        self.positions.insert(channel, Destination { standing, live: true });
         self.covers.insert(channel, covers);
     }
 
@@ -328,7 +332,7 @@ impl Client {
     /// Channels that nothing restores are gaps, of which the client tells its page itself.
     pub(super) fn report_unrestored(&mut self, channels: &BTreeSet<usize>) {
         for &channel in channels {
-            if self.positions.get(&channel).is_some_and(|place| !place.live) && !self.is_made(channel) {
+            if self.positions.get(&channel).is_some_and(|destination| !destination.live) && !self.is_made(channel) {
                 self.positions.remove(&channel);
                 self.covers.remove(&channel);
             }
@@ -368,15 +372,17 @@ impl Client {
                 if outcome == "gap" {
                     self.gaps.insert(channel);
                 }
-                let was_live = self.positions.get(&channel).is_some_and(|place| place.live);
+                let was_live = self.positions.get(&channel).is_some_and(|destination| destination.live);
                 let stale = outcome == "recovered" && was_live && !asked.had.contains(&channel);
                 against.ledger.check(!stale || !against.stale_outcome, || {
                     format!("{who} asked again for channel {channel} and is told that it recovered")
                 });
                 let begun = subscribed.get(&channel).filter(|(_, then)| then == outcome);
                 match self.positions.get_mut(&channel) {
-                    Some(place) if place.standing.epoch == epoch && (place.live || outcome == "recovered") => {
-                        place.live = true;
+                    Some(destination)
+                        if destination.standing.epoch == epoch && (destination.live || outcome == "recovered") =>
+                    {
+                        destination.live = true;
                     }
                     _ => self.start(channel, epoch, offset, begun.map_or(stamp, |(begun, _)| *begun)),
                 }

@@ -19,14 +19,14 @@ use tokio::{
 };
 
 use super::{
-    broker::{At, Broker, Kept, News, Sent},
+    broker::{At, Broker as SimulatedBroker, Kept, News, Sent},
     plan::{CHANNELS, is_shown},
 };
 use crate::{
-    Copy, Delivery, Entry, Excluded, Flow, Gate, History, Message, Node, Outcome, Passing, Position, Published,
-    Received, Subscriber, Subscriptions, Target,
-    broker::{self, Attached, Bus, Down, Read},
-    command::Command,
+    BrokerEvents, Delivery, EncodedEvent, EventFilter, Excluded, FilterInput, History, Node, Position, PublishOutcome,
+    PublishedEvent, Received, Recovery, StreamEntry, Subscriber, Subscriptions, Target,
+    broker::{self, Attached, Broker, Down, Read},
+    commands::Command,
     environment,
     testing::Hub,
 };
@@ -35,7 +35,7 @@ use crate::{
 pub(super) const PLANNED: &str = "a planned panic of a filter";
 
 /// The broker of a simulation.
-pub(super) type Backend = Broker<Arc<Entry>>;
+pub(super) type Backend = SimulatedBroker<Arc<PublishedEvent>>;
 
 /// Counts what happens, so that two events have an order.
 #[derive(Clone, Debug, Default)]
@@ -70,7 +70,7 @@ pub(super) struct LeftOut(Excluded);
 
 /// Whether a server knows a stream by an epoch that has ended.
 fn has_turned(hub: &Hub, backend: &Backend, name: &str) -> bool {
-    let Some(stream) = hub.streams().find(name) else { return false };
+    let Some(stream) = hub.registry().find(name) else { return false };
     let state = stream.lock();
     let is_brokers = state.link.started && !state.link.own_epoch;
     is_brokers && backend.epoch(name) != Some(number(&state.log.top().epoch))
@@ -104,7 +104,7 @@ impl Server {
     pub(super) fn joined(backend: &Backend, skew: i64, counted: Counted, is_loud: bool) -> Self {
         let hub = Hub::default();
         let mut node = None;
-        let joined = hub.streams().join_by(|flow| {
+        let joined = hub.registry().join_by(|flow| {
             let number = backend.join(flow.node.0, told(flow, is_loud));
             node = Some(number);
             Ok(Arc::new(Link { backend: backend.clone(), node: number, skew, counted, is_loud }))
@@ -119,7 +119,7 @@ impl Server {
     #[cfg(all(feature = "postgres", feature = "redis"))]
     pub(super) fn of(broker: impl Into<crate::Backend>) -> Self {
         let hub = Hub::default();
-        hub.streams().join_by(|flow| broker.into().start(flow)).expect("the URL makes sense");
+        hub.registry().join_by(|flow| broker.into().start(flow)).expect("the URL makes sense");
         Self { hub, node: None, backend: None }
     }
 
@@ -129,11 +129,11 @@ impl Server {
     }
 
     pub(super) fn name(&self) -> String {
-        self.hub.streams().node().to_string()
+        self.hub.registry().node().to_string()
     }
 
     pub(super) fn is_down(&self) -> bool {
-        self.hub.streams().is_down()
+        self.hub.registry().is_down()
     }
 
     /// A client connects; none if it has made a newer connection.
@@ -148,7 +148,7 @@ impl Server {
         let received = had.iter().map(|(channel, standing)| (CHANNELS[*channel].name.to_owned(), standing.into()));
         let (name, connection) = client.unzip();
         let (subscriber, wire) = Subscriber::of_connection(id, name, connection.unwrap_or(0), received.collect());
-        if self.hub.streams().sockets().tag(&subscriber, tag).is_err() || !self.hub.streams().connect(&subscriber) {
+        if self.hub.registry().sockets().tag(&subscriber, tag).is_err() || !self.hub.registry().connect(&subscriber) {
             return None;
         }
         Some(Connection { hub: self.hub.clone(), subscriber, wire, viewer })
@@ -164,18 +164,18 @@ impl Server {
         let (hub, to) = (self.hub.clone(), channels.iter().map(|channel| target(*channel)).collect());
         let (backend, channels) = (self.backend.clone(), channels.to_vec());
         let message =
-            Message { name: "event".into(), arguments: vec![to_raw_value(&number).expect("a number is JSON")] };
+            EncodedEvent { name: "event".into(), arguments: vec![to_raw_value(&number).expect("a number is JSON")] };
         async move {
             let except = except.into_iter().map(|LeftOut(except)| except).collect();
-            match hub.streams().publish(to, message, except).await {
-                Published::Delivered => Outgoing::Delivered,
-                Published::LocalOnly => {
+            match hub.registry().publish(to, message, except).await {
+                PublishOutcome::Delivered => Outgoing::Delivered,
+                PublishOutcome::LocalOnly => {
                     let streams = channels.iter().map(|channel| CHANNELS[*channel].stream());
                     let backend = backend.as_ref();
                     let mut turned = streams.map(|name| backend.is_some_and(|backend| has_turned(&hub, backend, name)));
                     if turned.any(|turned| turned) { Outgoing::LocalOnlyAfterTurn } else { Outgoing::LocalOnly }
                 }
-                Published::Unknown => Outgoing::Unknown,
+                PublishOutcome::Unknown => Outgoing::Unknown,
             }
         }
     }
@@ -198,12 +198,12 @@ impl Server {
             true => Command::Subscribe { socket, to },
             false => Command::Unsubscribe { socket, from: to.channel.to_string() },
         };
-        async move { hub.streams().of_socket(command).await.is_ok() }
+        async move { hub.registry().of_socket(command).await.is_ok() }
     }
 
     /// What is still kept for subscriptions although none is under way.
     pub(super) fn leaks(&self) -> Option<String> {
-        for stream in self.hub.streams().all() {
+        for stream in self.hub.registry().all() {
             let state = stream.lock();
             if state.is_free() && !state.log.has_history() && state.log.bytes() > 0 {
                 return Some(format!("{} keeps {} bytes", stream.name, state.log.bytes()));
@@ -221,19 +221,19 @@ pub(super) struct Viewer {
     pub(super) panics: bool,
 }
 
-impl Gate for Viewer {
-    fn pass(&self, event: &Passing<'_>) -> Option<Arc<Message>> {
+impl EventFilter for Viewer {
+    fn pass(&self, event: &FilterInput<'_>) -> Option<Arc<EncodedEvent>> {
         let number: u64 = serde_json::from_str(event.message.argument()?.get()).ok()?;
         assert!(!self.panics || !number.is_multiple_of(7), "{PLANNED}");
         is_shown(number, self.number).then(|| Arc::new(event.message.clone()))
     }
 
-    fn same_viewer(&self, other: &dyn Gate) -> bool {
+    fn same_viewer(&self, other: &dyn EventFilter) -> bool {
         let other: &dyn std::any::Any = other;
         other.downcast_ref::<Self>().is_some_and(|other| other.number == self.number)
     }
 
-    fn widen(&self, _: &dyn Gate) {}
+    fn widen(&self, _: &dyn EventFilter) {}
 }
 
 /// A connection of a client.
@@ -285,7 +285,7 @@ impl Connection {
     /// The server notices its end.
     pub(super) fn end(&self) {
         self.subscriber.end();
-        self.hub.streams().leave_all(&self.subscriber);
+        self.hub.registry().leave_all(&self.subscriber);
     }
 
     /// Answers a request: `["ack", number, status, channels, left, subscribed]`, where of each channel that was subscribed
@@ -303,17 +303,17 @@ impl Connection {
             }
             let mut subscribed = Vec::new();
             for channel in channels {
-                let gate: Option<Arc<dyn Gate>> = match CHANNELS[channel].filtered {
+                let filter: Option<Arc<dyn EventFilter>> = match CHANNELS[channel].filtered {
                     true => Some(Arc::new(viewer)),
                     false => None,
                 };
-                match subscriptions.add(hub.streams(), &subscriber, target(channel), gate).await {
+                match subscriptions.add(hub.registry(), &subscriber, target(channel), filter).await {
                     Ok(outcome) => subscribed.push(json!([channel, stamps.next(), word(outcome)])),
                     Err(_) => status = 503,
                 }
             }
             for channel in leave {
-                subscriptions.remove(hub.streams(), &subscriber, CHANNELS[channel].name);
+                subscriptions.remove(hub.registry(), &subscriber, CHANNELS[channel].name);
             }
             if !slow.is_zero() {
                 sleep(slow).await;
@@ -327,7 +327,7 @@ impl Connection {
             let left: Vec<_> = settled.left.iter().map(|channel| number_of(channel)).collect();
             let arguments = [json!(number), json!(status), json!(channels), json!(left), json!(subscribed)];
             let arguments = arguments.iter().map(|argument| to_raw_value(argument).expect("it is JSON")).collect();
-            subscriber.send(&Delivery::Event(&Message { name: "ack".into(), arguments }));
+            subscriber.send(&Delivery::Event(&EncodedEvent { name: "ack".into(), arguments }));
             settled.live(&subscriber);
         }
     }
@@ -339,11 +339,11 @@ impl From<&Standing> for Received {
     }
 }
 
-fn word(outcome: Outcome) -> &'static str {
+fn word(outcome: Recovery) -> &'static str {
     match outcome {
-        Outcome::Fresh => "fresh",
-        Outcome::Recovered => "recovered",
-        Outcome::Gap => "gap",
+        Recovery::Fresh => "fresh",
+        Recovery::Recovered => "recovered",
+        Recovery::Gap => "gap",
     }
 }
 
@@ -364,13 +364,13 @@ fn number_of(name: &str) -> usize {
 }
 
 /// Brings a server what the broker has for it.
-fn told(flow: Flow, is_loud: bool) -> impl Fn(News<Arc<Entry>>) + Send + 'static {
+fn told(flow: BrokerEvents, is_loud: bool) -> impl Fn(News<Arc<PublishedEvent>>) + Send + 'static {
     move |news| {
         if is_loud {
             println!("      server {} is told: {news:?}", flow.node);
         }
         match news {
-            News::Entry(entry, place) => flow.entry(Copy::of(entry, place)),
+            News::Entry(entry, destination) => flow.entry(StreamEntry::of(entry, destination)),
             News::Lost(stream) => flow.lost(&stream),
             News::Down => flow.down(),
             News::Up => flow.up(),
@@ -400,13 +400,13 @@ impl Link {
         }
     }
 
-    fn shifted(&self, entry: &mut Entry) {
+    fn shifted(&self, entry: &mut PublishedEvent) {
         let skew = Duration::from_secs(self.skew.unsigned_abs());
         entry.at = if self.skew < 0 { entry.at - skew } else { entry.at + skew };
     }
 }
 
-impl Bus for Link {
+impl Broker for Link {
     fn attach<'a>(
         &'a self,
         stream: &'a Arc<str>,
@@ -427,25 +427,25 @@ impl Bus for Link {
             let kept = self.backend.read(self.node, stream, (number(&after.epoch), after.offset)).await;
             self.say(|| format!("reads {stream} after {after:?}: {kept:?}"));
             match kept {
-                Kept::Entries(kept) => {
-                    Read::Entries(kept.into_iter().map(|(entry, place)| Copy::of(entry, place)).collect())
-                }
+                Kept::Entries(kept) => Read::Entries(
+                    kept.into_iter().map(|(entry, destination)| StreamEntry::of(entry, destination)).collect(),
+                ),
                 Kept::Gone => Read::Gone,
                 Kept::Unreachable => Read::Down,
             }
         })
     }
 
-    fn publish(&self, mut entry: Entry) -> BoxFuture<'_, broker::Sent> {
+    fn publish(&self, mut entry: PublishedEvent) -> BoxFuture<'_, broker::Sent> {
         Box::pin(async move {
             self.shifted(&mut entry);
-            let streams = entry.places.iter().map(|place| &place.target);
+            let streams = entry.destinations.iter().map(|destination| &destination.target);
             let streams = streams.map(|target| (target.stream.to_string(), target.history.entries)).collect();
             let mut entry = Some(entry);
             let make = |positions: Vec<At>| {
                 let mut entry = entry.take().expect("it is counted once");
-                for (place, at) in entry.places.iter_mut().zip(&positions) {
-                    place.position = Some(position(at));
+                for (destination, at) in entry.destinations.iter_mut().zip(&positions) {
+                    destination.position = Some(position(at));
                 }
                 if let Some(known) = known(&entry.message) {
                     (self.counted)(known);
@@ -476,7 +476,7 @@ impl Bus for Link {
     }
 }
 
-fn known(message: &Message) -> Option<Known> {
+fn known(message: &EncodedEvent) -> Option<Known> {
     let argument = message.argument()?.get();
     if message.name == "event" {
         return serde_json::from_str(argument).ok().map(Known::Event);

@@ -228,7 +228,7 @@ pub(super) enum Fault {
     Refuse {
         server: usize,
     },
-    /// Another server takes its place, with what was known some snapshots ago.
+    /// Another server takes its destination, with what was known some snapshots ago.
     FailOver {
         age: usize,
         millis: u64,

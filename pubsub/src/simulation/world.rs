@@ -429,8 +429,8 @@ impl<'a> World<'a> {
         let slot = &mut self.servers[server];
         let Some(running) = slot.server.as_ref().filter(|_| slot.is_active()) else { return };
         let begin = self.stamps.next();
-        let place = (server, slot.life);
-        let closing = Closing { tag, begin, end: None, counted: None, unreached: None, server: place, losses };
+        let destination = (server, slot.life);
+        let closing = Closing { tag, begin, end: None, counted: None, unreached: None, server: destination, losses };
         let number = {
             let mut ledger = lock(&self.ledger);
             ledger.closings.push(closing);
@@ -487,7 +487,7 @@ impl<'a> World<'a> {
     /// Somebody claims to have been where no stream is.
     fn claim(&mut self, server: usize, channel: usize, offset: u64) {
         let standings = self.clients.iter().filter_map(|client| client.positions.get(&channel));
-        let standing = standings.map(|place| place.standing.clone()).next();
+        let standing = standings.map(|destination| destination.standing.clone()).next();
         let slot = &self.servers[server];
         let Some((mut standing, running)) = standing.zip(slot.server.as_ref().filter(|_| slot.is_active())) else {
             return;
@@ -570,9 +570,10 @@ impl<'a> World<'a> {
         for made in page.made.clone() {
             let page = &mut self.clients[client];
             let wants = match page.kind.resumes {
-                true => {
-                    made.channels.iter().any(|channel| page.positions.get(channel).is_some_and(|place| !place.live))
-                }
+                true => made
+                    .channels
+                    .iter()
+                    .any(|channel| page.positions.get(channel).is_some_and(|destination| !destination.live)),
                 false => !is_restored,
             };
             if !wants || pending.contains(&made.key) {

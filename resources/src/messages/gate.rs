@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
-use catamaran::__resources::{Gate, Message, Passing};
+use catamaran::__resources::{EncodedEvent, EventFilter, FilterInput};
 
 use super::{
     transfer,
@@ -99,8 +99,8 @@ impl fmt::Debug for Follow {
     }
 }
 
-impl Gate for Follow {
-    fn pass(&self, event: &Passing<'_>) -> Option<Arc<Message>> {
+impl EventFilter for Follow {
+    fn pass(&self, event: &FilterInput<'_>) -> Option<Arc<EncodedEvent>> {
         let change = self.changes.read(self.meta, event)?;
         if !self.may_name(&change) {
             return None;
@@ -111,12 +111,12 @@ impl Gate for Follow {
         Some(change.message(look))
     }
 
-    fn same_viewer(&self, other: &dyn Gate) -> bool {
+    fn same_viewer(&self, other: &dyn EventFilter) -> bool {
         let other: &dyn Any = other;
         other.downcast_ref::<Self>().is_some_and(|other| self.viewer == other.viewer && self.known == other.known)
     }
 
-    fn widen(&self, by: &dyn Gate) {
+    fn widen(&self, by: &dyn EventFilter) {
         let by: &dyn Any = by;
         if let Some(by) = by.downcast_ref::<Self>() {
             // One lock after the other: both may be the same.
@@ -233,13 +233,13 @@ struct Read {
     sights: Mutex<HashMap<Viewer, Sight>>,
     /// Who may know the member that it is about, by the viewers of the policy of that.
     names: Mutex<HashMap<Viewer, bool>>,
-    itself: OnceLock<Arc<Message>>,
-    appears: OnceLock<Arc<Message>>,
-    vanishes: OnceLock<Arc<Message>>,
+    itself: OnceLock<Arc<EncodedEvent>>,
+    appears: OnceLock<Arc<EncodedEvent>>,
+    vanishes: OnceLock<Arc<EncodedEvent>>,
 }
 
 impl Changes {
-    fn read(&self, meta: &'static Meta, event: &Passing<'_>) -> Option<Arc<Read>> {
+    fn read(&self, meta: &'static Meta, event: &FilterInput<'_>) -> Option<Arc<Read>> {
         let mut recent = lock(&self.0);
         if let Some((_, _, read)) = recent.list.iter().rev().find(|(id, ..)| *id == event.id) {
             return read.clone();
@@ -291,7 +291,7 @@ impl Read {
         *lock(&self.names).entry(viewer).or_insert(names_it)
     }
 
-    fn message(&self, look: Look) -> Arc<Message> {
+    fn message(&self, look: Look) -> Arc<EncodedEvent> {
         let made = match look {
             Look::Itself => &self.itself,
             Look::Appears => &self.appears,

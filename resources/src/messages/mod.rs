@@ -11,7 +11,7 @@ mod transfer;
 mod verb;
 
 use catamaran::{
-    __resources::{Except, Gated, Message},
+    __resources::{EncodedEvent, Except, Gated},
     History, Hub,
 };
 use serde_json::value::RawValue;
@@ -28,7 +28,7 @@ fn channel(identity: &str) -> Gated {
 
 /// Publishes a change, as [`transfer::write`] has it, to all sockets but one.
 pub(crate) async fn publish(hub: &Hub, identity: &str, change: Box<RawValue>, except: Option<Except>) {
-    hub.publish_behind(&channel(identity), Message::new(identity, change), except).await;
+    hub.publish_behind(&channel(identity), EncodedEvent::new(identity, change), except).await;
 }
 
 /// Publishes a change of a row in the outbox; false if it may not have reached the bus. With the same id once more it is the
@@ -40,5 +40,5 @@ pub(crate) async fn publish_once(
     change: Box<RawValue>,
     except: Option<Except>,
 ) -> bool {
-    hub.publish_once(id, &channel(identity), Message::new(identity, change), except).await
+    hub.publish_once(id, &channel(identity), EncodedEvent::new(identity, change), except).await
 }

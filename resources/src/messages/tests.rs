@@ -1,6 +1,6 @@
 //! A change survives its way to another server, whatever its columns are.
 
-use catamaran::__resources::{Message, Passing};
+use catamaran::__resources::{EncodedEvent, FilterInput};
 use serde_json::json;
 
 use super::transfer;
@@ -70,8 +70,8 @@ fn sample(id: i64) -> sample::Model {
 }
 
 fn travelled(change: &Change) -> Option<Change> {
-    let message = Message::new("sample", transfer::write(change));
-    transfer::read(meta(), &Passing { id: (0, 0), message: &message, missed: false })
+    let message = EncodedEvent::new("sample", transfer::write(change));
+    transfer::read(meta(), &FilterInput { id: (0, 0), message: &message, missed: false })
 }
 
 #[test]
@@ -113,14 +113,14 @@ fn what_has_other_columns_is_not_told() {
     let change =
         Change { meta: meta(), id: json!(1), kind: Kind::Created, before: None, after: Some(row), member: None };
     let text = transfer::write(&change).get().replace("\"small\"", "\"smaller\"");
-    let message = Message::new("sample", serde_json::value::RawValue::from_string(text).unwrap());
-    assert!(transfer::read(meta(), &Passing { id: (0, 0), message: &message, missed: false }).is_none());
+    let message = EncodedEvent::new("sample", serde_json::value::RawValue::from_string(text).unwrap());
+    assert!(transfer::read(meta(), &FilterInput { id: (0, 0), message: &message, missed: false }).is_none());
 }
 
 /// Notes have a viewer of their own, and users are open to everybody.
 #[tokio::test]
 async fn gate_that_does_not_know_the_viewer_names_no_member() {
-    use catamaran::__resources::Gate;
+    use catamaran::__resources::EventFilter;
     use std::sync::Arc;
 
     use super::gate::{Changes, Follow};
@@ -140,8 +140,8 @@ async fn gate_that_does_not_know_the_viewer_names_no_member() {
         gate.state().follow("1".to_owned());
         gate
     };
-    let message = Message::new("user", transfer::write(&change));
-    let event = Passing { id: (0, 0), message: &message, missed: false };
+    let message = EncodedEvent::new("user", transfer::write(&change));
+    let event = FilterInput { id: (0, 0), message: &message, missed: false };
     let [knows_nobody, knows_ann, knows_bob] = [None, Some(1), Some(2)];
     let knows_nobody = gate(&viewers_of(knows_nobody).await);
     assert!(knows_nobody.pass(&event).is_none());

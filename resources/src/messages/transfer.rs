@@ -1,6 +1,6 @@
 //! A change on its way to the servers: whole, what is hidden too, since a policy may ask for it.
 
-use catamaran::__resources::Passing;
+use catamaran::__resources::FilterInput;
 use serde::{Deserialize, Serialize};
 use serde_json::{
     Map, Value as Json,
@@ -54,7 +54,7 @@ pub(crate) fn write(change: &Change) -> Box<RawValue> {
 }
 
 /// A change that a server told of; none if it is of a version with other columns.
-pub(super) fn read(meta: &'static Meta, event: &Passing<'_>) -> Option<Change> {
+pub(super) fn read(meta: &'static Meta, event: &FilterInput<'_>) -> Option<Change> {
     let transfer = event.message.argument().map(|text| serde_json::from_str::<Transfer>(text.get()));
     let change = transfer.and_then(Result::ok).and_then(|transfer| transfer.change(meta));
     if change.is_none() {

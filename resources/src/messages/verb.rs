@@ -1,6 +1,6 @@
 //! What a socket is told of a change, as Sails words it.
 
-use catamaran::__resources::Message;
+use catamaran::__resources::EncodedEvent;
 use serde::Serialize;
 use serde_json::{Map, Value as Json, value::to_raw_value};
 
@@ -50,10 +50,10 @@ enum Verb<'a> {
 }
 
 /// The message of a change.
-pub(super) fn message(change: &Change, look: Look) -> Message {
+pub(super) fn message(change: &Change, look: Look) -> EncodedEvent {
     let verb = verb(change, look);
     let argument = to_raw_value(&verb).unwrap_or_default();
-    Message::new(change.meta.identity(), argument)
+    EncodedEvent::new(change.meta.identity(), argument)
 }
 
 fn verb(change: &Change, look: Look) -> Verb<'_> {

@@ -97,7 +97,7 @@ mod several_servers {
     /// A server on a database and a bus that it shares with others, which is ready, and whose relay runs.
     async fn server(world: World) -> World {
         let url = world.url.clone();
-        let (world, relay, hub) = world.with_outbox(|app| app.bus(Postgres::connect(&url))).await;
+        let (world, relay, hub) = world.with_outbox(|app| app.broker(Postgres::connect(&url))).await;
         while hub.is_alone() {
             tokio::task::yield_now().await;
         }
@@ -171,7 +171,7 @@ mod several_servers {
     async fn what_is_written_while_the_bus_is_away_waits_in_order() {
         let world = World::postgres().await;
         let mut bus = Server::start();
-        let (world, relay, hub) = world.with_outbox(|app| app.bus(Postgres::connect(bus.url()))).await;
+        let (world, relay, hub) = world.with_outbox(|app| app.broker(Postgres::connect(bus.url()))).await;
         tokio::spawn(relay.run(hub.clone()));
         let mut page = Socket::connect(&world, 1).await;
         while hub.is_alone() {

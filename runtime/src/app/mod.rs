@@ -97,17 +97,17 @@ impl<S: Send + Sync + 'static> App<S> {
     /// ```no_run
     /// use std::time::Duration;
     ///
-    /// use catamaran::{Untyped, UntypedEvent, prelude::*};
+    /// use catamaran::{RawChannel, RawEvent, prelude::*};
     /// # #[action(get "/hello")]
     /// # async fn hello() -> &'static str { "hello" }
     ///
     /// # #[tokio::main]
     /// # async fn main() -> catamaran::Result {
     /// let app = App::new(()).mount(routes![hello]);
-    /// let (hub, clock) = (app.hub(), Untyped::new("clock"));
+    /// let (hub, clock) = (app.hub(), RawChannel::new("clock"));
     /// tokio::spawn(async move {
     ///     let mut seconds = tokio::time::interval(Duration::from_secs(1));
-    ///     while let Ok(tick) = UntypedEvent::new("tick", &()) {
+    ///     while let Ok(tick) = RawEvent::new("tick", &()) {
     ///         seconds.tick().await;
     ///         let _ = hub.publish(&clock, tick).await;
     ///     }
@@ -242,7 +242,7 @@ impl<S: Send + Sync + 'static> App<S> {
     /// [`map_router`](Self::map_router) does. A second call replaces the first.
     ///
     /// ```
-    /// # use catamaran::{Error, Untyped, prelude::*};
+    /// # use catamaran::{Error, RawChannel, prelude::*};
     /// use axum::{Json, http::StatusCode};
     /// use serde::Deserialize;
     ///
@@ -255,7 +255,7 @@ impl<S: Send + Sync + 'static> App<S> {
     ///     if auth.token != "open sesame" {
     ///         return Err(Error::new(StatusCode::UNAUTHORIZED, "this token is not valid"));
     ///     }
-    ///     ctx.subscribe(&Untyped::new("news")).await?;
+    ///     ctx.subscribe(&RawChannel::new("news")).await?;
     ///     Ok(())
     /// }
     ///

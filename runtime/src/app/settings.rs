@@ -54,8 +54,8 @@ pub(super) struct Settings {
     pub(super) packet_headers: PacketHeaders,
     pub(super) client_addr_header: String,
     pub(super) max_handshake_bytes: usize,
-    /// What is wrong with the bus.
-    pub(super) bus: Result<(), String>,
+    /// What is wrong with the broker.
+    pub(super) broker: Result<(), String>,
 }
 
 impl Default for Settings {
@@ -88,7 +88,7 @@ impl Default for Settings {
             packet_headers: PacketHeaders::default(),
             client_addr_header: "x-forwarded-for".into(),
             max_handshake_bytes: 16 * 1024,
-            bus: Ok(()),
+            broker: Ok(()),
         }
     }
 }
@@ -191,7 +191,7 @@ impl<S: Send + Sync + 'static> App<S> {
     #[must_use]
     pub fn max_subscriptions(mut self, subscriptions: usize) -> Self {
         self.settings.max_subscriptions = subscriptions;
-        self.hub.streams().set_max_subscriptions(subscriptions);
+        self.hub.registry().set_max_subscriptions(subscriptions);
         self
     }
 
@@ -207,7 +207,7 @@ impl<S: Send + Sync + 'static> App<S> {
     #[must_use]
     pub fn max_channel_bytes(mut self, bytes: usize) -> Self {
         self.settings.max_channel_bytes = bytes;
-        self.hub.streams().set_max_channel_bytes(bytes);
+        self.hub.registry().set_max_channel_bytes(bytes);
         self
     }
 
@@ -282,8 +282,8 @@ impl<S: Send + Sync + 'static> App<S> {
     ///
     /// Outside a tokio runtime, or if something was published or subscribed to before.
     #[must_use]
-    pub fn bus(mut self, backend: impl Into<Backend>) -> Self {
-        self.settings.bus = self.hub.join(backend.into());
+    pub fn broker(mut self, backend: impl Into<Backend>) -> Self {
+        self.settings.broker = self.hub.join(backend.into());
         self
     }
 
@@ -494,7 +494,7 @@ impl Settings {
         } else if !self.websocket && !self.polling {
             "`transports` must name at least one"
         } else {
-            self.bus.clone().map_err(ServeError::Setting)?;
+            self.broker.clone().map_err(ServeError::Setting)?;
             return self.origins.check().map_err(ServeError::Setting);
         };
         Err(ServeError::Setting(mistake.into()))

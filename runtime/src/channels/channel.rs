@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use catamaran_pubsub::{History, Message, RESERVED, Target};
+use catamaran_pubsub::{EncodedEvent, History, RESERVED, Target};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
@@ -67,19 +67,19 @@ pub fn escape(name: &mut String, value: &dyn Display) {
 /// A channel with any name and any event: the one way around typed channels, for code that was ported from Sails.
 ///
 /// ```
-/// use catamaran::{Channel, Untyped, UntypedEvent};
+/// use catamaran::{Channel, RawChannel, RawEvent};
 ///
-/// let room = Untyped::new("funSockets");
-/// let event = UntypedEvent::new("message", &"hi").unwrap();
+/// let room = RawChannel::new("funSockets");
+/// let event = RawEvent::new("message", &"hi").unwrap();
 /// assert_eq!(room.name(), "funSockets");
 /// # let _ = event;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Untyped {
+pub struct RawChannel {
     name: String,
 }
 
-impl Untyped {
+impl RawChannel {
     /// The channel of this name, which may also be one that a typed channel gives, unless that has a
     /// [`STREAM`](Channel::STREAM): then it is another channel.
     pub fn new(name: impl Into<String>) -> Self {
@@ -87,8 +87,8 @@ impl Untyped {
     }
 }
 
-impl Channel for Untyped {
-    type Event = UntypedEvent;
+impl Channel for RawChannel {
+    type Event = RawEvent;
 
     const PATTERN: &'static str = "{name}";
 
@@ -99,9 +99,9 @@ impl Channel for Untyped {
 
 /// An event of any name that carries any value.
 #[derive(Clone, Debug)]
-pub struct UntypedEvent(Message);
+pub struct RawEvent(EncodedEvent);
 
-impl UntypedEvent {
+impl RawEvent {
     /// An event with one argument.
     ///
     /// # Errors
@@ -112,12 +112,12 @@ impl UntypedEvent {
         let name = name.into();
         check_name(&name)?;
         let argument = serde_json::value::to_raw_value(data).map_err(EncodeError::of_value)?;
-        Ok(Self(Message { name, arguments: vec![argument] }))
+        Ok(Self(EncodedEvent { name, arguments: vec![argument] }))
     }
 }
 
-impl Event for UntypedEvent {
-    fn message(&self) -> Result<Message, EncodeError> {
+impl Event for RawEvent {
+    fn message(&self) -> Result<EncodedEvent, EncodeError> {
         Ok(self.0.clone())
     }
 }

@@ -61,7 +61,7 @@ pub enum PublishError {
 pub enum MembersError {
     /// Not all servers could be reached; it was done on the others.
     #[error(transparent)]
-    Unreached(#[from] Unreached),
+    UnreachedServers(#[from] UnreachedServers),
     /// The name of the channel belongs to another type.
     #[error(transparent)]
     Conflict(#[from] ChannelConflict),
@@ -81,7 +81,7 @@ pub enum MembersError {
 #[derive(Debug, thiserror::Error)]
 #[error("not all servers could be reached; it was done on the others")]
 #[non_exhaustive]
-pub struct Unreached {
+pub struct UnreachedServers {
     /// How many sockets the others found.
     pub sockets: usize,
     /// The names of the servers that may not have done it, as in their logs; none if not even those are known, because the
@@ -98,24 +98,24 @@ pub enum SendError {
     Encode(#[from] EncodeError),
     /// Not all servers could be reached; the sockets of the others were sent it.
     #[error(transparent)]
-    Unreached(#[from] Unreached),
+    UnreachedServers(#[from] UnreachedServers),
 }
 
-impl From<pubsub::Unreached> for Unreached {
-    fn from(pubsub::Unreached { sockets, servers }: pubsub::Unreached) -> Self {
+impl From<pubsub::UnreachedServers> for UnreachedServers {
+    fn from(pubsub::UnreachedServers { sockets, servers }: pubsub::UnreachedServers) -> Self {
         Self { sockets, servers }
     }
 }
 
-impl From<pubsub::Unreached> for SendError {
-    fn from(unreached: pubsub::Unreached) -> Self {
-        Self::Unreached(unreached.into())
+impl From<pubsub::UnreachedServers> for SendError {
+    fn from(unreached: pubsub::UnreachedServers) -> Self {
+        Self::UnreachedServers(unreached.into())
     }
 }
 
-impl From<pubsub::Unreached> for MembersError {
-    fn from(unreached: pubsub::Unreached) -> Self {
-        Self::Unreached(unreached.into())
+impl From<pubsub::UnreachedServers> for MembersError {
+    fn from(unreached: pubsub::UnreachedServers) -> Self {
+        Self::UnreachedServers(unreached.into())
     }
 }
 
@@ -139,4 +139,4 @@ macro_rules! responses {
     };
 }
 
-responses!(EncodeError, SubscribeError, TagError, PublishError, MembersError, Unreached, SendError);
+responses!(EncodeError, SubscribeError, TagError, PublishError, MembersError, UnreachedServers, SendError);

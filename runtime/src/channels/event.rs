@@ -1,6 +1,6 @@
 //! An event: a value with a name, and what a subscriber receives of it.
 
-use catamaran_pubsub::Message;
+use catamaran_pubsub::EncodedEvent;
 use serde::{
     Serialize, Serializer,
     ser::{self, Impossible},
@@ -19,7 +19,7 @@ use serde_json::value::{RawValue, to_raw_value};
 )]
 pub trait Event {
     #[doc(hidden)]
-    fn message(&self) -> Result<Message, EncodeError>;
+    fn message(&self) -> Result<EncodedEvent, EncodeError>;
 }
 
 /// An event that cannot be published: it cannot be written as JSON, such as one with a map whose keys are no strings, or
@@ -56,9 +56,9 @@ pub(crate) fn check_name(name: &str) -> Result<(), EncodeError> {
 }
 
 /// The message of an event that has this name.
-pub fn message<E: Serialize>(name: &str, event: &E) -> Result<Message, EncodeError> {
+pub fn message<E: Serialize>(name: &str, event: &E) -> Result<EncodedEvent, EncodeError> {
     let arguments = event.serialize(Inside).map_err(EncodeError::of_value)?;
-    Ok(Message { name: name.to_owned(), arguments })
+    Ok(EncodedEvent { name: name.to_owned(), arguments })
 }
 
 type Arguments = Vec<Box<RawValue>>;

@@ -10,11 +10,11 @@ use std::{
 };
 
 use axum::{extract::FromRequestParts, http::request::Parts};
-use catamaran_pubsub::{Answer, Backend, Command, Delivery, Message, Published, Streams, Target};
+use catamaran_pubsub::{Answer, Backend, Command, Delivery, EncodedEvent, PublishOutcome, StreamRegistry, Target};
 
 use super::{
     channel::{self, Channel},
-    errors::{MembersError, SendError, Unreached},
+    errors::{MembersError, SendError, UnreachedServers},
     event::Event,
     filtered::{Except, Gated},
     names::{ChannelConflict, Kind, Names},
@@ -31,10 +31,10 @@ use crate::{Error, Socket, socket::SocketSubscriber};
 /// [`ClientAddr`](crate::ClientAddr). A test of such a router adds the layer `axum::Extension(hub)`.
 ///
 /// ```
-/// use catamaran::{Hub, Untyped, UntypedEvent};
+/// use catamaran::{Hub, RawChannel, RawEvent};
 ///
 /// async fn tick(hub: Hub) -> catamaran::Result {
-///     hub.publish(&Untyped::new("clock"), UntypedEvent::new("tick", &())?).await?;
+///     hub.publish(&RawChannel::new("clock"), RawEvent::new("tick", &())?).await?;
 ///     Ok(())
 /// }
 /// ```
@@ -42,7 +42,7 @@ use crate::{Error, Socket, socket::SocketSubscriber};
 pub struct Hub(Arc<Shared>);
 
 struct Shared {
-    streams: Arc<Streams>,
+    streams: Arc<StreamRegistry>,
     names: Names,
     /// How many slow consumers were disconnected.
     slow_sockets: Arc<AtomicU64>,
@@ -52,7 +52,7 @@ struct Shared {
 pub type Emitting<'a> = Pin<Box<dyn Future<Output = Result<bool, SendError>> + Send + 'a>>;
 
 /// What all servers are asked to do; for how many sockets they did it.
-pub type Everywhere<'a> = Pin<Box<dyn Future<Output = Result<usize, Unreached>> + Send + 'a>>;
+pub type Everywhere<'a> = Pin<Box<dyn Future<Output = Result<usize, UnreachedServers>> + Send + 'a>>;
 
 /// The ids of sockets, which all servers are asked for.
 pub type Listing<'a> = Pin<Box<dyn Future<Output = Result<Vec<String>, MembersError>> + Send + 'a>>;
@@ -64,7 +64,7 @@ pub type Moving<'a> = Pin<Box<dyn Future<Output = Result<usize, MembersError>> +
 pub type Finding<'a> = Pin<Box<dyn Future<Output = Result<bool, MembersError>> + Send + 'a>>;
 
 /// The channels of one socket; none if there is no such socket.
-pub type Channels<'a> = Pin<Box<dyn Future<Output = Result<Option<Vec<String>>, Unreached>> + Send + 'a>>;
+pub type Channels<'a> = Pin<Box<dyn Future<Output = Result<Option<Vec<String>>, UnreachedServers>> + Send + 'a>>;
 
 impl Hub {
     /// Finds the socket with this id **on this server**; `None` if it is not connected here.
@@ -72,7 +72,7 @@ impl Hub {
     /// [`subscribe`](Self::subscribe), [`unsubscribe`](Self::unsubscribe), [`channels`](Self::channels) and
     /// [`emit_to`](Self::emit_to) find it on whichever server it is.
     pub fn socket(&self, id: &str) -> Option<Socket> {
-        let socket = SocketSubscriber::of(self.streams().sockets().get(id)?)?;
+        let socket = SocketSubscriber::of(self.registry().sockets().get(id)?)?;
         Some(Socket::outside_request(socket.handshake()?, socket, self.clone()))
     }
 
@@ -82,7 +82,7 @@ impl Hub {
     ///
     /// If the event cannot be written as JSON, or if the socket was not found and not all servers could be reached.
     pub fn emit_to<E: Event>(&self, id: &str, event: &E) -> Emitting<'_> {
-        let (here, message) = (self.streams().sockets().get(id), event.message());
+        let (here, message) = (self.registry().sockets().get(id), event.message());
         let socket = id.to_owned();
         Box::pin(async move {
             let event = message?;
@@ -104,11 +104,11 @@ impl Hub {
     /// publishing. A socket that is too slow to take it is cut off, so that it does not miss one in silence.
     ///
     /// ```
-    /// use catamaran::{Hub, Socket, Untyped, UntypedEvent};
+    /// use catamaran::{Hub, Socket, RawChannel, RawEvent};
     ///
     /// async fn say(hub: Hub, socket: Socket) -> catamaran::Result {
-    ///     let event = UntypedEvent::new("said", &"hi")?;
-    ///     hub.publish(&Untyped::new("room:7"), event).and(&Untyped::new("lobby")).except(&socket).await?;
+    ///     let event = RawEvent::new("said", &"hi")?;
+    ///     hub.publish(&RawChannel::new("room:7"), event).and(&RawChannel::new("lobby")).except(&socket).await?;
     ///     Ok(())
     /// }
     /// ```
@@ -136,10 +136,10 @@ impl Hub {
     /// subscription after a reconnect.
     ///
     /// ```
-    /// use catamaran::{Hub, Untyped};
+    /// use catamaran::{Hub, RawChannel};
     ///
     /// async fn invite(hub: Hub, socket_id: &str) -> catamaran::Result<bool> {
-    ///     Ok(hub.subscribe(socket_id, &Untyped::new("lobby")).await?)
+    ///     Ok(hub.subscribe(socket_id, &RawChannel::new("lobby")).await?)
     /// }
     /// ```
     ///
@@ -150,12 +150,12 @@ impl Hub {
     pub fn subscribe<C: Channel + ?Sized>(&self, id: &str, channel: &C) -> Finding<'_> {
         let (to, socket) = (self.target(channel), id.to_owned());
         Box::pin(async move {
-            let (to, limit) = (to?, self.streams().max_channel_bytes());
+            let (to, limit) = (to?, self.registry().max_channel_bytes());
             if to.channel.len() > limit {
                 return Err(MembersError::NameTooLong(limit));
             }
             let Answer { count, full, .. } = self.of_socket(Command::Subscribe { socket, to }).await?;
-            if full { Err(MembersError::TooMany(self.streams().max_subscriptions())) } else { Ok(count > 0) }
+            if full { Err(MembersError::TooMany(self.registry().max_subscriptions())) } else { Ok(count > 0) }
         })
     }
 
@@ -302,8 +302,13 @@ impl Hub {
 
     /// Publishes to a channel behind gates, to all or to all but one.
     #[doc(hidden)]
-    pub async fn publish_behind(&self, channel: &Gated, message: Message, except: Option<Except>) -> Published {
-        self.streams().publish(vec![channel.target.clone()], message, except.into_iter().collect()).await
+    pub async fn publish_behind(
+        &self,
+        channel: &Gated,
+        message: EncodedEvent,
+        except: Option<Except>,
+    ) -> PublishOutcome {
+        self.registry().publish(vec![channel.target.clone()], message, except.into_iter().collect()).await
     }
 
     /// Publishes to a channel behind gates what has an id already; false if it may not have reached the bus, in which case
@@ -313,16 +318,16 @@ impl Hub {
         &self,
         id: (u64, u64),
         channel: &Gated,
-        message: Message,
+        message: EncodedEvent,
         except: Option<Except>,
     ) -> bool {
-        self.streams().publish_once(id, channel.target.clone(), message, except.into_iter().collect()).await
+        self.registry().publish_once(id, channel.target.clone(), message, except.into_iter().collect()).await
     }
 
     /// Whether the bus cannot be reached, so that what is published is for this server alone.
     #[doc(hidden)]
     pub fn is_alone(&self) -> bool {
-        self.streams().is_down()
+        self.registry().is_down()
     }
 
     /// Joins this hub to those of other servers.
@@ -335,7 +340,7 @@ impl Hub {
         let target = channel::target(channel);
         // A name that is too long has no subscribers, so nobody can be mistaken in it, and it must not be kept.
         if let Some(kind) = Kind::of::<C>()
-            && target.channel.len() <= self.streams().max_channel_bytes()
+            && target.channel.len() <= self.registry().max_channel_bytes()
         {
             self.claim(&target, kind)?;
         }
@@ -344,19 +349,19 @@ impl Hub {
 
     /// Refuses a name that belongs to another type.
     pub(super) fn claim(&self, target: &Target, kind: Kind) -> Result<(), ChannelConflict> {
-        self.0.names.claim(target, kind, |stream, channel| self.streams().is_used(stream, channel))
+        self.0.names.claim(target, kind, |stream, channel| self.registry().is_used(stream, channel))
     }
 
     pub(super) fn names(&self) -> &Names {
         &self.0.names
     }
 
-    pub(super) async fn everywhere(&self, command: Command) -> Result<Answer, Unreached> {
-        Ok(self.streams().everywhere(command).await?)
+    pub(super) async fn everywhere(&self, command: Command) -> Result<Answer, UnreachedServers> {
+        Ok(self.registry().everywhere(command).await?)
     }
 
-    pub(super) async fn of_socket(&self, command: Command) -> Result<Answer, Unreached> {
-        Ok(self.streams().of_socket(command).await?)
+    pub(super) async fn of_socket(&self, command: Command) -> Result<Answer, UnreachedServers> {
+        Ok(self.registry().of_socket(command).await?)
     }
 
     /// The hub of the application that a request came through, for an extractor that does nothing without one.
@@ -364,7 +369,7 @@ impl Hub {
         parts.extensions.get().ok_or_else(|| Error::outside_app(extractor))
     }
 
-    pub(crate) fn streams(&self) -> &Streams {
+    pub(crate) fn registry(&self) -> &StreamRegistry {
         &self.0.streams
     }
 
@@ -383,7 +388,7 @@ impl fmt::Debug for Hub {
 impl Default for Hub {
     /// The hub of an application with one server.
     fn default() -> Self {
-        Self(Arc::new(Shared { streams: Streams::new(), names: Names::default(), slow_sockets: Arc::default() }))
+        Self(Arc::new(Shared { streams: StreamRegistry::new(), names: Names::default(), slow_sockets: Arc::default() }))
     }
 }
 
@@ -398,14 +403,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Hub {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Untyped, UntypedEvent, test::TestSocket};
+    use crate::{RawChannel, RawEvent, test::TestSocket};
 
-    fn room(name: &str) -> Untyped {
-        Untyped::new(name)
+    fn room(name: &str) -> RawChannel {
+        RawChannel::new(name)
     }
 
-    fn event(text: &str) -> UntypedEvent {
-        UntypedEvent::new("said", text).unwrap()
+    fn event(text: &str) -> RawEvent {
+        RawEvent::new("said", text).unwrap()
     }
 
     #[tokio::test]
@@ -430,7 +435,7 @@ mod tests {
             assert_eq!(socket.received(), [r#"["said","to both"]"#]);
         }
         drop(ada);
-        assert_eq!(hub.streams().sockets().all().len(), 1);
+        assert_eq!(hub.registry().sockets().all().len(), 1);
     }
 
     #[tokio::test]

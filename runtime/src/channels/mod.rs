@@ -14,9 +14,9 @@ mod subscribe;
 pub use catamaran_pubsub::Postgres;
 #[cfg(feature = "redis")]
 pub use catamaran_pubsub::Redis;
-pub use catamaran_pubsub::{Backend, Gate, History, Message, Outcome, Passing, Published};
-pub use channel::{Channel, Untyped, UntypedEvent, escape};
-pub use errors::{MembersError, PublishError, SendError, SubscribeError, TagError, Unreached};
+pub use catamaran_pubsub::{Backend, EncodedEvent, EventFilter, FilterInput, History, PublishOutcome, Recovery};
+pub use channel::{Channel, RawChannel, RawEvent, escape};
+pub use errors::{MembersError, PublishError, SendError, SubscribeError, TagError, UnreachedServers};
 pub use event::{EncodeError, Event, message};
 pub use expiry::AuthExpiry;
 pub use filtered::{Except, Gated, except};

@@ -8,7 +8,7 @@ use std::{
 
 use catamaran_pubsub::{Shape, Target};
 
-use super::channel::{Channel, Untyped};
+use super::channel::{Channel, RawChannel};
 
 /// How many names are remembered without a subscriber.
 const IDLE_NAMES: usize = 4096;
@@ -52,10 +52,10 @@ impl Kind {
     /// The channels of resources.
     pub(super) const RESOURCE: Self = Self { name: "a resource of `catamaran-resources`", pattern: "{identity}" };
 
-    /// None for `Untyped`, which may have the name of any other.
+    /// None for `RawChannel`, which may have the name of any other.
     pub(super) fn of<C: Channel + ?Sized>() -> Option<Self> {
         let name = type_name::<C>();
-        (name != type_name::<Untyped>()).then_some(Self { name, pattern: C::PATTERN })
+        (name != type_name::<RawChannel>()).then_some(Self { name, pattern: C::PATTERN })
     }
 
     fn conflict(self, second: Self, name: &str) -> ChannelConflict {
@@ -71,7 +71,7 @@ impl Kind {
     }
 }
 
-/// What tells a type from those of other servers: its pattern without the names of its fields, as a number. None for `Untyped`.
+/// What tells a type from those of other servers: its pattern without the names of its fields, as a number. None for `RawChannel`.
 ///
 /// The name of a type would not do. It changes with its module, and a rolling restart has servers of both versions.
 pub(super) fn shape_of<C: Channel + ?Sized>() -> Option<Shape> {
@@ -137,9 +137,9 @@ impl Names {
         Ok(())
     }
 
-    /// Two channels share a name, and one of them is an `Untyped`, which has no stream of its type's own.
+    /// Two channels share a name, and one of them is a `RawChannel`, which has no stream of its type's own.
     pub(super) fn stream_conflict(&self, target: &Target) -> ChannelConflict {
-        let untyped = Kind { name: type_name::<Untyped>(), pattern: Untyped::PATTERN };
+        let untyped = Kind { name: type_name::<RawChannel>(), pattern: RawChannel::PATTERN };
         let named = self.lock().kinds.get(&target.channel).map(|named| (named.kind, named.stream.clone()));
         match named {
             Some((kind, stream)) if stream == target.stream => untyped.conflict(kind, &target.channel),
@@ -168,7 +168,7 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{History, Hub, MembersError, PublishError, SubscribeError, UntypedEvent, test::TestSocket};
+    use crate::{History, Hub, MembersError, PublishError, RawEvent, SubscribeError, test::TestSocket};
 
     /// `#[channel("room:{id}")]` with an id that is any text.
     struct Room(&'static str);
@@ -178,7 +178,7 @@ mod tests {
     struct Shared(&'static str);
 
     impl Channel for Room {
-        type Event = UntypedEvent;
+        type Event = RawEvent;
         const PATTERN: &'static str = "room:{0}";
         const HISTORY: History = History::of(10);
 
@@ -188,7 +188,7 @@ mod tests {
     }
 
     impl Channel for Staff {
-        type Event = UntypedEvent;
+        type Event = RawEvent;
         const PATTERN: &'static str = "room:staff";
         const HISTORY: History = History::of(10);
 
@@ -198,7 +198,7 @@ mod tests {
     }
 
     impl Channel for Shared {
-        type Event = UntypedEvent;
+        type Event = RawEvent;
         const PATTERN: &'static str = "room:{0}";
         const HISTORY: History = History::of(10);
         const STREAM: Option<&'static str> = Some("rooms");
@@ -208,8 +208,8 @@ mod tests {
         }
     }
 
-    fn said(text: &str) -> UntypedEvent {
-        UntypedEvent::new("said", text).unwrap()
+    fn said(text: &str) -> RawEvent {
+        RawEvent::new("said", text).unwrap()
     }
 
     fn is_staff(conflict: &ChannelConflict) -> bool {
@@ -217,7 +217,7 @@ mod tests {
     }
 
     /// Every way to use a channel, each with the error that it gave.
-    async fn uses<C: Channel<Event = UntypedEvent>>(hub: &Hub, channel: &C) -> Vec<Option<ChannelConflict>> {
+    async fn uses<C: Channel<Event = RawEvent>>(hub: &Hub, channel: &C) -> Vec<Option<ChannelConflict>> {
         fn members<T>(result: Result<T, MembersError>) -> Option<ChannelConflict> {
             match result {
                 Err(MembersError::Conflict(conflict)) => Some(conflict),
@@ -237,7 +237,7 @@ mod tests {
             }
         }
         let socket = TestSocket::new(hub);
-        let (ctx, id, lobby) = (socket.ctx(), socket.socket().id(), Untyped::new("lobby"));
+        let (ctx, id, lobby) = (socket.ctx(), socket.socket().id(), RawChannel::new("lobby"));
         vec![
             subscribe(socket.socket().subscribe(channel).await),
             subscribe(ctx.subscribe(channel).await),
@@ -270,10 +270,10 @@ mod tests {
         ada.socket().unsubscribe(&Staff).await;
         hub.publish(&Room("staff"), said("to a room")).await.unwrap();
         assert_eq!(ada.received(), [r#"["said","to a room"]"#]);
-        // Other names of the type are its own, and `Untyped` may have any.
+        // Other names of the type are its own, and `RawChannel` may have any.
         let none = vec![None; uses(&hub, &Room("other")).await.len()];
         assert_eq!(uses(&hub, &Room("other")).await, none);
-        assert_eq!(uses(&hub, &Untyped::new("room:staff")).await, none);
+        assert_eq!(uses(&hub, &RawChannel::new("room:staff")).await, none);
     }
 
     #[tokio::test]
@@ -306,13 +306,13 @@ mod tests {
         assert!(!error.message().contains("Staff"), "a client reads no type: {}", error.message());
     }
 
-    /// `Untyped` has no stream of a type's own, so the socket would hear one of the two only.
+    /// `RawChannel` has no stream of a type's own, so the socket would hear one of the two only.
     #[tokio::test]
     async fn name_on_two_streams_is_refused_to_one_socket() {
         let hub = Hub::default();
         for shared_first in [true, false] {
             let socket = TestSocket::new(&hub);
-            let (shared, untyped) = (Shared("7"), Untyped::new("room:7"));
+            let (shared, untyped) = (Shared("7"), RawChannel::new("room:7"));
             let refused = match shared_first {
                 true => {
                     socket.socket().subscribe(&shared).await.unwrap();
@@ -325,7 +325,7 @@ mod tests {
             };
             let Err(SubscribeError::Conflict(conflict)) = refused else { panic!("{shared_first}: {refused:?}") };
             assert_eq!(conflict.first.ends_with("::Shared"), shared_first, "{conflict}");
-            assert_eq!(conflict.second.ends_with("::Untyped"), shared_first, "{conflict}");
+            assert_eq!(conflict.second.ends_with("::RawChannel"), shared_first, "{conflict}");
             // Once it has left the one, it may have the other.
             socket.socket().unsubscribe(&untyped).await;
             socket.socket().subscribe(&untyped).await.unwrap();
@@ -339,7 +339,7 @@ mod tests {
         own.socket().subscribe(&Room("own")).await.unwrap();
         shared.socket().subscribe(&Shared("shared")).await.unwrap();
         for n in 0..3 * IDLE_NAMES {
-            hub.count(&Untyped::new(format!("untyped:{n}"))).await.unwrap();
+            hub.count(&RawChannel::new(format!("untyped:{n}"))).await.unwrap();
             let name: &'static str = Box::leak(n.to_string().into_boxed_str());
             hub.count(&Shared(name)).await.unwrap();
         }
@@ -356,6 +356,6 @@ mod tests {
         for (one, other) in [("room:{id}", "room:staff"), ("room:{id}", "room:{id}:{kind}"), ("{id}", ""), ("a", "b")] {
             assert_ne!(shape(one), shape(other), "{one} {other}");
         }
-        assert_eq!((shape_of::<Untyped>(), shape_of::<Staff>()), (None, Some(shape("room:staff"))));
+        assert_eq!((shape_of::<RawChannel>(), shape_of::<Staff>()), (None, Some(shape("room:staff"))));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{marker::PhantomData, pin::Pin};
 
-use catamaran_pubsub::{Command, Excluded, Message, Published, Target};
+use catamaran_pubsub::{Command, EncodedEvent, Excluded, PublishOutcome, Target};
 
 use super::{
     Hub,
@@ -20,20 +20,20 @@ use crate::Socket;
 #[must_use = "nothing is published until it is awaited"]
 pub struct Publish<'a, E> {
     hub: &'a Hub,
-    message: Result<Message, EncodeError>,
+    message: Result<EncodedEvent, EncodeError>,
     to: Result<Vec<Target>, ChannelConflict>,
     except: Vec<Excluded>,
     event: PhantomData<fn(E)>,
 }
 
 /// An event on its way.
-pub type Publishing<'a> = Pin<Box<dyn Future<Output = Result<Published, PublishError>> + Send + 'a>>;
+pub type Publishing<'a> = Pin<Box<dyn Future<Output = Result<PublishOutcome, PublishError>> + Send + 'a>>;
 
 impl<'a, E> Publish<'a, E> {
     pub(super) fn new(
         hub: &'a Hub,
         to: Result<Target, ChannelConflict>,
-        message: Result<Message, EncodeError>,
+        message: Result<EncodedEvent, EncodeError>,
     ) -> Self {
         Self { hub, message, to: to.map(|target| vec![target]), except: Vec::new(), event: PhantomData }
     }
@@ -59,12 +59,12 @@ impl<E: Event> Publish<'_, E> {
 }
 
 impl<'a, E> IntoFuture for Publish<'a, E> {
-    type Output = Result<Published, PublishError>;
+    type Output = Result<PublishOutcome, PublishError>;
     type IntoFuture = Publishing<'a>;
 
     fn into_future(self) -> Publishing<'a> {
         let Self { hub, message, to, except, .. } = self;
-        Box::pin(async move { Ok(hub.streams().publish(to?, message?, except).await) })
+        Box::pin(async move { Ok(hub.registry().publish(to?, message?, except).await) })
     }
 }
 
@@ -73,7 +73,7 @@ impl<'a, E> IntoFuture for Publish<'a, E> {
 #[must_use = "nothing is sent until it is awaited"]
 pub struct Blast<'a> {
     hub: &'a Hub,
-    message: Result<Message, EncodeError>,
+    message: Result<EncodedEvent, EncodeError>,
     except: Vec<Excluded>,
 }
 
@@ -81,7 +81,7 @@ pub struct Blast<'a> {
 pub type Blasting<'a> = Pin<Box<dyn Future<Output = Result<usize, SendError>> + Send + 'a>>;
 
 impl<'a> Blast<'a> {
-    pub(super) fn new(hub: &'a Hub, message: Result<Message, EncodeError>) -> Self {
+    pub(super) fn new(hub: &'a Hub, message: Result<EncodedEvent, EncodeError>) -> Self {
         Self { hub, message, except: Vec::new() }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use catamaran_pubsub::{self as pubsub, Delivery, Gate, Outcome, Target};
+use catamaran_pubsub::{self as pubsub, Delivery, EventFilter, Recovery, Target};
 
 use super::{
     channel::Channel,
@@ -20,7 +20,7 @@ use crate::{
 /// A subscription under way.
 ///
 /// Its type has a name because an `async fn` with bounds gives three errors for one wrong argument.
-pub type Subscribing<'a> = Pin<Box<dyn Future<Output = Result<Outcome, SubscribeError>> + Send + 'a>>;
+pub type Subscribing<'a> = Pin<Box<dyn Future<Output = Result<Recovery, SubscribeError>> + Send + 'a>>;
 
 impl Socket {
     /// Subscribes this socket to a channel; once more changes nothing.
@@ -29,7 +29,7 @@ impl Socket {
     /// subscribes first, and then reads. It counts once the action answers with a status below 400. The outcome says
     /// whether a client that comes back has missed nothing, in which case the action may spare its reads.
     ///
-    /// A HEAD request has no effect, so it subscribes nothing: the outcome is [`Fresh`](Outcome::Fresh).
+    /// A HEAD request has no effect, so it subscribes nothing: the outcome is [`Fresh`](Recovery::Fresh).
     ///
     /// # Errors
     ///
@@ -44,7 +44,7 @@ impl Socket {
     #[allow(clippy::unused_async)]
     pub async fn unsubscribe<C: Channel + ?Sized>(&self, channel: &C) {
         match self.hub().target(channel) {
-            Ok(target) => self.subscriptions().remove(self.hub().streams(), self.subscriber(), &target.channel),
+            Ok(target) => self.subscriptions().remove(self.hub().registry(), self.subscriber(), &target.channel),
             Err(conflict) => tracing::error!(%conflict, "unsubscribe ignored: channel of another type"),
         }
     }
@@ -55,11 +55,11 @@ impl Socket {
     /// [`Hub::channels`] does so by the id of a socket, on all servers.
     ///
     /// ```
-    /// # use catamaran::{Hub, Untyped, test::TestSocket};
+    /// # use catamaran::{Hub, RawChannel, test::TestSocket};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> catamaran::Result {
     /// let ada = TestSocket::new(&Hub::default());
-    /// ada.socket().subscribe(&Untyped::new("lobby")).await?;
+    /// ada.socket().subscribe(&RawChannel::new("lobby")).await?;
     /// assert_eq!(ada.socket().channels(), ["lobby"]);
     /// # Ok(())
     /// # }
@@ -94,12 +94,12 @@ impl Socket {
     /// If the socket is gone or is closed by this, has 16 tags, or the tag is longer than 256 bytes. Then it will not be closed with
     /// the others, so it must not be used as theirs.
     pub fn tag(&self, tag: impl Into<String>) -> Result<(), TagError> {
-        Ok(self.hub().streams().tag(self.subscriber(), &tag.into())?)
+        Ok(self.hub().registry().tag(self.subscriber(), &tag.into())?)
     }
 
     /// Closes this socket, as [`Hub::close_tagged`] does; false if it was gone.
     pub fn close(&self, reason: &str) -> bool {
-        self.hub().streams().close(self.subscriber(), reason)
+        self.hub().registry().close(self.subscriber(), reason)
     }
 
     /// Subscribes this socket to a channel behind a gate, which is that of this subscription.
@@ -108,14 +108,22 @@ impl Socket {
     ///
     /// As [`subscribe`](Self::subscribe).
     #[doc(hidden)]
-    pub async fn subscribe_behind(&self, channel: &Gated, gate: Arc<dyn Gate>) -> Result<Outcome, SubscribeError> {
+    pub async fn subscribe_behind(
+        &self,
+        channel: &Gated,
+        gate: Arc<dyn EventFilter>,
+    ) -> Result<Recovery, SubscribeError> {
         self.hub().claim(&channel.target, Kind::RESOURCE)?;
         self.subscribe_to(channel.target.clone(), Some(gate)).await
     }
 
     /// Subscribes to what has a name that this subscription may use.
-    async fn subscribe_to(&self, target: Target, filter: Option<Arc<dyn Gate>>) -> Result<Outcome, SubscribeError> {
-        let added = self.subscriptions().add(self.hub().streams(), self.subscriber(), target, filter).await;
+    async fn subscribe_to(
+        &self,
+        target: Target,
+        filter: Option<Arc<dyn EventFilter>>,
+    ) -> Result<Recovery, SubscribeError> {
+        let added = self.subscriptions().add(self.hub().registry(), self.subscriber(), target, filter).await;
         added.map_err(|error| match error {
             pubsub::SubscribeError::Gone => SubscribeError::Gone,
             pubsub::SubscribeError::TooMany(limit) => SubscribeError::TooMany(limit),

@@ -86,7 +86,7 @@ impl Drain {
         self.advance(LEAVING);
         sleep(grace).await;
         self.advance(REFUSING);
-        let clients = hub.streams().sockets().clients().into_iter();
+        let clients = hub.registry().sockets().clients().into_iter();
         let mut clients: Vec<_> = clients.filter_map(SocketSubscriber::of).collect();
         send_away(&clients, deadline.saturating_duration_since(Instant::now()));
         let answered = async {

@@ -22,7 +22,7 @@ pub(crate) fn add_to(router: Router, drain: Drain, hub: Hub) -> Router {
     let is_ready = move || {
         let (status, word) = if drain.has_begun() {
             (StatusCode::SERVICE_UNAVAILABLE, "draining")
-        } else if hub.streams().is_down() {
+        } else if hub.registry().is_down() {
             (StatusCode::SERVICE_UNAVAILABLE, "without the bus")
         } else {
             (StatusCode::OK, "ready")

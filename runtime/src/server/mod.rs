@@ -112,7 +112,7 @@ impl Server {
 
     /// Says goodbye to the other servers of the application, which would wait for the answers of this one.
     async fn leave_bus(&self) {
-        if timeout(LEAVE_TIMEOUT, self.dispatcher.hub.streams().leave_cluster()).await.is_err() {
+        if timeout(LEAVE_TIMEOUT, self.dispatcher.hub.registry().leave_cluster()).await.is_err() {
             tracing::warn!("bus slow: other servers count on this one for a few seconds more");
         }
     }

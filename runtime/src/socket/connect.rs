@@ -170,7 +170,7 @@ async fn admit(dispatcher: &Arc<Dispatcher>, socket: &Arc<IoSocket>, payload: Co
     };
     let (limit, slow) = (dispatcher.max_backlog_bytes, dispatcher.hub.slow_counter());
     let subscriber = SocketSubscriber::of_socket(socket, name, number, resume.clone(), limit, slow);
-    let streams = dispatcher.hub.streams();
+    let streams = dispatcher.hub.registry();
     // A proxy may deliver it when the client has long been on its next connection.
     if streams.sockets().has_newer(subscriber.subscriber()) {
         return Err(Answer::whole(Error::superseded()).await);

@@ -193,7 +193,7 @@ impl Connection {
             return;
         }
         self.subscriber.mark_gone();
-        self.dispatcher.hub.streams().leave_all(self.subscriber.subscriber());
+        self.dispatcher.hub.registry().leave_all(self.subscriber.subscriber());
         if let Some(subscriptions) = lock(&self.subscribed).take() {
             subscriptions.settle(self.subscriber.subscriber(), false);
         }

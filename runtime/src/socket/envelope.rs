@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
 use axum::{body::Bytes, http::HeaderMap};
-use catamaran_pubsub::{Outcome, Position, Received, Resume, Settled};
+use catamaran_pubsub::{Position, Received, Recovery, Resume, Settled};
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
@@ -433,9 +433,9 @@ impl Serialize for Channels<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let channels = self.0.channels.iter().map(|(channel, Position { epoch, offset }, outcome)| {
             let outcome = match outcome {
-                Outcome::Fresh => "fresh",
-                Outcome::Recovered => "recovered",
-                Outcome::Gap => "gap",
+                Recovery::Fresh => "fresh",
+                Recovery::Recovered => "recovered",
+                Recovery::Gap => "gap",
             };
             let filtered = self.0.is_filtered(channel).then_some("filtered");
             (&**channel, Placed(epoch, *offset, outcome, filtered))

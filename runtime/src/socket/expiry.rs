@@ -48,7 +48,7 @@ pub(super) fn watch(connection: &Arc<Connection>) -> Option<AbortHandle> {
             active = connection.active_since().unwrap_or_else(Instant::now);
             if idle.is_some_and(|idle| active.elapsed() >= idle) {
                 tracing::debug!("socket is idle and was closed");
-                connection.dispatcher().hub.streams().close(subscriber.subscriber(), "idle");
+                connection.dispatcher().hub.registry().close(subscriber.subscriber(), "idle");
                 return cut_later(subscriber);
             }
         }

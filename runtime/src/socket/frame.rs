@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use catamaran_pubsub::{Delivery, GapReason, LeftReason, Message, Replayed};
+use catamaran_pubsub::{Delivery, EncodedEvent, GapReason, LeftReason, Replayed};
 use serde::{Serialize, Serializer, ser::SerializeTuple};
 
 /// An event packet to one socket.
@@ -67,7 +67,7 @@ impl Frame<'_> {
 }
 
 /// What a client that knows no positions gets of a frame: an entry as its event, of the rest nothing.
-pub(crate) fn plain<'a>(frame: &Frame<'a>) -> Option<&'a Message> {
+pub(crate) fn plain<'a>(frame: &Frame<'a>) -> Option<&'a EncodedEvent> {
     match frame {
         Frame::Delivery(Delivery::Event(message) | Delivery::Entry { message, .. }) => Some(message),
         _ => None,
@@ -75,7 +75,7 @@ pub(crate) fn plain<'a>(frame: &Frame<'a>) -> Option<&'a Message> {
 }
 
 /// How many bytes the packet of an event has at least: a name with characters that JSON escapes makes it longer.
-pub(crate) fn packet_bytes(message: &Message) -> usize {
+pub(crate) fn packet_bytes(message: &EncodedEvent) -> usize {
     message.bytes() + r#"42[""]"#.len()
 }
 
@@ -115,7 +115,7 @@ impl Serialize for Frame<'_> {
 }
 
 /// The arguments of an event, as a tuple.
-pub(crate) struct Arguments<'a>(pub(crate) &'a Message);
+pub(crate) struct Arguments<'a>(pub(crate) &'a EncodedEvent);
 
 impl Serialize for Arguments<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -171,7 +171,7 @@ mod tests {
         let said = to_raw_value(&"hello").unwrap();
         let mut messages = Vec::new();
         for arguments in [vec![], vec![said.clone()], vec![said.clone(), said]] {
-            let message = Message { name: "said".into(), arguments };
+            let message = EncodedEvent { name: "said".into(), arguments };
             for offset in [0, 9, 10, 12_345] {
                 let entry = Delivery::Entry { channel: "room:7", offset, message: &message };
                 let frame = Frame::Delivery(&entry);

@@ -10,7 +10,7 @@ use std::{
 };
 
 use axum::http::request::Parts;
-use catamaran_pubsub::{Delivery, Message, Outlet, Resume, Subscriber};
+use catamaran_pubsub::{Delivery, EncodedEvent, Outlet, Resume, Subscriber};
 use serde::Serialize;
 use socketioxide::{SendError, SocketError, socket::Socket as IoSocket};
 use tokio::{
@@ -65,7 +65,7 @@ enum Link {
         socket: Weak<IoSocket>,
         backlog: Backlog,
     },
-    Inbox(mpsc::UnboundedSender<Message>, Arc<Parts>),
+    Inbox(mpsc::UnboundedSender<EncodedEvent>, Arc<Parts>),
 }
 
 impl SocketSubscriber {
@@ -83,7 +83,7 @@ impl SocketSubscriber {
         Self::new(socket.id.to_string(), client, connection, received, link, slow_sockets)
     }
 
-    pub(crate) fn of_inbox(id: String, inbox: mpsc::UnboundedSender<Message>, handshake: Parts) -> Self {
+    pub(crate) fn of_inbox(id: String, inbox: mpsc::UnboundedSender<EncodedEvent>, handshake: Parts) -> Self {
         let link = Link::Inbox(inbox, Arc::new(handshake));
         Self::new(id, None, 0, Resume::new(), link, Arc::default())
     }

@@ -6,7 +6,7 @@
 use std::{env, error::Error, time::Duration};
 
 use axum::{Json, extract::State};
-use catamaran::{Backend, Hub, MembersError, Postgres, Published, Redis, Unreached, prelude::*};
+use catamaran::{Backend, Hub, MembersError, Postgres, PublishOutcome, Redis, UnreachedServers, prelude::*};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
@@ -61,11 +61,11 @@ struct Done {
     unreached: Option<Vec<String>>,
 }
 
-impl From<Result<usize, Unreached>> for Done {
-    fn from(done: Result<usize, Unreached>) -> Self {
+impl From<Result<usize, UnreachedServers>> for Done {
+    fn from(done: Result<usize, UnreachedServers>) -> Self {
         match done {
             Ok(sockets) => Self { sockets, unreached: None },
-            Err(Unreached { sockets, servers, .. }) => Self { sockets, unreached: Some(servers) },
+            Err(UnreachedServers { sockets, servers, .. }) => Self { sockets, unreached: Some(servers) },
         }
     }
 }
@@ -74,7 +74,7 @@ impl From<Result<usize, MembersError>> for Done {
     fn from(done: Result<usize, MembersError>) -> Self {
         match done {
             Ok(sockets) => Self { sockets, unreached: None },
-            Err(MembersError::Unreached(unreached)) => Err(unreached).into(),
+            Err(MembersError::UnreachedServers(unreached)) => Err(unreached).into(),
             Err(other) => panic!("one type for each name, and few subscriptions: {other}"),
         }
     }
@@ -92,9 +92,9 @@ async fn publish(ctx: &Ctx<Socket>, numbers: &Numbers, number: u64) -> catamaran
         (kept, unkept) = (kept.except(ctx.socket()), unkept.except(ctx.socket()));
     }
     let outcome = |published| match published {
-        Published::Delivered => "delivered",
-        Published::LocalOnly => "local",
-        Published::Unknown => "unknown",
+        PublishOutcome::Delivered => "delivered",
+        PublishOutcome::LocalOnly => "local",
+        PublishOutcome::Unknown => "unknown",
     };
     Ok([outcome(kept.await?), outcome(unkept.await?)])
 }
@@ -212,7 +212,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Err(_) => Postgres::connect(env::var("DATABASE_URL")?).into(),
     };
     let app = App::new(Name(name))
-        .bus(backend)
+        .broker(backend)
         .mount(routes![channels, write, sockets])
         .on_connect(connected)
         .drain(DRAIN)

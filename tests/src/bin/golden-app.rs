@@ -4,7 +4,7 @@
 use std::{error::Error, sync::Arc};
 
 use axum::extract::State;
-use catamaran::{Untyped, UntypedEvent, prelude::*};
+use catamaran::{RawChannel, RawEvent, prelude::*};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::Notify};
@@ -13,8 +13,8 @@ use tokio::{net::TcpListener, sync::Notify};
 const FLOOD: u64 = 5000;
 
 /// A room of a ported Sails application.
-fn room(name: &str) -> Untyped {
-    Untyped::new(name)
+fn room(name: &str) -> RawChannel {
+    RawChannel::new(name)
 }
 
 /// What else a client may be subscribed to.
@@ -70,18 +70,18 @@ mod golden {
             ("long", json!("x".repeat(70_000))),
         ];
         for (name, value) in events {
-            hub.publish(&room("r1"), UntypedEvent::new(name, &value)?).await?;
+            hub.publish(&room("r1"), RawEvent::new(name, &value)?).await?;
         }
         hub.publish(&Moves, Move::Moved(1, -2)).await?;
         hub.publish(&Moves, Move::Closed).await?;
-        hub.blast(&UntypedEvent::new("all", &json!({ "n": 2 }))?).await?;
+        hub.blast(&RawEvent::new("all", &json!({ "n": 2 }))?).await?;
         Ok("published")
     }
 
     /// To all but the socket that asks.
     #[action(post "/others")]
     async fn others(ctx: Ctx<Socket>, hub: Hub) -> catamaran::Result<&'static str> {
-        hub.publish(&room("r1"), UntypedEvent::new("others", &1)?).except(ctx.socket()).await?;
+        hub.publish(&room("r1"), RawEvent::new("others", &1)?).except(ctx.socket()).await?;
         Ok("published")
     }
 
@@ -109,7 +109,7 @@ mod golden {
     #[action(post "/flood")]
     async fn flood(hub: Hub) -> catamaran::Result {
         for n in 0..FLOOD {
-            hub.publish(&room("r1"), UntypedEvent::new("n", &n)?).await?;
+            hub.publish(&room("r1"), RawEvent::new("n", &n)?).await?;
         }
         Ok(())
     }
@@ -118,10 +118,10 @@ mod golden {
     #[action(post "/move")]
     async fn move_members(hub: Hub) -> catamaran::Result {
         hub.add_members(&room("r1"), &room("r2")).await?;
-        hub.publish(&room("r2"), UntypedEvent::new("moved", &"in")?).await?;
+        hub.publish(&room("r2"), RawEvent::new("moved", &"in")?).await?;
         hub.remove_members(&room("r1"), &room("r2")).await?;
-        hub.publish(&room("r2"), UntypedEvent::new("moved", &"out")?).await?;
-        hub.publish(&room("r1"), UntypedEvent::new("moved", &"done")?).await?;
+        hub.publish(&room("r2"), RawEvent::new("moved", &"out")?).await?;
+        hub.publish(&room("r1"), RawEvent::new("moved", &"done")?).await?;
         Ok(())
     }
 }

@@ -14,7 +14,7 @@ use axum::{
     extract::State,
     routing::post as route_post,
 };
-use catamaran::{RateLimit, Untyped, prelude::*};
+use catamaran::{RateLimit, RawChannel, prelude::*};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -92,7 +92,7 @@ mod actions {
 
     #[action(get "/watch/{bytes}")]
     pub(crate) async fn watch(ctx: Ctx<Socket>, bytes: usize) -> catamaran::Result {
-        ctx.subscribe(&Untyped::new("x".repeat(bytes))).await?;
+        ctx.subscribe(&RawChannel::new("x".repeat(bytes))).await?;
         Ok(())
     }
 
@@ -167,7 +167,7 @@ async fn long_channel_names_and_tags_are_refused_in_words() {
         let refused = client.ask(&get(format!("/watch/{}", limit + 1))).await;
         assert_eq!((refused.status, refused.json()["code"].as_str()), (400, Some("channel_name_too_long")));
         assert!(refused.message().contains(&format!("at most {limit} bytes")), "{}", refused.message());
-        assert_eq!(hub.count(&Untyped::new("x".repeat(limit + 1))).await.unwrap(), 0);
+        assert_eq!(hub.count(&RawChannel::new("x".repeat(limit + 1))).await.unwrap(), 0);
         assert_eq!(client.ask(&get("/tag/256")).await.status, 200);
         let refused = client.ask(&get("/tag/257")).await;
         assert_eq!((refused.status, refused.json()["code"].as_str()), (400, Some("tag_too_long")));

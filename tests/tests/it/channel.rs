@@ -3,7 +3,7 @@
 // A user writes `pub`.
 #![allow(unreachable_pub)]
 
-use catamaran::{Channel, Event, History, Untyped, channel};
+use catamaran::{Channel, Event, History, RawChannel, channel};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -69,7 +69,7 @@ fn a_channel_has_a_name_a_history_and_a_stream() {
     assert_eq!((Pet::HISTORY, Pet::STREAM), (History::of(16).seconds(60), Some("pet")));
     assert_eq!((Lobby.name(), Lobby::HISTORY), ("lobby".to_owned(), History::NONE));
     assert_eq!(User::HISTORY, History::of(9).bytes(1000).seconds(3600).since_subscribe());
-    assert_eq!(Untyped::new("anything:at all").name(), "anything:at all");
+    assert_eq!(RawChannel::new("anything:at all").name(), "anything:at all");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::{
 };
 
 use axum::{extract::State, http::StatusCode};
-use catamaran::{Error, TagError, Untyped, UntypedEvent, prelude::*};
+use catamaran::{Error, RawChannel, RawEvent, TagError, prelude::*};
 use futures_util::future::join_all;
 use tokio::sync::{Notify, mpsc};
 
@@ -30,12 +30,12 @@ struct Shared {
     refused: AtomicBool,
 }
 
-fn room() -> Untyped {
-    Untyped::new("room")
+fn room() -> RawChannel {
+    RawChannel::new("room")
 }
 
-fn said(text: &str) -> UntypedEvent {
-    UntypedEvent::new("said", text).unwrap()
+fn said(text: &str) -> RawEvent {
+    RawEvent::new("said", text).unwrap()
 }
 
 #[action(post "/tag/{tag}")]
@@ -162,12 +162,10 @@ async fn nothing_that_is_published_after_it_returned_reaches_any_of_many() {
             tokio::spawn(async move {
                 while !stop.load(Ordering::SeqCst) {
                     let number = next.fetch_add(1, Ordering::SeqCst);
-                    let event = UntypedEvent::new("n", &number).unwrap();
+                    let event = RawEvent::new("n", &number).unwrap();
                     hub.publish(&room(), event).await.unwrap();
                     if number % 7 == 0 {
-                        hub.blast(&UntypedEvent::new("n", &next.fetch_add(1, Ordering::SeqCst)).unwrap())
-                            .await
-                            .unwrap();
+                        hub.blast(&RawEvent::new("n", &next.fetch_add(1, Ordering::SeqCst)).unwrap()).await.unwrap();
                     }
                     tokio::time::sleep(Duration::from_micros(500)).await;
                 }
@@ -343,13 +341,13 @@ async fn a_socket_has_at_most_so_many_subscriptions() {
     #[action(get "/channels/{from}/{to}")]
     async fn channels(ctx: Ctx<Socket>, from: u64, to: u64) -> catamaran::Result {
         for n in from..to {
-            ctx.subscribe(&Untyped::new(format!("channel:{n}"))).await?;
+            ctx.subscribe(&RawChannel::new(format!("channel:{n}"))).await?;
         }
         Ok(())
     }
     #[action(delete "/channels/{n}")]
     async fn leave_channel(ctx: Ctx<Socket>, n: u64) {
-        ctx.socket().unsubscribe(&Untyped::new(format!("channel:{n}"))).await;
+        ctx.socket().unsubscribe(&RawChannel::new(format!("channel:{n}"))).await;
     }
     for (limit, app) in [(256, App::new(())), (3, App::new(()).max_subscriptions(3))] {
         let app = app.mount(routes![channels, leave_channel]);
@@ -366,6 +364,6 @@ async fn a_socket_has_at_most_so_many_subscriptions() {
         // A request that fails leaves nothing, and another socket has its own.
         let mut other = Client::connect(&server).await;
         assert_eq!(other.ask(&get(format!("/channels/0/{}", limit + 1))).await.status, 409);
-        assert_eq!(hub.count(&Untyped::new("channel:0")).await.unwrap(), 0);
+        assert_eq!(hub.count(&RawChannel::new("channel:0")).await.unwrap(), 0);
     }
 }

@@ -177,14 +177,14 @@ const METHODS: [&str; 7] = ["get", "head", "options", "post", "put", "patch", "d
 const PATHS: [&str; 4] = ["/notes", "/merged", "/nested/deep", "/missing"];
 
 /// What came of a request.
-struct Outcome {
+struct Recovery {
     status: u16,
     body: String,
     /// How many requests had reached a route before and after it.
     reached: (usize, usize),
 }
 
-impl Outcome {
+impl Recovery {
     /// Asserts that the request was refused and reached nothing, or passed.
     fn check(&self, passes: bool, case: &dyn std::fmt::Debug) {
         assert_eq!(self.status == 403, !passes, "{case:?}: {}", self.body);
@@ -196,7 +196,7 @@ impl Outcome {
 }
 
 /// Asks the router itself, since a connection for each of some thousand requests takes long.
-async fn over_http(router: &Router, ask: &Ask, reached: &Reached) -> Outcome {
+async fn over_http(router: &Router, ask: &Ask, reached: &Reached) -> Recovery {
     let mut request = Request::builder().method(&*ask.method.to_uppercase()).uri(&ask.url);
     for (name, value) in &ask.headers {
         request = request.header(name, value);
@@ -207,17 +207,17 @@ async fn over_http(router: &Router, ask: &Ask, reached: &Reached) -> Outcome {
     let status = response.status().as_u16();
     let bytes = to_bytes(response.into_body(), 10_000).await.expect("a whole body");
     let body = String::from_utf8(bytes.into()).expect("text");
-    Outcome { status, body, reached: (before, reached.load(Ordering::SeqCst)) }
+    Recovery { status, body, reached: (before, reached.load(Ordering::SeqCst)) }
 }
 
-async fn over_socket(client: &mut Client, ask: &Ask, reached: &Reached) -> Outcome {
+async fn over_socket(client: &mut Client, ask: &Ask, reached: &Reached) -> Recovery {
     let before = reached.load(Ordering::SeqCst);
     let answer = client.ask(ask).await;
     let body = match answer.body {
         Body::Json(text) => text,
         Body::None | Body::Bytes(_) => String::new(),
     };
-    Outcome { status: answer.status, body, reached: (before, reached.load(Ordering::SeqCst)) }
+    Recovery { status: answer.status, body, reached: (before, reached.load(Ordering::SeqCst)) }
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Names of events that JSON writes with escapes: the application's reach every client, and a client's harm it alone.
 
-use catamaran::{App, Ctx, Hub, Socket, TransportType, Untyped, UntypedEvent, action, routes};
+use catamaran::{App, Ctx, Hub, RawChannel, RawEvent, Socket, TransportType, action, routes};
 use serde_json::Value;
 
 use crate::support::{Answer, Ask, Client, Eio, Packet, Server, get, within};
@@ -23,8 +23,8 @@ const NAMES: [&str; 14] = [
     " ",
 ];
 
-fn room() -> Untyped {
-    Untyped::new("room")
+fn room() -> RawChannel {
+    RawChannel::new("room")
 }
 
 #[action(get "/join")]
@@ -37,7 +37,7 @@ async fn join(ctx: Ctx<Socket>) -> catamaran::Result {
 #[action(post "/publish")]
 async fn publish(hub: Hub) -> catamaran::Result {
     for (n, name) in NAMES.into_iter().enumerate() {
-        let event = UntypedEvent::new(name, &n).expect("a name that may be used");
+        let event = RawEvent::new(name, &n).expect("a name that may be used");
         hub.blast(&event).await?;
         hub.publish(&room(), event).await?;
     }

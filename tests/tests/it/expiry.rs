@@ -14,7 +14,7 @@ use axum::{
     middleware::{Next, from_fn_with_state},
     response::Response,
 };
-use catamaran::{AuthExpiry, Error, Untyped, UntypedEvent, prelude::*};
+use catamaran::{AuthExpiry, Error, RawChannel, RawEvent, prelude::*};
 
 use crate::support::{Answer, Client, Packet, Server, get, post, within};
 
@@ -54,27 +54,27 @@ impl<S: Send + Sync> FromRequestParts<S> for Token {
 
 #[action(get "/room")]
 async fn room(ctx: Ctx<Socket>) -> catamaran::Result {
-    ctx.subscribe(&Untyped::new("room")).await?;
+    ctx.subscribe(&RawChannel::new("room")).await?;
     Ok(())
 }
 
 /// The context comes before the policy that limits it.
 #[action(get "/guarded")]
 async fn guarded(ctx: Ctx<Socket>, _: Token) -> catamaran::Result {
-    ctx.subscribe(&Untyped::new("room")).await?;
+    ctx.subscribe(&RawChannel::new("room")).await?;
     Ok(())
 }
 
 #[action(get "/own")]
 async fn own(ctx: Ctx<Socket>, expiry: AuthExpiry) -> catamaran::Result {
-    ctx.subscribe(&Untyped::new("room")).await?;
+    ctx.subscribe(&RawChannel::new("room")).await?;
     expiry.at(SystemTime::now() + MOMENT);
     Ok(())
 }
 
 #[action(post "/say/{text}")]
 async fn say(hub: Hub, text: String) -> catamaran::Result {
-    hub.publish(&Untyped::new("room"), UntypedEvent::new("said", &text)?).await?;
+    hub.publish(&RawChannel::new("room"), RawEvent::new("said", &text)?).await?;
     Ok(())
 }
 
@@ -95,7 +95,7 @@ async fn with_a_session_that_is_valid_a_subscription_is_renewed_without_a_loss()
     let hub = app.hub();
     let server = Server::start(app).await;
     let publish = async |text: &str| {
-        hub.publish(&Untyped::new("room"), UntypedEvent::new("said", text).unwrap()).await.unwrap();
+        hub.publish(&RawChannel::new("room"), RawEvent::new("said", text).unwrap()).await.unwrap();
     };
     let mut client = Client::resuming(&server, ADA).await;
     let answer = client.resume("/room", "{}").await;
@@ -116,8 +116,8 @@ async fn with_a_session_that_is_valid_a_subscription_is_renewed_without_a_loss()
     assert_eq!(client.next().await, Packet::Event(EXPIRED.into()));
     publish("secret").await;
     assert_eq!(client.resume("/room", &format!(r#"{{"room":[{epoch},6]}}"#)).await.status, 401);
-    assert!(hub.members(&Untyped::new("room")).await.unwrap().is_empty());
-    hub.blast(&UntypedEvent::new("all", "").unwrap()).await.unwrap();
+    assert!(hub.members(&RawChannel::new("room")).await.unwrap().is_empty());
+    hub.blast(&RawEvent::new("all", "").unwrap()).await.unwrap();
     assert_eq!(client.next().await, Packet::Event(r#"["all",""]"#.into()));
 }
 
@@ -125,7 +125,7 @@ async fn with_a_session_that_is_valid_a_subscription_is_renewed_without_a_loss()
 async fn a_policy_an_action_and_a_hook_can_say_when_it_ends() {
     let connected = async |ctx: Ctx<Socket>, expiry: AuthExpiry| -> catamaran::Result {
         expiry.at(SystemTime::now() + MOMENT);
-        ctx.subscribe(&Untyped::new("room")).await?;
+        ctx.subscribe(&RawChannel::new("room")).await?;
         Ok(())
     };
     let server = Server::start(App::new(()).mount(routes![guarded, own])).await;
@@ -152,12 +152,12 @@ async fn a_stock_client_is_sent_nothing_more_and_http_is_as_it_was() {
     let mut client = Client::connect(&server).await;
     assert_eq!(client.ask(&get("/room")).await.status, 200);
     within("the end of the subscription", async {
-        while hub.count(&Untyped::new("room")).await.unwrap() > 0 {
+        while hub.count(&RawChannel::new("room")).await.unwrap() > 0 {
             tokio::task::yield_now().await;
         }
     })
     .await;
     assert_eq!(server.http(&post("/say/secret", "null")).await.status, 200);
-    hub.blast(&UntypedEvent::new("all", "").unwrap()).await.unwrap();
+    hub.blast(&RawEvent::new("all", "").unwrap()).await.unwrap();
     assert_eq!(client.next().await, Packet::Event(r#"["all",""]"#.into()));
 }

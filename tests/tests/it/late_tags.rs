@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use axum::{extract::State, http::StatusCode};
-use catamaran::{Error, Hub, Untyped, UntypedEvent, prelude::*};
+use catamaran::{Error, Hub, RawChannel, RawEvent, prelude::*};
 use tokio::sync::Notify;
 
 use crate::support::{Client, Eio, Packet, Server, get, within};
@@ -23,12 +23,12 @@ struct Shared {
     go_on: Notify,
 }
 
-fn user() -> Untyped {
-    Untyped::new("user:7")
+fn user() -> RawChannel {
+    RawChannel::new("user:7")
 }
 
-fn news() -> Untyped {
-    Untyped::new("news")
+fn news() -> RawChannel {
+    RawChannel::new("news")
 }
 
 /// As a careful application writes it: the login is checked, and what follows waits for a database, say.
@@ -87,7 +87,7 @@ async fn is_closed(by_hook: bool, tags: bool) {
         _ => false,
     };
     if went_on {
-        let secret = UntypedEvent::new("said", "secret").expect("text is JSON");
+        let secret = RawEvent::new("said", "secret").expect("text is JSON");
         hub.publish(&news(), secret).await.expect("text is JSON");
         let next = client.receive().await;
         assert!(

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use catamaran::{Untyped, UntypedEvent, metrics, prelude::*};
+use catamaran::{RawChannel, RawEvent, metrics, prelude::*};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::sync::Notify;
 
@@ -21,13 +21,13 @@ async fn gate(State(gate): State<Arc<Notify>>) {
 
 #[action(get "/room")]
 async fn room(ctx: Ctx<Socket>) -> catamaran::Result {
-    ctx.subscribe(&Untyped::new("room")).await?;
+    ctx.subscribe(&RawChannel::new("room")).await?;
     Ok(())
 }
 
 #[action(get "/say")]
 async fn say(ctx: Ctx) -> catamaran::Result {
-    ctx.publish(&Untyped::new("room"), UntypedEvent::new("said", &())?).await?;
+    ctx.publish(&RawChannel::new("room"), RawEvent::new("said", &())?).await?;
     Ok(())
 }
 
@@ -35,7 +35,7 @@ async fn say(ctx: Ctx) -> catamaran::Result {
 #[action(get "/flood")]
 async fn flood(ctx: Ctx) -> catamaran::Result {
     for _ in 0..4000 {
-        ctx.publish(&Untyped::new("room"), UntypedEvent::new("said", &"x".repeat(10_000))?).await?;
+        ctx.publish(&RawChannel::new("room"), RawEvent::new("said", &"x".repeat(10_000))?).await?;
         tokio::task::yield_now().await;
     }
     Ok(())

@@ -6,14 +6,14 @@ use axum::{
     Json,
     http::{HeaderMap, header},
 };
-use catamaran::{App, Ctx, Hub, Result, Socket, TransportType, Untyped, action, routes};
+use catamaran::{App, Ctx, Hub, RawChannel, Result, Socket, TransportType, action, routes};
 use serde_json::{Value, json};
 use socketioxide::extract::SocketRef;
 
 use crate::support::{Answer, Ask, Body, Client, Eio, Server, get, http, until, within};
 
-fn room() -> Untyped {
-    Untyped::new("room")
+fn room() -> RawChannel {
+    RawChannel::new("room")
 }
 
 #[action(get "/join")]

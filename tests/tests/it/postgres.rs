@@ -7,18 +7,18 @@ mod schema;
 use std::time::Duration;
 
 use crate::support::{Client, Packet, Server, get, until, within};
-use catamaran::{Channel, Postgres, Published, UntypedEvent, prelude::*, test::TestSocket};
+use catamaran::{Channel, Postgres, PublishOutcome, RawEvent, prelude::*, test::TestSocket};
 use catamaran_tests::backends::postgres::Server as Backend;
 use futures_util::{StreamExt, stream};
 
 const BOB: &str = "bob-0123456789abcdef";
 
-#[channel("log:{id}", event = UntypedEvent, history = 1000)]
+#[channel("log:{id}", event = RawEvent, history = 1000)]
 struct Log {
     id: u64,
 }
 
-#[channel("tick:{id}", event = UntypedEvent)]
+#[channel("tick:{id}", event = RawEvent)]
 struct Tick {
     id: u64,
 }
@@ -42,7 +42,7 @@ struct Node {
 
 impl Node {
     async fn start(backend: &Backend) -> Self {
-        let app = App::new(()).mount(routes![log]).bus(Postgres::connect(backend.url()));
+        let app = App::new(()).mount(routes![log]).broker(Postgres::connect(backend.url()));
         Self { hub: app.hub(), server: Server::start(app).await }
     }
 
@@ -55,15 +55,15 @@ impl Node {
 
     async fn comes_up(&self) {
         within("the bus", async {
-            while self.hub.publish(&Tick { id: 0 }, said("up?")).await.unwrap() != Published::Delivered {
+            while self.hub.publish(&Tick { id: 0 }, said("up?")).await.unwrap() != PublishOutcome::Delivered {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         })
         .await;
     }
 
-    async fn publish(&self, channel: &impl Channel<Event = UntypedEvent>, text: &str) {
-        assert_eq!(self.hub.publish(channel, said(text)).await.unwrap(), Published::Delivered);
+    async fn publish(&self, channel: &impl Channel<Event = RawEvent>, text: &str) {
+        assert_eq!(self.hub.publish(channel, said(text)).await.unwrap(), PublishOutcome::Delivered);
     }
 
     async fn subscribe(&self, id: u64) -> TestSocket {
@@ -78,8 +78,8 @@ fn event(offset: u64, text: &str) -> Packet {
     Packet::Event(format!(r#"["$","log:7",{offset},"said","{text}"]"#))
 }
 
-fn said(text: &str) -> UntypedEvent {
-    UntypedEvent::new("said", text).unwrap()
+fn said(text: &str) -> RawEvent {
+    RawEvent::new("said", text).unwrap()
 }
 
 /// Waits until a socket has received so many events, and gives their texts.
@@ -170,11 +170,11 @@ async fn two_servers_apply_ten_thousand_events_in_one_order_beside_a_long_transa
     }
     let publish = async |node: &Node, name: &str| {
         let all = (0..5000_u64).map(|n| async move {
-            let (event, id) = (UntypedEvent::new("said", &(n, n % 5, name)).unwrap(), n % 5);
+            let (event, id) = (RawEvent::new("said", &(n, n % 5, name)).unwrap(), n % 5);
             // Each tenth goes to a second channel too, in whatever order they are named.
             let publish = node.hub.publish(&Log { id }, event);
             let publish = if n % 10 == 0 { publish.and(&Log { id: (id + 3) % 5 }) } else { publish };
-            assert_eq!(publish.await.unwrap(), Published::Delivered);
+            assert_eq!(publish.await.unwrap(), PublishOutcome::Delivered);
         });
         stream::iter(all).buffer_unordered(64).collect::<()>().await;
     };
@@ -285,7 +285,7 @@ async fn what_one_server_delivered_alone_is_a_gap_on_the_other() {
         where application_name = 'catamaran' order by backend_start limit 2) theirs";
     assert_eq!(admin.query(elder, &[]).await.unwrap().len(), 2);
     within("the loss", async {
-        while here.hub.publish(&Log { id: 7 }, said("alone")).await.unwrap() != Published::LocalOnly {
+        while here.hub.publish(&Log { id: 7 }, said("alone")).await.unwrap() != PublishOutcome::LocalOnly {
             tokio::task::yield_now().await;
         }
     })
@@ -311,7 +311,7 @@ async fn a_publish_that_gets_no_answer_ends_and_comes_if_it_was_counted() {
     let (here, _there, mut client, backend, _) = after(async |_| {}).await;
     backend.freeze();
     let sent = within("an end", here.hub.publish(&Log { id: 7 }, said("late")).into_future()).await.unwrap();
-    assert_eq!(sent, Published::Unknown);
+    assert_eq!(sent, PublishOutcome::Unknown);
     backend.thaw();
     assert_eq!(client.next().await, event(2, "late"));
 }
@@ -329,9 +329,9 @@ async fn a_role_that_may_not_make_the_tables_waits_for_them() {
     let backend = Backend::start();
     let admin = backend.client().await;
     admin.batch_execute("create role app login").await.unwrap();
-    let app = App::new(()).mount(routes![log]).bus(Postgres::connect(backend.url().replace("postgres@", "app@")));
+    let app = App::new(()).mount(routes![log]).broker(Postgres::connect(backend.url().replace("postgres@", "app@")));
     let node = Node { hub: app.hub(), server: Server::start(app).await };
-    assert_eq!(node.hub.publish(&Log { id: 7 }, said("alone")).await.unwrap(), Published::LocalOnly);
+    assert_eq!(node.hub.publish(&Log { id: 7 }, said("alone")).await.unwrap(), PublishOutcome::LocalOnly);
     admin.batch_execute(Postgres::SCHEMA).await.unwrap();
     let rights = "grant usage on schema catamaran to app;
         grant select, insert, update, delete on all tables in schema catamaran to app";
@@ -359,7 +359,7 @@ async fn a_server_without_room_for_connections_is_waited_for() {
         full.push(client);
     }
     let node = Node::start(&backend).await;
-    assert_eq!(node.hub.publish(&Log { id: 7 }, said("alone")).await.unwrap(), Published::LocalOnly);
+    assert_eq!(node.hub.publish(&Log { id: 7 }, said("alone")).await.unwrap(), PublishOutcome::LocalOnly);
     drop(full);
     node.comes_up().await;
 }

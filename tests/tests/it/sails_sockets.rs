@@ -1,14 +1,14 @@
 //! What `sails.sockets` does, row by row, by our means; also the forms of it that do not work in Sails.
 
-use catamaran::{Hub, Untyped, UntypedEvent, test::TestSocket};
+use catamaran::{Hub, RawChannel, RawEvent, test::TestSocket};
 
-fn room(name: &str) -> Untyped {
-    Untyped::new(name)
+fn room(name: &str) -> RawChannel {
+    RawChannel::new(name)
 }
 
 /// The default event of Sails.
-fn message(text: &str) -> UntypedEvent {
-    UntypedEvent::new("message", text).expect("text is JSON")
+fn message(text: &str) -> RawEvent {
+    RawEvent::new("message", text).expect("text is JSON")
 }
 
 /// A hub, and three sockets on it.

@@ -8,7 +8,7 @@ use super::{
     super::{Sent, encoding::encode},
     link::{lock, name},
 };
-use crate::{Entry, History};
+use crate::{History, PublishedEvent};
 
 /// The most entries of a transaction, and about their most bytes: the streams are locked for as long as it takes.
 const MAX_ENTRIES: usize = 64;
@@ -19,21 +19,21 @@ const FOR_EVER: i64 = 100 * 365 * 24 * 3600 * 1000;
 /// An entry that waits to be counted, and who waits for what becomes of it.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    entry: Entry,
+    entry: PublishedEvent,
     body: Vec<u8>,
     answer: oneshot::Sender<Sent>,
 }
 
 impl Waiting {
-    pub(super) fn new(mut entry: Entry) -> (Self, oneshot::Receiver<Sent>) {
+    pub(super) fn new(mut entry: PublishedEvent) -> (Self, oneshot::Receiver<Sent>) {
         // One order on all servers, whatever the publisher named first.
-        entry.places.sort_by_cached_key(|place| name(&place.target.stream));
+        entry.destinations.sort_by_cached_key(|destination| name(&destination.target.stream));
         let (answer, sent) = oneshot::channel();
         let body = encode(&entry).into_bytes();
         (Self { entry, body, answer }, sent)
     }
 
-    pub(super) fn into_parts(self) -> (Entry, oneshot::Sender<Sent>) {
+    pub(super) fn into_parts(self) -> (PublishedEvent, oneshot::Sender<Sent>) {
         (self.entry, self.answer)
     }
 }
@@ -82,23 +82,24 @@ pub(super) struct Counting {
     pub(super) bytes: Vec<i64>,
     pub(super) ages: Vec<i64>,
     pub(super) bodies: Vec<Vec<u8>>,
-    /// How many places each entry has, and the streams of these from 1 on.
+    /// How many destinations each entry has, and the streams of these from 1 on.
     pub(super) counts: Vec<i32>,
-    pub(super) places: Vec<i32>,
+    pub(super) destinations: Vec<i32>,
 }
 
 impl Counting {
     pub(super) fn of(batch: &mut [Waiting]) -> Self {
-        let targets =
-            |waiting: &Waiting| waiting.entry.places.iter().map(|place| place.target.clone()).collect::<Vec<_>>();
+        let targets = |waiting: &Waiting| {
+            waiting.entry.destinations.iter().map(|destination| destination.target.clone()).collect::<Vec<_>>()
+        };
         let mut streams: BTreeMap<Vec<u8>, (i32, History)> = BTreeMap::new();
         for target in batch.iter().flat_map(targets) {
             let kept = streams.entry(name(&target.stream)).or_insert((0, target.history));
             kept.1 = kept.1.and(target.history);
         }
         let mut counting = Self::default();
-        for (number, (name, (place, history))) in (1..).zip(&mut streams) {
-            *place = number;
+        for (number, (name, (destination, history))) in (1..).zip(&mut streams) {
+            *destination = number;
             counting.names.push(name.clone());
             counting.events.push(kept_events(*history));
             counting.bytes.push(kept_bytes(*history));
@@ -106,10 +107,11 @@ impl Counting {
         }
         for waiting in batch {
             counting.bodies.push(std::mem::take(&mut waiting.body));
-            let places = waiting.entry.places.iter().map(|place| streams[&name(&place.target.stream)].0);
-            let before = counting.places.len();
-            counting.places.extend(places);
-            counting.counts.push(i32::try_from(counting.places.len() - before).unwrap_or(i32::MAX));
+            let destinations =
+                waiting.entry.destinations.iter().map(|destination| streams[&name(&destination.target.stream)].0);
+            let before = counting.destinations.len();
+            counting.destinations.extend(destinations);
+            counting.counts.push(i32::try_from(counting.destinations.len() - before).unwrap_or(i32::MAX));
         }
         counting
     }
@@ -134,18 +136,18 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::{Id, Message, Node, Place, Target};
+    use crate::{Destination, EncodedEvent, Id, Node, Target};
 
     fn waiting(number: u64, bytes: usize, streams: &[(&str, History)]) -> Waiting {
-        let place = |&(stream, history): &(&str, History)| {
+        let destination = |&(stream, history): &(&str, History)| {
             let target = Target { channel: stream.into(), stream: stream.into(), history, shape: None };
-            Place { target, position: None }
+            Destination { target, position: None }
         };
-        let entry = Entry {
+        let entry = PublishedEvent {
             id: Id { node: Node(1), number },
-            message: Message { name: "e".repeat(bytes), arguments: Vec::new() },
+            message: EncodedEvent { name: "e".repeat(bytes), arguments: Vec::new() },
             except: Vec::new(),
-            places: streams.iter().map(place).collect(),
+            destinations: streams.iter().map(destination).collect(),
             at: SystemTime::now(),
         };
         Waiting::new(entry).0
@@ -176,7 +178,7 @@ mod tests {
         let counting = Counting::of(&mut batch);
         assert_eq!(counting.names, [b"a", b"b"]);
         assert_eq!(counting.events, [1, 9]);
-        assert_eq!((counting.counts, counting.places), (vec![2, 1], vec![1, 2, 2]));
+        assert_eq!((counting.counts, counting.destinations), (vec![2, 1], vec![1, 2, 2]));
         assert_eq!(counting.bodies.len(), 2);
     }
 }

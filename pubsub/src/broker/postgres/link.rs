@@ -23,7 +23,7 @@ use super::{
     news,
     session::Session,
 };
-use crate::{Copy, Entry, Flow, Node, Place, Position};
+use crate::{BrokerEvents, Destination, Node, Position, PublishedEvent, StreamEntry};
 
 /// The longest wait before it is tried again to connect, and the longest first one.
 const MAX_WAIT: Duration = Duration::from_secs(1);
@@ -36,10 +36,10 @@ const MAX_NAME: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Link {
     config: Config,
-    flow: Flow,
+    flow: BrokerEvents,
     /// The streams that this node wants, by their names in the tables.
     attached: Mutex<HashMap<Vec<u8>, Arc<str>>>,
-    /// The connections while the bus is up. Its lock is held while they bring something, so that it comes before their end.
+    /// The connections while the broker is up. Its lock is held while they bring something, so that it comes before their end.
     session: Mutex<Option<Arc<Session>>>,
     queue: Queue,
     /// The node has left the others, for good.
@@ -47,7 +47,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(config: Config, flow: Flow) -> Self {
+    pub(super) fn new(config: Config, flow: BrokerEvents) -> Self {
         Self {
             config,
             flow,
@@ -79,7 +79,7 @@ impl Link {
                 }
                 Err(failure) => {
                     if attempts == 0 {
-                        tracing::warn!("postgres cannot be used as the bus, which is tried again: {failure}");
+                        tracing::warn!("postgres cannot be used as the broker, which is tried again: {failure}");
                     }
                     attempts += 1;
                 }
@@ -89,7 +89,7 @@ impl Link {
     }
 
     /// Tells the hub what these connections brought, unless they have ended or others take this node for gone.
-    pub(super) fn bring(&self, from: &Session, news: impl FnOnce(&Flow)) {
+    pub(super) fn bring(&self, from: &Session, news: impl FnOnce(&BrokerEvents)) {
         let session = lock(&self.session);
         if session.as_ref().is_some_and(|session| std::ptr::eq(&raw const **session, from)) && from.is_believed() {
             news(&self.flow);
@@ -132,16 +132,18 @@ impl Link {
                 return Ok(Read::Gone);
             };
             let at = Position { epoch: after.epoch.clone(), offset };
-            let is_here = |place: &Place| place.target.stream == *stream && place.position.as_ref() == Some(&at);
-            let Some(place) = entry.places.iter().position(is_here) else { return Ok(Read::Gone) };
-            kept.push(Copy::of(Arc::new(entry), place));
+            let is_here = |destination: &Destination| {
+                destination.target.stream == *stream && destination.position.as_ref() == Some(&at)
+            };
+            let Some(destination) = entry.destinations.iter().position(is_here) else { return Ok(Read::Gone) };
+            kept.push(StreamEntry::of(Arc::new(entry), destination));
         }
         // Without a row the epoch is another, or some of it is no longer kept.
         Ok(if rows.is_empty() { Read::Gone } else { Read::Entries(kept) })
     }
 
     /// Counts an entry, with others that are published meanwhile. It goes on when whoever asked for it is gone.
-    pub(super) fn publish(self: &Arc<Self>, entry: Entry) -> impl Future<Output = Sent> + Send + use<> {
+    pub(super) fn publish(self: &Arc<Self>, entry: PublishedEvent) -> impl Future<Output = Sent> + Send + use<> {
         let (waiting, sent) = Waiting::new(entry);
         if self.queue.push(waiting) {
             tokio::spawn(self.clone().publish_all());
@@ -178,19 +180,20 @@ impl Link {
         let (id, epochs, offsets) =
             (row.get("id"), row.get::<_, Vec<&str>>("epochs"), row.get::<_, Vec<i64>>("offsets"));
         let epochs: Vec<Arc<str>> = epochs.into_iter().map(Into::into).collect();
-        let mut positions = counting.places.iter().zip(offsets).filter_map(|(stream, offset)| {
+        let mut positions = counting.destinations.iter().zip(offsets).filter_map(|(stream, offset)| {
             let epoch = epochs.get(usize::try_from(*stream - 1).ok()?)?;
             Some(Position { epoch: epoch.clone(), offset: unsigned(offset) })
         });
         for (waiting, number) in batch.into_iter().zip(1..) {
             let (mut entry, answer) = waiting.into_parts();
-            for place in &mut entry.places {
-                place.position = positions.next();
+            for destination in &mut entry.destinations {
+                destination.position = positions.next();
             }
             let entry = Arc::new(entry);
             if session.came((id, number)) {
                 self.bring(&session, |flow| {
-                    (0..entry.places.len()).for_each(|place| flow.entry(Copy::of(entry.clone(), place)));
+                    (0..entry.destinations.len())
+                        .for_each(|destination| flow.entry(StreamEntry::of(entry.clone(), destination)));
                 });
             }
             let _ = answer.send(Sent::Counted(entry));

@@ -1,4 +1,4 @@
-//! The bus over Postgres: tables that count and keep what is published, and a notification that wakes whoever reads them.
+//! The broker over Postgres: tables that count and keep what is published, and a notification that wakes whoever reads them.
 //!
 //! A node writes on one connection and reads on another ([`connection`], [`session`]); whenever either is lost, both are
 //! made anew ([`link`]). What is new is found by the transactions that a reader has not seen yet ([`news`]).
@@ -18,13 +18,13 @@ use link::Link;
 use tokio::task::JoinSet;
 use tokio_postgres::{Config, config::SslMode};
 
-use super::{Attached, Backend, Bus, Down, Read, Sent};
-use crate::{Entry, Flow, Node, Position};
+use super::{Attached, Backend, Broker, Down, Read, Sent};
+use crate::{BrokerEvents, Node, Position, PublishedEvent};
 
 /// How long a stream stays attached that nobody needs.
 const LINGER: Duration = Duration::from_secs(10);
 
-/// A Postgres server that joins the servers of an application, for [`App::bus`](crate::App::bus). With the feature
+/// A Postgres server that joins the servers of an application, for [`App::broker`](crate::App::broker). With the feature
 /// `postgres`.
 ///
 /// ```no_run
@@ -35,7 +35,7 @@ const LINGER: Duration = Duration::from_secs(10);
 /// # #[tokio::main]
 /// # async fn main() -> Result<(), catamaran::ServeError> {
 /// let database = Postgres::connect("postgres://me:secret@db.internal/app");
-/// App::new(()).bus(database).mount(routes![hello]).serve("127.0.0.1:1337").await
+/// App::new(()).broker(database).mount(routes![hello]).serve("127.0.0.1:1337").await
 /// # }
 /// ```
 ///
@@ -76,7 +76,7 @@ const LINGER: Duration = Duration::from_secs(10);
 /// # When it cannot be reached
 ///
 /// Each server then delivers to its own sockets, without positions, and looks for the database at least every second
-/// ([`App::bus`](crate::App::bus)). That begins when a connection ends, or the database has not answered for three seconds.
+/// ([`App::broker`](crate::App::broker)). That begins when a connection ends, or the database has not answered for three seconds.
 /// Once it is back, everybody hears of a gap wherever something was published meanwhile, and nowhere else.
 ///
 /// A server that was paused for more than five seconds, or could not look for news for as long, counts as cut off, even if its
@@ -107,10 +107,10 @@ impl Postgres {
     fn config(&self) -> Result<Config, String> {
         // What the parser says may quote a part of the password.
         let config = Config::from_str(&self.url).ok().filter(|config| !config.get_hosts().is_empty());
-        let mut config =
-            config.ok_or("`bus` must be a URL of Postgres, such as `postgres://user:password@localhost/database`")?;
+        let mut config = config
+            .ok_or("`broker` must be a URL of Postgres, such as `postgres://user:password@localhost/database`")?;
         if config.get_ssl_mode() == SslMode::Require {
-            return Err("`bus` must be a URL without `sslmode=require`: there is no TLS here, so let the connection pass a tunnel".into());
+            return Err("`broker` must be a URL without `sslmode=require`: there is no TLS here, so let the connection pass a tunnel".into());
         }
         if config.get_application_name().is_none() {
             config.application_name("catamaran");
@@ -140,7 +140,7 @@ struct Tables {
 }
 
 impl Tables {
-    fn new(config: Config, flow: Flow) -> Self {
+    fn new(config: Config, flow: BrokerEvents) -> Self {
         let link = Arc::new(Link::new(config, flow));
         let mut task = JoinSet::new();
         task.spawn(link.clone().run());
@@ -148,7 +148,7 @@ impl Tables {
     }
 }
 
-impl Bus for Tables {
+impl Broker for Tables {
     fn attach<'a>(
         &'a self,
         stream: &'a Arc<str>,
@@ -162,7 +162,7 @@ impl Bus for Tables {
         Box::pin(async { self.link.read(stream, after).await.unwrap_or(Read::Down) })
     }
 
-    fn publish(&self, entry: Entry) -> BoxFuture<'_, Sent> {
+    fn publish(&self, entry: PublishedEvent) -> BoxFuture<'_, Sent> {
         Box::pin(self.link.publish(entry))
     }
 
@@ -198,7 +198,7 @@ mod tests {
             "postgres://me@localhost/app?hunter=2",
         ] {
             let error = Postgres::connect(url).config().unwrap_err();
-            assert!(error.starts_with("`bus` must be a URL of Postgres"), "{url}: {error}");
+            assert!(error.starts_with("`broker` must be a URL of Postgres"), "{url}: {error}");
             assert!(!error.contains("hunter"), "{url}: {error}");
         }
         let error = Postgres::connect("postgres://me@localhost/app?sslmode=require").config().unwrap_err();

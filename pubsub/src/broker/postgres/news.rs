@@ -14,7 +14,7 @@ use super::{
     link::{Link, unsigned},
     session::{BELIEVED, Id, Session},
 };
-use crate::{Copy, Entry, Position};
+use crate::{Position, PublishedEvent, StreamEntry};
 
 /// The most bytes of events that are fetched at once, unless a single one has more.
 const MAX_FETCHED: i64 = 4 * 1024 * 1024;
@@ -78,7 +78,7 @@ struct New {
     positions: Vec<Position>,
     streams: Vec<Arc<str>>,
     /// None as long as its body was not fetched.
-    entry: Option<Entry>,
+    entry: Option<PublishedEvent>,
 }
 
 /// Brings what this node wants of the news, in the order of the transactions: what began when another was over comes
@@ -129,7 +129,7 @@ async fn fetch(session: &Session, link: &Link, news: Vec<New>) -> Result<(), Fai
         for New { id, positions, streams, entry: came } in news {
             let body = bodies.remove(&id);
             match came.or_else(|| entry(body?, positions)) {
-                Some(entry) => places(&Arc::new(entry), &streams).into_iter().for_each(|copy| flow.entry(copy)),
+                Some(entry) => destinations(&Arc::new(entry), &streams).into_iter().for_each(|copy| flow.entry(copy)),
                 // It is deleted, or no node of this version wrote it.
                 None => streams.iter().for_each(|stream| flow.lost(stream)),
             }
@@ -139,17 +139,18 @@ async fn fetch(session: &Session, link: &Link, news: Vec<New>) -> Result<(), Fai
 }
 
 /// The copies of an entry in some streams.
-fn places(entry: &Arc<Entry>, streams: &[Arc<str>]) -> Vec<Copy> {
-    let places = entry.places.iter().enumerate().filter(|(_, place)| streams.contains(&place.target.stream));
-    places.map(|(place, _)| Copy::of(entry.clone(), place)).collect()
+fn destinations(entry: &Arc<PublishedEvent>, streams: &[Arc<str>]) -> Vec<StreamEntry> {
+    let destinations =
+        entry.destinations.iter().enumerate().filter(|(_, destination)| streams.contains(&destination.target.stream));
+    destinations.map(|(destination, _)| StreamEntry::of(entry.clone(), destination)).collect()
 }
 
 /// An entry from its body; none if no node of this version wrote it.
-pub(super) fn entry(body: &[u8], positions: Vec<Position>) -> Option<Entry> {
+pub(super) fn entry(body: &[u8], positions: Vec<Position>) -> Option<PublishedEvent> {
     decode(std::str::from_utf8(body).ok()?, positions).ok()
 }
 
-/// The positions of an entry, in the order of its places.
+/// The positions of an entry, in the order of its destinations.
 pub(super) fn positions(row: &Row) -> Vec<Position> {
     let (epochs, offsets): (Vec<&str>, Vec<i64>) = (row.get("epochs"), row.get("offsets"));
     let positions = epochs.into_iter().zip(offsets);

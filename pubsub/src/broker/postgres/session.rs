@@ -32,7 +32,7 @@ const OPEN_LIMIT: Duration = Duration::from_secs(10);
 /// How many statements are on their way at once. What waits for its turn is not late.
 const MAX_UNDER_WAY: usize = 128;
 /// How often this node shows that it lives, which also shows that the server does; and how long others believe it. A node that
-/// was silent or deaf for longer has lost the bus, whatever its connections say: others count on its absence.
+/// was silent or deaf for longer has lost the broker, whatever its connections say: others count on its absence.
 const BEAT: Duration = Duration::from_secs(1);
 pub(super) const BELIEVED: Duration = Duration::from_secs(5);
 /// How often news are looked for although no notification came.
@@ -121,8 +121,8 @@ impl Session {
     /// Counts entries on their streams.
     pub(super) async fn publish(&self, entries: &Counting) -> Result<Row, Failure> {
         let (node, fresh) = (self.node(), epoch());
-        let Counting { names, events, bytes, ages, bodies, counts, places } = entries;
-        let parameters: Parameters<'_> = &[&node, &&*fresh, names, events, bytes, ages, bodies, counts, places];
+        let Counting { names, events, bytes, ages, bodies, counts, destinations } = entries;
+        let parameters: Parameters<'_> = &[&node, &&*fresh, names, events, bytes, ages, bodies, counts, destinations];
         self.ask(&self.write, &self.statements.publish, parameters).await?.pop().ok_or(Failure::Late)
     }
 

@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 
-use crate::{Copy, Entry, Position, broker::encoding};
+use crate::{Position, PublishedEvent, StreamEntry, broker::encoding};
 
 /// What comes on a stream's channel.
 #[derive(Debug)]
 pub(super) enum Message<'a> {
-    Entries(Vec<Arc<Entry>>),
+    Entries(Vec<Arc<PublishedEvent>>),
     /// The stream has a new epoch, since this node attached it.
     Renewed(&'a str),
     /// Of another version.
@@ -26,7 +26,7 @@ impl<'a> Message<'a> {
     }
 }
 
-fn entries(mut text: &str) -> Option<Vec<Arc<Entry>>> {
+fn entries(mut text: &str) -> Option<Vec<Arc<PublishedEvent>>> {
     let mut entries = Vec::new();
     while !text.is_empty() {
         let (length, rest) = text.split_once(':')?;
@@ -37,7 +37,7 @@ fn entries(mut text: &str) -> Option<Vec<Arc<Entry>>> {
     Some(entries)
 }
 
-fn entry(text: &str) -> Option<Arc<Entry>> {
+fn entry(text: &str) -> Option<Arc<PublishedEvent>> {
     let (head, entry) = text.split_once('\n')?;
     let (_, given) = head.split_once(' ')?;
     encoding::decode(entry, positions(given)?).ok().map(Arc::new)
@@ -54,13 +54,14 @@ pub(super) fn positions(text: &str) -> Option<Vec<Position>> {
 }
 
 /// The copies of an entry that are in one stream.
-pub(super) fn copies<'a>(entry: &'a Arc<Entry>, stream: &'a str) -> impl Iterator<Item = Copy> + 'a {
-    let places = entry.places.iter().enumerate().filter(move |(_, place)| *place.target.stream == *stream);
-    places.map(|(place, _)| Copy::of(entry.clone(), place))
+pub(super) fn copies<'a>(entry: &'a Arc<PublishedEvent>, stream: &'a str) -> impl Iterator<Item = StreamEntry> + 'a {
+    let destinations =
+        entry.destinations.iter().enumerate().filter(move |(_, destination)| *destination.target.stream == *stream);
+    destinations.map(|(destination, _)| StreamEntry::of(entry.clone(), destination))
 }
 
 /// The copies that follow a position, from the texts of a history.
-pub(super) fn history(texts: &[String], stream: &str, after: &Position) -> Option<Vec<Copy>> {
+pub(super) fn history(texts: &[String], stream: &str, after: &Position) -> Option<Vec<StreamEntry>> {
     let copy = |(text, offset): (&String, u64)| {
         let entry = entry(text)?;
         let position = Position { epoch: after.epoch.clone(), offset };
@@ -74,20 +75,20 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::{History, Id, Node, Place, Target};
+    use crate::{Destination, History, Id, Node, Target};
 
     fn encoded() -> String {
-        let place = |(channel, stream): (&str, &str)| {
+        let destination = |(channel, stream): (&str, &str)| {
             let target =
                 Target { channel: channel.into(), stream: stream.into(), history: History::of(9), shape: None };
-            Place { target, position: None }
+            Destination { target, position: None }
         };
-        let places = [("pet:1", "pets"), ("room:7", "room:7"), ("pet:2", "pets")];
-        encoding::encode(&Entry {
+        let destinations = [("pet:1", "pets"), ("room:7", "room:7"), ("pet:2", "pets")];
+        encoding::encode(&PublishedEvent {
             id: Id { node: Node(1), number: 2 },
-            message: crate::Message { name: "said".into(), arguments: Vec::new() },
+            message: crate::EncodedEvent { name: "said".into(), arguments: Vec::new() },
             except: Vec::new(),
-            places: places.map(place).into(),
+            destinations: destinations.map(destination).into(),
             at: SystemTime::UNIX_EPOCH,
         })
     }
@@ -121,7 +122,8 @@ mod tests {
     #[test]
     fn a_history_gives_each_offset_its_own_place() {
         let texts = [text(5), text(5), text(7), text(7)];
-        let offsets = |texts, at| Some(history(texts, "pets", &at)?.iter().map(Copy::offset).collect::<Vec<_>>());
+        let offsets =
+            |texts, at| Some(history(texts, "pets", &at)?.iter().map(StreamEntry::offset).collect::<Vec<_>>());
         assert_eq!(offsets(&texts, after(4)), Some(vec![5, 6, 7, 8]));
         assert_eq!(offsets(&texts[1..], after(5)), Some(vec![6, 7, 8]));
         assert_eq!(offsets(&texts, after(3)), None);

@@ -1,4 +1,4 @@
-//! The bus of servers that share a Redis.
+//! The broker of servers that share a Redis.
 
 mod keys;
 mod link;
@@ -23,20 +23,20 @@ use self::{
     script::Script,
     session::{Nodes, Session},
 };
-use super::{Attached, Backend, Bus, Down, Read, Sent};
-use crate::{Entry, Flow, Node, Position, epoch};
+use super::{Attached, Backend, Broker, Down, Read, Sent};
+use crate::{BrokerEvents, Node, Position, PublishedEvent, epoch};
 
 /// How long a stream stays attached when nobody is subscribed any more.
 const LINGER: Duration = Duration::from_secs(10);
 
-/// Redis or Valkey, as what joins the servers of an application; for [`App::bus`](crate::App::bus).
+/// Redis or Valkey, as what joins the servers of an application; for [`App::broker`](crate::App::broker).
 ///
 /// ```
 /// use catamaran::{App, Redis};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
-/// let app = App::new(()).bus(Redis::connect("redis://:password@redis.example:6379").prefix("shop"));
+/// let app = App::new(()).broker(Redis::connect("redis://:password@redis.example:6379").prefix("shop"));
 /// # }
 /// ```
 ///
@@ -54,11 +54,11 @@ const LINGER: Duration = Duration::from_secs(10);
 ///
 /// # When it cannot be reached
 ///
-/// A server of the application that loses it delivers its events to its own sockets, and [`Published`](crate::Published)
+/// A server of the application that loses it delivers its events to its own sockets, and [`PublishOutcome`](crate::PublishOutcome)
 /// says so. It asks Redis every second whether it is there, gives it up after three without an answer, and tries again at
 /// least every second (every three, if nothing answers). Then it sends its clients what was published meanwhile on the
 /// others. A `gap` is told only where that is impossible: to clients of a channel that this server or another delivered
-/// to on its own, and of all channels after Redis was restarted, or another server took its place, since that one may know
+/// to on its own, and of all channels after Redis was restarted, or another server took its destination, since that one may know
 /// less than the one before it. Redis looks the same when a master gets its first replica, or has had none for an hour: that
 /// is a `gap` in all channels too. So is the loss of a server of the application while others could not reach Redis
 /// either, 10 s after Redis is back.
@@ -67,17 +67,17 @@ const LINGER: Duration = Duration::from_secs(10);
 ///
 /// All keys and channels of an application are in one slot, so one event can be counted in several channels at once. The
 /// URL names any server of the cluster; the master of the slot is found by it, and found again after a failover.
-/// A cluster therefore makes the bus survive the end of a server, not faster.
+/// A cluster therefore makes the broker survive the end of a server, not faster.
 pub struct Redis {
     url: Result<ConnectionInfo, String>,
     prefix: String,
 }
 
 impl Redis {
-    /// The Redis at a URL; nothing is sent to it before [`App::bus`](crate::App::bus).
+    /// The Redis at a URL; nothing is sent to it before [`App::broker`](crate::App::broker).
     pub fn connect(url: impl AsRef<str>) -> Self {
         // The reason of the library says nothing of the password.
-        let form = "`bus` must be a URL such as `redis://:password@redis.example:6379`";
+        let form = "`broker` must be a URL such as `redis://:password@redis.example:6379`";
         let url = url.as_ref().into_connection_info().map_err(|error| format!("{form}: {error}"));
         Self { url, prefix: "catamaran".to_owned() }
     }
@@ -91,10 +91,10 @@ impl Redis {
         self
     }
 
-    fn start(self, flow: Flow) -> Result<Arc<dyn Bus>, String> {
+    fn start(self, flow: BrokerEvents) -> Result<Arc<dyn Broker>, String> {
         let info = self.url?;
         if self.prefix.is_empty() || self.prefix.contains(['{', '}']) {
-            return Err(format!("`bus` must have a prefix without braces, and `{}` is none", self.prefix));
+            return Err(format!("`broker` must have a prefix without braces, and `{}` is none", self.prefix));
         }
         let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         let info = info.set_redis_settings(settings);
@@ -106,7 +106,7 @@ impl Redis {
         });
         let (stop, stopped) = oneshot::channel();
         let ended = tokio::spawn(Link::new(shared.clone(), info).run(stopped));
-        Ok(Arc::new(RedisBus { shared, running: Mutex::new(Some(Running { stop, ended })) }))
+        Ok(Arc::new(RedisBroker { shared, running: Mutex::new(Some(Running { stop, ended })) }))
     }
 }
 
@@ -122,11 +122,11 @@ impl From<Redis> for Backend {
     }
 }
 
-/// What the bus and its link share.
+/// What the broker and its link share.
 #[derive(Debug)]
 struct Shared {
     keys: Keys,
-    flow: Flow,
+    flow: BrokerEvents,
     /// The name of this node.
     node: String,
     /// The connection, if there is one.
@@ -143,9 +143,9 @@ impl Shared {
     }
 }
 
-/// The bus. Its link ends with it.
+/// The broker. Its link ends with it.
 #[derive(Debug)]
-struct RedisBus {
+struct RedisBroker {
     shared: Arc<Shared>,
     /// None once this node has left.
     running: Mutex<Option<Running>>,
@@ -159,7 +159,7 @@ struct Running {
     ended: JoinHandle<()>,
 }
 
-impl RedisBus {
+impl RedisBroker {
     fn session(&self) -> Result<Arc<Session>, Down> {
         self.shared.session().ok_or(Down)
     }
@@ -171,7 +171,7 @@ impl RedisBus {
     }
 }
 
-impl Bus for RedisBus {
+impl Broker for RedisBroker {
     fn attach<'a>(
         &'a self,
         stream: &'a Arc<str>,
@@ -206,7 +206,7 @@ impl Bus for RedisBus {
         })
     }
 
-    fn publish(&self, entry: Entry) -> BoxFuture<'_, Sent> {
+    fn publish(&self, entry: PublishedEvent) -> BoxFuture<'_, Sent> {
         Box::pin(async move {
             match self.session() {
                 Ok(session) => session.publish(entry).await,
@@ -252,7 +252,7 @@ mod tests {
     use crate::testing::Hub;
 
     fn refused(redis: Redis) -> String {
-        redis.start(Hub::default().streams().flow()).unwrap_err()
+        redis.start(Hub::default().registry().flow()).unwrap_err()
     }
 
     #[test]
@@ -261,7 +261,7 @@ mod tests {
             ["", "redis.example", "http://:canary@redis.example", "redis://:canary@redis.example:port", "rediss://a"]
         {
             let reason = refused(Redis::connect(url));
-            assert!(reason.starts_with("`bus` must be a URL"), "{reason}");
+            assert!(reason.starts_with("`broker` must be a URL"), "{reason}");
             assert!(!reason.contains("canary"), "{reason}");
         }
         let redis = Redis::connect("redis://:canary@redis.example");

@@ -15,7 +15,7 @@ use super::{
     session::{Failure, Session},
 };
 use crate::{
-    Entry, History, Position,
+    History, Position, PublishedEvent,
     broker::{Sent, encoding},
     epoch,
 };
@@ -43,13 +43,13 @@ struct State {
 /// An entry, and who waits for what becomes of it.
 #[derive(Debug)]
 struct Waiting {
-    entry: Entry,
+    entry: PublishedEvent,
     text: String,
     done: oneshot::Sender<Sent>,
 }
 
 impl Waiting {
-    fn end(self, sent: impl FnOnce(Entry) -> Sent) {
+    fn end(self, sent: impl FnOnce(PublishedEvent) -> Sent) {
         // Whoever published it may have gone.
         let _ = self.done.send(sent(self.entry));
     }
@@ -77,7 +77,7 @@ impl Outbox {
 
 impl Session {
     /// Publishes an entry, together with others that come meanwhile.
-    pub(super) async fn publish(self: Arc<Self>, entry: Entry) -> Sent {
+    pub(super) async fn publish(self: Arc<Self>, entry: PublishedEvent) -> Sent {
         let text = encoding::encode(&entry);
         let (done, sent) = oneshot::channel();
         {
@@ -96,7 +96,7 @@ impl Session {
 
     /// Has entries counted; gives the positions of each.
     async fn count(&self, entries: &[Waiting]) -> Result<Vec<Vec<Position>>, Failure> {
-        let streams = Streams::of(entries);
+        let streams = StreamRegistry::of(entries);
         let names = streams.list.iter();
         let keys = names.flat_map(|(name, _)| [self.keys.meta(name), self.keys.history(name)]);
         let keys: Vec<_> = keys.chain([self.keys.generation()]).collect();
@@ -112,14 +112,14 @@ impl Session {
     }
 }
 
-/// The positions of all places of some entries, from an answer for each.
+/// The positions of all destinations of some entries, from an answer for each.
 fn positions(entries: &[Waiting], answers: &[String]) -> Option<Vec<Vec<Position>>> {
     if answers.len() != entries.len() {
         return None;
     }
     let all = entries.iter().zip(answers).map(|(waiting, answer)| {
         let positions = message::positions(answer)?;
-        (positions.len() == waiting.entry.places.len()).then_some(positions)
+        (positions.len() == waiting.entry.destinations.len()).then_some(positions)
     });
     all.collect()
 }
@@ -143,8 +143,8 @@ impl Sending {
                 Ok(positions) => {
                     for (waiting, positions) in entries.into_iter().zip(positions) {
                         waiting.end(|mut entry| {
-                            for (place, position) in entry.places.iter_mut().zip(positions) {
-                                place.position = Some(position);
+                            for (destination, position) in entry.destinations.iter_mut().zip(positions) {
+                                destination.position = Some(position);
                             }
                             Sent::Counted(Arc::new(entry))
                         });
@@ -181,16 +181,18 @@ impl Drop for Sending {
 }
 
 /// The streams of some entries, each once, with the most history that any of its channels asks for.
-struct Streams<'a> {
+struct StreamRegistry<'a> {
     list: Vec<(&'a str, History)>,
     /// Where each of them is in the list.
     numbers: HashMap<&'a str, usize>,
 }
 
-impl<'a> Streams<'a> {
+impl<'a> StreamRegistry<'a> {
     fn of(entries: &'a [Waiting]) -> Self {
         let mut streams = Self { list: Vec::new(), numbers: HashMap::new() };
-        for target in entries.iter().flat_map(|waiting| &waiting.entry.places).map(|place| &place.target) {
+        for target in
+            entries.iter().flat_map(|waiting| &waiting.entry.destinations).map(|destination| &destination.target)
+        {
             let number = *streams.numbers.entry(&*target.stream).or_insert(streams.list.len());
             match streams.list.get_mut(number) {
                 Some((_, history)) => *history = history.and(target.history),
@@ -202,10 +204,10 @@ impl<'a> Streams<'a> {
 
     /// Writes an entry as the script reads it.
     fn write(&self, waiting: &Waiting, command: &mut Cmd) {
-        let places = &waiting.entry.places;
-        command.arg(&*waiting.text).arg(places.len());
-        for place in places {
-            command.arg(self.numbers[&*place.target.stream] + 1);
+        let destinations = &waiting.entry.destinations;
+        command.arg(&*waiting.text).arg(destinations.len());
+        for destination in destinations {
+            command.arg(self.numbers[&*destination.target.stream] + 1);
         }
     }
 }
@@ -215,18 +217,23 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::{Id, Message, Node, Place, Target};
+    use crate::{Destination, EncodedEvent, Id, Node, Target};
 
     fn waiting(streams: &[(&str, usize)], text: &str) -> Waiting {
-        let place = |(stream, entries): &(&str, usize)| {
+        let destination = |(stream, entries): &(&str, usize)| {
             let target =
                 Target { channel: "c".into(), stream: (*stream).into(), history: History::of(*entries), shape: None };
-            Place { target, position: None }
+            Destination { target, position: None }
         };
-        let message = Message { name: "said".into(), arguments: Vec::new() };
-        let places = streams.iter().map(place).collect();
-        let entry =
-            Entry { id: Id { node: Node(1), number: 1 }, message, except: Vec::new(), places, at: SystemTime::now() };
+        let message = EncodedEvent { name: "said".into(), arguments: Vec::new() };
+        let destinations = streams.iter().map(destination).collect();
+        let entry = PublishedEvent {
+            id: Id { node: Node(1), number: 1 },
+            message,
+            except: Vec::new(),
+            destinations,
+            at: SystemTime::now(),
+        };
         Waiting { entry, text: text.to_owned(), done: oneshot::channel().0 }
     }
 
@@ -245,7 +252,7 @@ mod tests {
     #[test]
     fn entries_share_streams_with_the_most_history() {
         let entries = [waiting(&[("a", 1), ("b", 2)], "one"), waiting(&[("b", 9), ("b", 3)], "two")];
-        let streams = Streams::of(&entries);
+        let streams = StreamRegistry::of(&entries);
         assert_eq!(streams.list, [("a", History::of(1)), ("b", History::of(9))]);
         let mut command = Cmd::new();
         entries.iter().for_each(|waiting| streams.write(waiting, &mut command));

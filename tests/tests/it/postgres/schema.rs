@@ -67,7 +67,7 @@ async fn newer_tables_are_left_alone() {
     admin.batch_execute(newer).await.unwrap();
     let node = Node::start(&backend).await;
     let published = node.hub.publish(&Log { id: 7 }, super::said("alone")).await.unwrap();
-    assert_eq!(published, catamaran::Published::LocalOnly);
+    assert_eq!(published, catamaran::PublishOutcome::LocalOnly);
     let version = admin.query_one("select catamaran.version()", &[]).await.unwrap();
     assert_eq!(version.get::<_, i32>(0), 1000);
     admin.batch_execute(Postgres::SCHEMA).await.unwrap();

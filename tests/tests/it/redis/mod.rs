@@ -9,7 +9,7 @@ mod servers;
 
 use std::collections::BTreeMap;
 
-use catamaran::{Published, Redis};
+use catamaran::{PublishOutcome, Redis};
 use catamaran_tests::backends::redis::RedisServer;
 use futures_util::future::join_all;
 use serde_json::Value;
@@ -46,7 +46,7 @@ async fn an_event_of_several_channels_comes_once_and_counts_in_each() {
     }
     let mut bob = two.client("bob", 8).await;
     let both = one.hub.publish(&Room { id: 7 }, Line(1)).and(&Room { id: 8 }).and(&Tick { id: 7 });
-    assert_eq!(both.await.unwrap(), Published::Delivered);
+    assert_eq!(both.await.unwrap(), PublishOutcome::Delivered);
     one.publish(7, 2).await;
     one.publish(8, 3).await;
     // In each of its three channels she is told the offset, but the event once.
@@ -72,7 +72,7 @@ async fn two_servers_that_publish_at_once_hear_all_in_one_order() {
         tokio::spawn(async move {
             for number in 0..STORM / AT_ONCE / 2 {
                 let line = Line(publisher * STORM + number);
-                assert_eq!(hub.publish(&Room { id: 7 }, line).await.unwrap(), Published::Delivered);
+                assert_eq!(hub.publish(&Room { id: 7 }, line).await.unwrap(), PublishOutcome::Delivered);
             }
         })
     });
@@ -167,7 +167,7 @@ async fn as_much_is_kept_as_a_channel_asks_for() {
     let one = Node::start(redis.url()).await;
     for number in 1..=250 {
         one.publish(7, number).await;
-        assert_eq!(one.hub.publish(&Tick { id: 7 }, Line(number)).await.unwrap(), Published::Delivered);
+        assert_eq!(one.hub.publish(&Tick { id: 7 }, Line(number)).await.unwrap(), PublishOutcome::Delivered);
     }
     assert_eq!(redis.ask(&["LLEN", "{catamaran}:history:room:7"]), "100");
     assert_eq!(redis.ask(&["EXISTS", "{catamaran}:history:tick:7"]), "0");
@@ -186,7 +186,7 @@ async fn what_is_too_much_or_too_old_is_not_kept() {
     let redis = RedisServer::start();
     let one = Node::start(redis.url()).await;
     let write = async |number| {
-        assert_eq!(one.hub.publish(&Note { id: 7 }, Line(number)).await.unwrap(), Published::Delivered);
+        assert_eq!(one.hub.publish(&Note { id: 7 }, Line(number)).await.unwrap(), PublishOutcome::Delivered);
     };
     let length = || redis.ask(&["LLEN", HISTORY]).parse::<usize>().unwrap();
     write(1).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use catamaran::{App, Hub, Published, Redis, prelude::*};
+use catamaran::{App, Hub, PublishOutcome, Redis, prelude::*};
 use catamaran_tests::backends::redis::RedisServer;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -70,22 +70,22 @@ impl Node {
 
     /// A server that may not have reached its Redis.
     pub(crate) async fn alone(redis: Redis) -> Self {
-        let app = App::new(()).mount(routes![channels]).heartbeat(REST, REST).bus(redis);
+        let app = App::new(()).mount(routes![channels]).heartbeat(REST, REST).broker(redis);
         let hub = app.hub();
         Self { hub, server: Server::start(app).await }
     }
 
     /// Waits until this server reaches its Redis.
     pub(crate) async fn up(&self) {
-        self.until(Published::Delivered).await;
+        self.until(PublishOutcome::Delivered).await;
     }
 
     /// Waits until this server knows that it does not reach its Redis.
     pub(crate) async fn down(&self) {
-        self.until(Published::LocalOnly).await;
+        self.until(PublishOutcome::LocalOnly).await;
     }
 
-    async fn until(&self, expected: Published) {
+    async fn until(&self, expected: PublishOutcome) {
         let nobody = Tick { id: u64::MAX };
         let mut pause = tokio::time::interval(Duration::from_millis(5));
         within(&format!("{expected:?}"), async {
@@ -98,10 +98,10 @@ impl Node {
 
     /// Publishes to a room what nobody may miss.
     pub(crate) async fn publish(&self, room: u64, number: u64) {
-        assert_eq!(self.try_publish(room, number).await, Published::Delivered);
+        assert_eq!(self.try_publish(room, number).await, PublishOutcome::Delivered);
     }
 
-    pub(crate) async fn try_publish(&self, room: u64, number: u64) -> Published {
+    pub(crate) async fn try_publish(&self, room: u64, number: u64) -> PublishOutcome {
         self.hub.publish(&Room { id: room }, Line(number)).await.expect("it is JSON")
     }
 

@@ -1,6 +1,6 @@
 //! What becomes of clients when Redis does not answer, forgets, or remembers too little.
 
-use catamaran::{Published, Redis};
+use catamaran::{PublishOutcome, Redis};
 use catamaran_tests::backends::redis::RedisServer;
 
 use super::node::{Line, Node, Reader, Room, Tick, beats};
@@ -41,7 +41,7 @@ async fn a_redis_that_comes_back_empty_is_a_gap_in_every_channel() {
     redis.kill();
     one.down().await;
     two.down().await;
-    assert_eq!(one.try_publish(7, 2).await, Published::LocalOnly);
+    assert_eq!(one.try_publish(7, 2).await, PublishOutcome::LocalOnly);
     ada.hears_uncounted(2).await;
     redis.run();
     one.up().await;
@@ -130,10 +130,10 @@ async fn a_redis_that_stands_still_is_given_up_and_what_it_took_comes_after_all(
     let [mut carl, mut dora] = [one.client("carl", 8).await, two.client("dora", 8).await];
 
     redis.freeze();
-    assert_eq!(one.try_publish(7, 1).await, Published::Unknown);
+    assert_eq!(one.try_publish(7, 1).await, PublishOutcome::Unknown);
     one.down().await;
     two.down().await;
-    assert_eq!(one.try_publish(8, 2).await, Published::LocalOnly);
+    assert_eq!(one.try_publish(8, 2).await, PublishOutcome::LocalOnly);
     carl.hears_uncounted(2).await;
     redis.thaw();
     one.up().await;
@@ -156,7 +156,7 @@ async fn server_that_ends_during_an_outage_causes_one_gap() {
     for node in [&one, &two, &lost] {
         node.down().await;
     }
-    assert_eq!(lost.try_publish(7, 1).await, Published::LocalOnly);
+    assert_eq!(lost.try_publish(7, 1).await, PublishOutcome::LocalOnly);
     drop(lost);
     redis.thaw();
     one.up().await;
@@ -182,7 +182,7 @@ async fn a_redis_that_takes_no_more_counts_as_one_that_is_not_there() {
         let [one, two] = [Node::start(redis.url()).await, Node::start(redis.url()).await];
         let [mut ada, mut bob] = [one.client("ada", 7).await, two.client("bob", 7).await];
         refuse(&redis);
-        assert_eq!(one.try_publish(7, 1).await, Published::LocalOnly);
+        assert_eq!(one.try_publish(7, 1).await, PublishOutcome::LocalOnly);
         ada.hears_uncounted(1).await;
         two.down().await;
         accept(&redis);
@@ -247,7 +247,10 @@ async fn a_server_starts_without_its_redis_and_joins_the_others_when_it_is_there
     let one = Node::alone(Redis::connect(&url)).await;
     one.down().await;
     let mut ada = one.client("ada", 7).await;
-    assert_eq!(one.hub.publish(&Room { id: 7 }, Line(1)).and(&Tick { id: 7 }).await.unwrap(), Published::LocalOnly);
+    assert_eq!(
+        one.hub.publish(&Room { id: 7 }, Line(1)).and(&Tick { id: 7 }).await.unwrap(),
+        PublishOutcome::LocalOnly
+    );
     ada.hears_uncounted(1).await;
     redis.run();
     one.up().await;

@@ -35,7 +35,7 @@ async fn a_server_that_is_silent_for_five_seconds_is_not_waited_for() {
     let now = redis.ask(&["TIME"]);
     let now = format!("{}000", now.lines().next().unwrap());
     redis.ask(&["ZADD", NODES, &now, "00000000000000ff"]);
-    let Err(MembersError::Unreached(unreached)) = one.hub.count(&Room { id: 7 }).await else {
+    let Err(MembersError::UnreachedServers(unreached)) = one.hub.count(&Room { id: 7 }).await else {
         panic!("a server that never answers is named");
     };
     assert_eq!(unreached.servers, ["00000000000000ff"]);

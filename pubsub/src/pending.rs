@@ -8,13 +8,13 @@ use std::sync::{
 use tokio::time::Instant;
 
 use super::{
+    active::ActiveSubscription,
     delivery::{Delivery, GapReason, LeftReason},
-    entry::{Copy, Shape, Target},
+    entry::{Shape, StreamEntry, Target},
     environment,
-    event::Message,
-    gate::{self, Gate, Panicked, Passing},
-    live::Live,
-    log::Outcome,
+    event::EncodedEvent,
+    filter::{self, EventFilter, FilterInput, Panicked},
+    log::Recovery,
     position::Position,
     stream::{State, Stream},
     subscriber::Subscriber,
@@ -23,23 +23,23 @@ use crate::metrics;
 
 /// A subscription that is not live yet: what follows its start is kept for it.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct PendingSubscription {
     stream: Arc<Stream>,
     key: Key,
     subscriber: Subscriber,
-    gate: Option<Arc<dyn Gate>>,
+    filter: Option<Arc<dyn EventFilter>>,
     /// The number of the request; 0 if it was none.
     request: u64,
     start: Position,
     /// The newest offset when the request subscribed.
     top: u64,
-    outcome: Outcome,
+    outcome: Recovery,
     since_subscribe: bool,
     shape: Option<Shape>,
 }
 
-/// An entry, and what a gate made of it if there is one.
-type Seen<'a> = (&'a Copy, Option<Arc<Message>>);
+/// An entry, and what a filter made of it if there is one.
+type Seen<'a> = (&'a StreamEntry, Option<Arc<EncodedEvent>>);
 
 /// How often a socket was made live in a channel, of all streams: these come and go.
 static JOININGS: AtomicU64 = AtomicU64::new(0);
@@ -48,10 +48,10 @@ static JOININGS: AtomicU64 = AtomicU64::new(0);
 pub(super) type Key = (Arc<str>, String);
 
 #[derive(Clone, Debug)]
-pub(super) struct Hold {
+pub(super) struct Pin {
     pub(super) subscriber: Subscriber,
     start: Position,
-    outcome: Outcome,
+    outcome: Recovery,
     requests: usize,
 }
 
@@ -62,23 +62,23 @@ impl Stream {
         self: &Arc<Self>,
         subscriber: &Subscriber,
         to: Target,
-        gate: Option<Arc<dyn Gate>>,
+        filter: Option<Arc<dyn EventFilter>>,
         resume: Option<&Position>,
         behind: bool,
-    ) -> Held {
+    ) -> PendingSubscription {
         let (since_subscribe, shape) = (to.history.since_subscribe, to.shape);
         let key = (to.channel, subscriber.id().to_owned());
-        let (Hold { start, outcome, .. }, top) = {
+        let (Pin { start, outcome, .. }, top) = {
             let mut state = self.lock();
-            let hold = state.hold(&key, subscriber, gate.as_deref(), resume, since_subscribe, behind);
+            let hold = state.hold(&key, subscriber, filter.as_deref(), resume, since_subscribe, behind);
             (hold, state.log.top().offset)
         };
         subscriber.held();
-        Held {
+        PendingSubscription {
             stream: self.clone(),
             key,
             subscriber: subscriber.clone(),
-            gate,
+            filter,
             request: 0,
             start,
             top,
@@ -98,7 +98,7 @@ impl Stream {
         if live.expiry.as_ref().is_none_or(|expiry| expiry.time() > Instant::now()) {
             return None;
         }
-        let gate = live.gate.clone();
+        let filter = live.filter.clone();
         state.remove(channel, subscriber.id());
         joined.remove(channel);
         subscriber.send(&Delivery::Left { channel, reason: LeftReason::Expired });
@@ -108,40 +108,40 @@ impl Stream {
             return None;
         }
         let key = (channel.clone(), subscriber.id().to_owned());
-        let number = state.keep_for_renewal(key.clone(), gate);
+        let number = state.keep_for_renewal(key.clone(), filter);
         Some(Renewal { stream: self.clone(), key, number })
     }
 }
 
-impl Held {
+impl PendingSubscription {
     /// Names the request that subscribed. One that began later has the greater number.
     pub(super) fn of_request(mut self, number: u64) -> Self {
         self.request = number;
         self
     }
 
-    pub(super) fn gate(&self) -> Option<&dyn Gate> {
-        self.gate.as_deref()
+    pub(super) fn filter(&self) -> Option<&dyn EventFilter> {
+        self.filter.as_deref()
     }
 
-    /// An entry that follows the start, at the gate.
-    fn passing<'a>(&self, copy: &'a Copy) -> Passing<'a> {
-        Passing::of(&copy.entry, copy.offset() <= self.top)
+    /// An entry that follows the start, at the filter.
+    fn passing<'a>(&self, copy: &'a StreamEntry) -> FilterInput<'a> {
+        FilterInput::of(&copy.entry, copy.offset() <= self.top)
     }
 
-    /// Entries that follow the start, with what the gate makes of them; none if the gate panics.
-    fn seen<'a>(&self, missed: impl Iterator<Item = &'a Copy>) -> Option<Vec<Seen<'a>>> {
-        let Some(gate) = &self.gate else { return Some(missed.map(|copy| (copy, None)).collect()) };
+    /// Entries that follow the start, with what the filter makes of them; none if the filter panics.
+    fn seen<'a>(&self, missed: impl Iterator<Item = &'a StreamEntry>) -> Option<Vec<Seen<'a>>> {
+        let Some(filter) = &self.filter else { return Some(missed.map(|copy| (copy, None)).collect()) };
         let seen = missed.filter_map(|copy| {
-            let made = gate::pass(&**gate, &self.passing(copy)).transpose()?;
+            let made = filter::pass(&**filter, &self.passing(copy)).transpose()?;
             Some(made.map(|made| (copy, Some(made))))
         });
         seen.collect::<Result<_, Panicked>>().ok()
     }
 
-    /// Whether the socket is live in the channel already, by another subscription behind a gate.
-    fn is_more(&self) -> Option<(Position, Outcome)> {
-        self.gate.as_ref()?;
+    /// Whether the socket is live in the channel already, by another subscription behind a filter.
+    fn is_more(&self) -> Option<(Position, Recovery)> {
+        self.filter.as_ref()?;
         self.stream.joined(self.channel(), self.subscriber.id())
     }
 
@@ -153,7 +153,7 @@ impl Held {
         &self.key.0
     }
 
-    pub(crate) fn outcome(&self) -> Outcome {
+    pub(crate) fn outcome(&self) -> Recovery {
         self.outcome
     }
 
@@ -161,8 +161,8 @@ impl Held {
     /// anew, and that is a gap.
     pub(crate) fn settle(&mut self) -> Position {
         if let Some((top, outcome)) = self.is_more() {
-            // What the other gates hid from this client since it was away is sent only if it said since when.
-            if self.outcome == Outcome::Recovered {
+            // What the other filters hid from this client since it was away is sent only if it said since when.
+            if self.outcome == Recovery::Recovered {
                 self.outcome = outcome;
             }
             return top;
@@ -176,8 +176,8 @@ impl Held {
             }
         }
         match self.outcome {
-            Outcome::Recovered => state.log.top().clone(),
-            Outcome::Fresh | Outcome::Gap => self.start.clone(),
+            Recovery::Recovered => state.log.top().clone(),
+            Recovery::Fresh | Recovery::Gap => self.start.clone(),
         }
     }
 
@@ -197,7 +197,7 @@ impl Held {
     }
 
     /// Goes live where no ack tells of it. None if the socket is gone.
-    pub(crate) fn announce(mut self, end: Option<Instant>) -> Option<Outcome> {
+    pub(crate) fn announce(mut self, end: Option<Instant>) -> Option<Recovery> {
         if let Some((_, outcome)) = self.is_more() {
             return self.join(end).then_some(outcome);
         }
@@ -205,16 +205,16 @@ impl Held {
         let channel = self.channel();
         match self.outcome {
             // What was missed follows, so a client that recovers is where it was.
-            Outcome::Fresh | Outcome::Recovered => {
+            Recovery::Fresh | Recovery::Recovered => {
                 self.subscriber.send(&Delivery::Joined { channel, position: &self.start });
             }
-            Outcome::Gap => self.stream.alarms.gap(&self.subscriber, channel, &self.start, GapReason::NotRetained),
+            Recovery::Gap => self.stream.alarms.gap(&self.subscriber, channel, &self.start, GapReason::NotRetained),
         }
         self.join(end).then_some(self.outcome)
     }
 }
 
-impl Drop for Held {
+impl Drop for PendingSubscription {
     fn drop(&mut self) {
         self.stream.lock().release(&self.key, &self.start);
         self.subscriber.released();
@@ -237,15 +237,15 @@ pub(super) struct Kept {
     until: Position,
     /// What tells it from the next of the same socket.
     number: u64,
-    /// Its gate: another viewer has no use of it.
-    gate: Option<Arc<dyn Gate>>,
+    /// Its filter: another viewer has no use of it.
+    filter: Option<Arc<dyn EventFilter>>,
 }
 
 impl Kept {
-    fn is_for(&self, gate: Option<&dyn Gate>) -> bool {
-        match (self.gate.as_deref(), gate) {
-            (Some(had), Some(gate)) => gate::same_viewer(had, gate),
-            (had, gate) => had.is_none() && gate.is_none(),
+    fn is_for(&self, filter: Option<&dyn EventFilter>) -> bool {
+        match (self.filter.as_deref(), filter) {
+            (Some(had), Some(filter)) => filter::same_viewer(had, filter),
+            (had, filter) => had.is_none() && filter.is_none(),
         }
     }
 }
@@ -266,11 +266,11 @@ impl State {
         &mut self,
         key: &Key,
         subscriber: &Subscriber,
-        gate: Option<&dyn Gate>,
+        filter: Option<&dyn EventFilter>,
         resume: Option<&Position>,
         since_subscribe: bool,
         behind: bool,
-    ) -> Hold {
+    ) -> Pin {
         self.used = environment::now();
         if let Some(hold) = self.holds.get_mut(key) {
             hold.requests += 1;
@@ -284,28 +284,28 @@ impl State {
         let nowhere = nowhere();
         // The last that was for the client may be older than the last that it can have missed.
         let missed_nothing_until = |had: &Position| {
-            let Kept { until, .. } = self.renewals.get(key).filter(|kept| kept.is_for(gate))?;
+            let Kept { until, .. } = self.renewals.get(key).filter(|kept| kept.is_for(filter))?;
             (until.epoch == had.epoch && until.offset > had.offset).then_some(until)
         };
         let resume = resume.map(|had| Some(had).filter(may_read).unwrap_or(&nowhere));
         let resume = resume.map(|had| missed_nothing_until(had).unwrap_or(had)).cloned();
         let (start, outcome) = match resume.as_ref().filter(|had| behind && self.log.is_ahead(had)) {
             // What this node is still to apply the client has heard: it does not begin before that again.
-            Some(had) => (self.log.pin(had), Outcome::Gap),
+            Some(had) => (self.log.pin(had), Recovery::Gap),
             None => self.log.hold(resume.as_ref()),
         };
-        let hold = Hold { subscriber: subscriber.clone(), start, outcome, requests: 1 };
+        let hold = Pin { subscriber: subscriber.clone(), start, outcome, requests: 1 };
         self.holds.insert(key.clone(), hold.clone());
         hold
     }
 
     /// Keeps what follows, for a subscription that has just ended. The number tells this time from the next.
-    fn keep_for_renewal(&mut self, key: Key, gate: Option<Arc<dyn Gate>>) -> u64 {
+    fn keep_for_renewal(&mut self, key: Key, filter: Option<Arc<dyn EventFilter>>) -> u64 {
         let until = self.log.top().clone();
         self.log.pin(&until);
         self.forget_renewal(&key);
         self.expired += 1;
-        self.renewals.insert(key, Kept { until, number: self.expired, gate });
+        self.renewals.insert(key, Kept { until, number: self.expired, filter });
         self.expired
     }
 
@@ -325,12 +325,12 @@ impl State {
         }
     }
 
-    fn join(&mut self, held: &Held, end: Option<Instant>) {
+    fn join(&mut self, held: &PendingSubscription, end: Option<Instant>) {
         let subscriber = &held.subscriber;
         let channel = held.channel();
         let (mut start, mut outcome) = (held.start.offset, held.outcome);
         subscriber.goes_on(channel, &held.start);
-        let foreign = |copy: &Copy| copy.channel() == channel && copy.target().is_foreign_to(held.shape);
+        let foreign = |copy: &StreamEntry| copy.channel() == channel && copy.target().is_foreign_to(held.shape);
         let has_foreign = self.log.after(&held.start).is_some_and(|mut missed| missed.any(foreign));
         let missed = self.log.after(&held.start).filter(|_| !has_foreign);
         if let Some(missed) = missed.and_then(|missed| held.seen(missed.filter(|copy| copy.channel() == channel))) {
@@ -339,21 +339,21 @@ impl State {
         } else {
             let top = self.log.top();
             held.stream.alarms.gap(subscriber, channel, top, GapReason::NotRetained);
-            (start, outcome) = (top.offset, Outcome::Gap);
+            (start, outcome) = (top.offset, Recovery::Gap);
         }
-        if let Some(client) = subscriber.client().filter(|_| held.since_subscribe && outcome != Outcome::Recovered) {
+        if let Some(client) = subscriber.client().filter(|_| held.since_subscribe && outcome != Recovery::Recovered) {
             self.readers.begin(channel, client, start);
         }
         let expiry = end.map(|end| held.stream.alarms.end(end, &held.stream, channel, subscriber));
-        if self.renewals.get(&held.key).is_some_and(|kept| kept.is_for(held.gate())) {
+        if self.renewals.get(&held.key).is_some_and(|kept| kept.is_for(held.filter())) {
             self.forget_renewal(&held.key);
         }
         metrics::subscribed(outcome);
-        let live = Live {
+        let live = ActiveSubscription {
             subscriber: subscriber.clone(),
             outcome,
             since_subscribe: held.since_subscribe,
-            gate: held.gate.clone(),
+            filter: held.filter.clone(),
             joining: JOININGS.fetch_add(1, Ordering::Relaxed),
             request: held.request,
             told: self.log.top().offset,
@@ -363,22 +363,22 @@ impl State {
         self.live.entry(channel.clone()).or_default().insert(subscriber.id().to_owned(), live);
     }
 
-    /// A socket that is live in the channel subscribed by another request. Behind gates it is sent what the first did not let
+    /// A socket that is live in the channel subscribed by another request. Behind filters it is sent what the first did not let
     /// through since then; and it has one viewer, that of the request which began last.
-    fn join_again(&mut self, held: &Held, end: Option<Instant>) {
+    fn join_again(&mut self, held: &PendingSubscription, end: Option<Instant>) {
         let (channel, subscriber) = (held.channel(), &held.subscriber);
         let Some(live) = self.live.get_mut(channel).and_then(|all| all.get_mut(subscriber.id())) else { return };
-        let Some((had, gate)) = live.gate.clone().zip(held.gate.as_ref()) else {
+        let Some((had, filter)) = live.filter.clone().zip(held.filter.as_ref()) else {
             return live.extend(end, &held.stream, channel);
         };
-        let same_viewer = gate::same_viewer(&*had, &**gate);
+        let same_viewer = filter::same_viewer(&*had, &**filter);
         if !same_viewer && held.request < live.request {
             return;
         }
-        let is_for_it = |copy: &&Copy| copy.channel() == channel && !copy.leaves_out(subscriber.identity());
-        let unseen = |copy: &Copy| match gate::pass(&*had, &Passing::of(&copy.entry, false))? {
+        let is_for_it = |copy: &&StreamEntry| copy.channel() == channel && !copy.leaves_out(subscriber.identity());
+        let unseen = |copy: &StreamEntry| match filter::pass(&*had, &FilterInput::of(&copy.entry, false))? {
             Some(_) => Ok(None),
-            None => gate::pass(&**gate, &held.passing(copy)),
+            None => filter::pass(&**filter, &held.passing(copy)),
         };
         let unseen = self.log.after(&held.start).and_then(|missed| {
             let unseen = missed.filter(is_for_it).filter_map(|copy| unseen(copy).transpose());
@@ -387,7 +387,7 @@ impl State {
         let is_whole = unseen.is_some();
         live.request = live.request.max(held.request);
         if same_viewer {
-            if gate::widen(&*had, &**gate).is_err() {
+            if filter::widen(&*had, &**filter).is_err() {
                 // From now on it would miss what only the second lets through.
                 return subscriber.end();
             }
@@ -396,7 +396,7 @@ impl State {
             live.extend(end, &held.stream, channel);
         } else {
             unseen.iter().flatten().for_each(|message| subscriber.send(&Delivery::Event(message)));
-            live.gate = Some(gate.clone());
+            live.filter = Some(filter.clone());
             live.expiry = end.map(|end| held.stream.alarms.end(end, &held.stream, channel, subscriber));
         }
         // What the former viewer asked for ends, though no request said so.

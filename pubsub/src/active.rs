@@ -6,10 +6,10 @@ use tokio::time::Instant;
 
 use super::{
     delivery::{Delivery, GapReason},
-    entry::{Copy, Entry, Shape},
+    entry::{PublishedEvent, Shape, StreamEntry},
     expiry::{Alarms, Expiry},
-    gate::{self, Gate, Panicked, Passing},
-    log::Outcome,
+    filter::{self, EventFilter, FilterInput, Panicked},
+    log::Recovery,
     position::Position,
     stream::Stream,
     subscriber::Subscriber,
@@ -18,17 +18,17 @@ use crate::metrics;
 
 /// A live subscription.
 #[derive(Debug)]
-pub(super) struct Live {
+pub(super) struct ActiveSubscription {
     pub(super) subscriber: Subscriber,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: Recovery,
     pub(super) since_subscribe: bool,
     /// What decides which events the socket is sent, if not all of them.
-    pub(super) gate: Option<Arc<dyn Gate>>,
+    pub(super) filter: Option<Arc<dyn EventFilter>>,
     /// Tells it from the next subscription of the same socket.
     pub(super) joining: u64,
     /// The newest of the requests that subscribed.
     pub(super) request: u64,
-    /// Behind a gate, the offset that the client was told of last.
+    /// Behind a filter, the offset that the client was told of last.
     pub(super) told: u64,
     /// That of the type by which it subscribed.
     pub(super) shape: Option<Shape>,
@@ -36,10 +36,10 @@ pub(super) struct Live {
     pub(super) expiry: Option<Expiry>,
 }
 
-/// After how many events that were not for it a client behind a gate is told how far it is.
+/// After how many events that were not for it a client behind a filter is told how far it is.
 pub(super) const UNTOLD: u64 = 64;
 
-impl Live {
+impl ActiveSubscription {
     /// Another request subscribed: the later of both ends is the end.
     pub(super) fn extend(&mut self, end: Option<Instant>, stream: &Arc<Stream>, channel: &Arc<str>) {
         if self.expiry.as_ref().is_some_and(|expiry| end.is_none_or(|end| end > expiry.time())) {
@@ -47,16 +47,16 @@ impl Live {
         }
     }
 
-    /// Sends an entry of the channel, or what the gate makes of it.
-    pub(super) fn send(&mut self, copy: &Copy, alarms: &Arc<Alarms>) {
+    /// Sends an entry of the channel, or what the filter makes of it.
+    pub(super) fn send(&mut self, copy: &StreamEntry, alarms: &Arc<Alarms>) {
         if copy.leaves_out(self.subscriber.identity()) {
             return;
         }
         if copy.target().is_foreign_to(self.shape) {
             return self.miss(copy, alarms);
         }
-        let Some(gate) = &self.gate else { return self.subscriber.send_copy(copy, &copy.entry.message) };
-        match gate::pass(&**gate, &Passing::of(&copy.entry, false)) {
+        let Some(filter) = &self.filter else { return self.subscriber.send_copy(copy, &copy.entry.message) };
+        match filter::pass(&**filter, &FilterInput::of(&copy.entry, false)) {
             Ok(Some(message)) => {
                 self.told = copy.offset();
                 self.subscriber.send_copy(copy, &message);
@@ -74,7 +74,7 @@ impl Live {
     }
 
     /// Another server published this by another type of channel: what it is, these subscribers may not be meant to read.
-    fn miss(&mut self, copy: &Copy, alarms: &Arc<Alarms>) {
+    fn miss(&mut self, copy: &StreamEntry, alarms: &Arc<Alarms>) {
         let channel = &**copy.channel();
         tracing::error!(channel, "event withheld: two types of channel share this name, on two servers");
         self.withhold(channel, copy.position(), alarms);
@@ -82,7 +82,7 @@ impl Live {
 
     /// The subscriber is not sent an event up to this position: that is a gap.
     fn withhold(&mut self, channel: &str, top: Option<&Position>, alarms: &Arc<Alarms>) {
-        self.outcome = Outcome::Gap;
+        self.outcome = Recovery::Gap;
         let Some(top) = top else { return };
         if self.subscriber.client().is_some() {
             metrics::gap();
@@ -91,12 +91,18 @@ impl Live {
     }
 
     /// Sends an entry that has no position, after the last that has one.
-    pub(super) fn send_uncounted(&mut self, entry: &Entry, channel: &str, top: &Position, alarms: &Arc<Alarms>) {
+    pub(super) fn send_uncounted(
+        &mut self,
+        entry: &PublishedEvent,
+        channel: &str,
+        top: &Position,
+        alarms: &Arc<Alarms>,
+    ) {
         if entry.leaves_out(self.subscriber.identity()) {
             return;
         }
-        let Some(gate) = &self.gate else { return self.subscriber.send_uncounted(entry, &entry.message) };
-        match gate::pass(&**gate, &Passing::of(entry, false)) {
+        let Some(filter) = &self.filter else { return self.subscriber.send_uncounted(entry, &entry.message) };
+        match filter::pass(&**filter, &FilterInput::of(entry, false)) {
             Ok(Some(message)) => self.subscriber.send_uncounted(entry, &message),
             Ok(None) => {}
             Err(Panicked) => self.withhold(channel, Some(top), alarms),
@@ -109,7 +115,7 @@ mod tests {
     use tokio::sync::mpsc::UnboundedReceiver;
 
     use super::*;
-    use crate::{History, Message, Target, broker::mock::Backend, expiry::JITTER, testing::Hub};
+    use crate::{EncodedEvent, History, Target, broker::mock::Backend, expiry::JITTER, testing::Hub};
 
     /// A channel of this name, by a type of this shape.
     fn room(shape: Option<u32>) -> Target {
@@ -121,13 +127,13 @@ mod tests {
     const STAFF: Option<u32> = Some(2);
 
     async fn publish(hub: &Hub, to: Target, text: &str) {
-        hub.streams().publish(vec![to], Message::of_test("said", text), Vec::new()).await;
+        hub.registry().publish(vec![to], EncodedEvent::of_test("said", text), Vec::new()).await;
     }
 
     fn server(backend: &Backend) -> Hub {
         let hub = Hub::default();
-        hub.streams().join_by(|flow| Ok(Arc::new(backend.connect(flow)))).unwrap();
-        assert!(hub.streams().end_outage(hub.streams().outage()));
+        hub.registry().join_by(|flow| Ok(Arc::new(backend.connect(flow)))).unwrap();
+        assert!(hub.registry().end_outage(hub.registry().outage()));
         hub
     }
 
@@ -136,8 +142,8 @@ mod tests {
         let [mut ours, stock] =
             [Some("ada"), None].map(|client| Subscriber::of_test(client.unwrap_or("stock"), client));
         for (subscriber, _) in [&ours, &stock] {
-            hub.streams().connect(subscriber);
-            hub.streams().add(subscriber, channel.clone(), None).await.unwrap();
+            hub.registry().connect(subscriber);
+            hub.registry().add(subscriber, channel.clone(), None).await.unwrap();
         }
         assert!(ours.1.recv().await.unwrap().starts_with(r#"["$join""#));
         [ours, stock]
@@ -166,14 +172,14 @@ mod tests {
         let backend = Backend::default();
         let (here, there) = (server(&backend), server(&backend));
         let [(ada, mut ours), _stock] = members(&here, &room(ROOM)).await;
-        let start = here.streams().joined(&ada, "room:staff").unwrap().0;
-        here.streams().leave_all(&ada);
+        let start = here.registry().joined(&ada, "room:staff").unwrap().0;
+        here.registry().leave_all(&ada);
         publish(&there, room(STAFF), "secret").await;
-        while here.streams().find("room:staff").unwrap().lock().log.top().offset < 1 {
+        while here.registry().find("room:staff").unwrap().lock().log.top().offset < 1 {
             tokio::task::yield_now().await;
         }
         let (back, mut wire) = Subscriber::of_test("back", Some("ada"));
-        here.streams().add(&back, room(ROOM), Some(&start)).await.unwrap();
+        here.registry().add(&back, room(ROOM), Some(&start)).await.unwrap();
         let frames: Vec<_> = std::iter::from_fn(|| wire.try_recv().ok()).collect();
         assert!(frames.iter().any(|frame| frame.starts_with(r#"["$gap""#)), "{frames:?}");
         assert!(frames.iter().all(|frame| !frame.contains("secret")), "{frames:?}");

@@ -8,8 +8,8 @@ use super::{
     closings::{Closed, Reason},
     delivery::{Delivery, LeftReason},
     entry::{Excluded, Id, Target},
-    event::Message,
-    streams::Streams,
+    event::EncodedEvent,
+    registry::StreamRegistry,
     subscription::{SubscribeError, Subscriptions},
 };
 
@@ -19,7 +19,7 @@ pub enum Command {
     /// Sends an event to all.
     Blast {
         /// The event.
-        event: Message,
+        event: EncodedEvent,
         /// Who is left out.
         except: Vec<Excluded>,
     },
@@ -28,7 +28,7 @@ pub enum Command {
         /// The id of the socket.
         socket: String,
         /// The event.
-        event: Message,
+        event: EncodedEvent,
     },
     /// Counts those that are live in a channel.
     Count {
@@ -150,7 +150,7 @@ impl From<usize> for Answer {
     }
 }
 
-impl Streams {
+impl StreamRegistry {
     /// Carries a command out on the sockets of this server. Only one that subscribes may have to wait. `by` is what another
     /// server calls it.
     pub(super) async fn carry_out(&self, command: Command, by: Option<Id>) -> Answer {
@@ -213,7 +213,7 @@ impl Streams {
             }
             Command::Turn => {
                 for stream in self.all().into_iter().filter(|stream| !stream.is_for_commands()) {
-                    stream.lock().link.degraded = true;
+                    stream.lock().link.delivered_locally = true;
                     self.renew(stream);
                 }
                 Answer::default()

@@ -25,7 +25,7 @@ pub enum TagError {
 
 /// Who is connected.
 #[derive(Debug, Default)]
-pub struct Sockets(Mutex<Connected>);
+pub struct Subscribers(Mutex<Connected>);
 
 #[derive(Debug, Default)]
 struct Connected {
@@ -61,8 +61,8 @@ impl Connected {
     }
 }
 
-impl Sockets {
-    /// A socket is let in, and takes the place of the one that its client had before, unless that one is the newer.
+impl Subscribers {
+    /// A socket is let in, and takes the destination of the one that its client had before, unless that one is the newer.
     pub(super) fn connect(&self, subscriber: &Subscriber) -> Result<Option<Subscriber>, Outdated> {
         let mut connected = self.lock();
         if connected.has_newer(subscriber) {
@@ -146,12 +146,12 @@ mod tests {
         let ada = TestSocket::new(&hub);
         let too_long = ada.tag("x".repeat(100_000)).unwrap_err();
         assert!(matches!(too_long, TagError::TooLong(256)) && too_long.to_string().contains("256 bytes"));
-        assert!(hub.streams().sockets().lock().tags.is_empty());
+        assert!(hub.registry().sockets().lock().tags.is_empty());
         for n in 0..MAX_TAGS {
             ada.tag(format!("{n:0>256}")).unwrap();
         }
         assert!(matches!(ada.tag("one more"), Err(TagError::TooMany(MAX_TAGS))));
-        let connected = hub.streams().sockets().lock();
+        let connected = hub.registry().sockets().lock();
         let bytes: usize = connected.by_tag.keys().map(|tag| tag.len()).sum();
         assert_eq!((bytes, connected.by_tag.len()), (MAX_TAGS * MAX_TAG_BYTES, MAX_TAGS));
     }
@@ -165,10 +165,10 @@ mod tests {
         }
         bob.tag("user:7").unwrap();
         let known = || {
-            let connected = hub.streams().sockets().lock();
+            let connected = hub.registry().sockets().lock();
             (connected.by_tag.len(), connected.tags.len())
         };
-        assert_eq!((hub.streams().sockets().tagged("user:7").len(), known()), (2, (2, 2)));
+        assert_eq!((hub.registry().sockets().tagged("user:7").len(), known()), (2, (2, 2)));
         drop(ada);
         assert_eq!(known(), (1, 1));
         assert_eq!(hub.close_tagged("user:7", "").await.unwrap(), 1);

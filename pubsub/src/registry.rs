@@ -21,23 +21,23 @@ use tokio::{
 use super::{
     closings::{Closed, Closings, Reason},
     cluster::Cluster,
-    command::Command,
+    commands::Command,
     delivery::{Delivery, LeftReason},
-    entry::{Entry, Excluded, Id, Node, Place, Target},
+    entry::{Destination, Excluded, Id, Node, PublishedEvent, Target},
     environment::{self, HashMap, HashSet, RandomState},
-    event::Message,
+    event::EncodedEvent,
     expiry::Alarms,
-    flow::{self, Flow},
-    gate::Gate,
-    held::Held,
-    log::Outcome,
+    filter::EventFilter,
+    log::Recovery,
     moment::Moment,
+    pending::PendingSubscription,
     position::Position,
-    sockets::{Sockets, TagError},
+    resync::{self, BrokerEvents},
     stream::Stream,
     subscriber::Subscriber,
+    subscribers::{Subscribers, TagError},
 };
-use crate::broker::{Backend, Bus, Memory, Sent};
+use crate::broker::{Backend, Broker, Memory, Sent};
 
 /// How many streams are kept although nobody is subscribed, and their bytes: a client that comes back to a dropped stream is
 /// sent `gap`.
@@ -50,11 +50,11 @@ const SWEPT: usize = 256;
 /// The most bytes of history that all streams keep together.
 const MAX_KEPT: usize = 64 * 1024 * 1024;
 
-/// How late an entry may come that the bus has counted; then its stream is attached anew.
+/// How late an entry may come that the broker has counted; then its stream is attached anew.
 pub(super) const LATE: Duration = Duration::from_secs(1);
-/// How many streams are attached anew at once, so that the bus has time for other things.
+/// How many streams are attached anew at once, so that the broker has time for other things.
 const RENEWALS: usize = 256;
-/// Of how many streams it is remembered that something was published there that the bus did not get.
+/// Of how many streams it is remembered that something was published there that the broker did not get.
 pub(super) const MAX_UNSENT: usize = 65_536;
 /// The longest name of those, in bytes.
 const MAX_UNSENT_NAME: usize = 1024;
@@ -66,7 +66,7 @@ pub const MAX_CHANNEL_BYTES: usize = 256;
 
 /// What became of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Published {
+pub enum PublishOutcome {
     /// It is on its way to all subscribers.
     Delivered,
     /// Other servers could not be reached: it is on its way to the subscribers of this one, and the others will be told
@@ -78,13 +78,13 @@ pub enum Published {
 
 /// The streams, and the sockets.
 #[derive(Debug)]
-pub struct Streams {
+pub struct StreamRegistry {
     this: Weak<Self>,
     /// What joins this hub to those of other servers, if there may be any.
     cluster: OnceLock<Cluster>,
     /// Memory, unless another was set before it was first needed.
-    bus: OnceLock<Arc<dyn Bus>>,
-    /// Odd as long as the bus cannot be reached; it grows with each end of a connection.
+    broker: OnceLock<Arc<dyn Broker>>,
+    /// Odd as long as the broker cannot be reached; it grows with each end of a connection.
     outage: AtomicU64,
     /// When the outage began.
     away_since: Mutex<Moment>,
@@ -104,7 +104,7 @@ pub struct Streams {
     /// The ends of subscriptions.
     alarms: Arc<Alarms>,
     known: Mutex<Known>,
-    sockets: Sockets,
+    sockets: Subscribers,
     closings: Closings,
 }
 
@@ -120,7 +120,7 @@ struct Known {
     /// How many streams it has looked at.
     #[cfg(test)]
     looks: usize,
-    /// Those that are not known here, and of which the bus did not get something.
+    /// Those that are not known here, and of which the broker did not get something.
     unsent: HashSet<Arc<str>>,
     /// How often something was published to others than those, and of how many of these times all servers were told.
     unsent_more: u64,
@@ -136,14 +136,14 @@ struct Idle {
     since: Instant,
 }
 
-impl Streams {
+impl StreamRegistry {
     /// Creates the streams of one server, without another server until [`join`](Self::join).
     pub fn new() -> Arc<Self> {
         let node = Node(RandomState::new().hash_one(0));
         Arc::new_cyclic(|this| Self {
             this: this.clone(),
             cluster: OnceLock::new(),
-            bus: OnceLock::new(),
+            broker: OnceLock::new(),
             outage: AtomicU64::new(0),
             away_since: Mutex::default(),
             node,
@@ -155,14 +155,14 @@ impl Streams {
             warned: AtomicBool::new(false),
             alarms: Arc::default(),
             known: Mutex::default(),
-            sockets: Sockets::default(),
+            sockets: Subscribers::default(),
             closings: Closings::default(),
         })
     }
 
-    /// What tells a bus where to bring what it has.
-    pub(crate) fn flow(&self) -> Flow {
-        Flow { streams: self.this.clone(), node: self.node }
+    /// What tells a broker where to bring what it has.
+    pub(crate) fn flow(&self) -> BrokerEvents {
+        BrokerEvents { streams: self.this.clone(), node: self.node }
     }
 
     /// Joins these streams to those of other servers by a backend, which need not be reachable yet.
@@ -178,22 +178,25 @@ impl Streams {
         self.join_by(|flow| backend.start(flow))
     }
 
-    pub(crate) fn join_by(&self, start: impl FnOnce(Flow) -> Result<Arc<dyn Bus>, String>) -> Result<(), String> {
+    pub(crate) fn join_by(
+        &self,
+        start: impl FnOnce(BrokerEvents) -> Result<Arc<dyn Broker>, String>,
+    ) -> Result<(), String> {
         self.begin_outage();
-        assert!(self.cluster.set(Cluster::new(self)).is_ok(), "an application has one bus");
+        assert!(self.cluster.set(Cluster::new(self)).is_ok(), "an application has one broker");
         let mut started = None;
-        // A bus that has started may bring something at once, on another thread, which then waits here for the bus.
-        self.bus.get_or_init(|| match start(self.flow()) {
-            Ok(bus) => {
+        // A broker that has started may bring something at once, on another thread, which then waits here for the broker.
+        self.broker.get_or_init(|| match start(self.flow()) {
+            Ok(broker) => {
                 started = Some(Ok(()));
-                bus
+                broker
             }
             Err(mistake) => {
                 started = Some(Err(mistake));
                 Arc::new(Memory::new(self.flow()))
             }
         });
-        started.expect("`App::bus` must come before anything is published or subscribed to")
+        started.expect("`App::broker` must come before anything is published or subscribed to")
     }
 
     /// Returns whether anybody is subscribed to a channel of this stream, or about to be.
@@ -202,50 +205,51 @@ impl Streams {
     }
 
     /// Sends an event to the subscribers of its channels, those of other servers too.
-    pub async fn publish(&self, mut to: Vec<Target>, message: Message, except: Vec<Excluded>) -> Published {
-        // Nobody can be subscribed there, and a bus may keep the name.
+    pub async fn publish(&self, mut to: Vec<Target>, message: EncodedEvent, except: Vec<Excluded>) -> PublishOutcome {
+        // Nobody can be subscribed there, and a broker may keep the name.
         let limit = self.max_channel_bytes();
         to.retain(|target| target.channel.len() <= limit || self.warn_of_long_name(target));
         if to.is_empty() {
-            return Published::Delivered;
+            return PublishOutcome::Delivered;
         }
         match self.bring(self.next_id(), to, message, except).await {
-            Sent::Counted(_) => Published::Delivered,
+            Sent::Counted(_) => PublishOutcome::Delivered,
             Sent::Not(entry) => {
-                for Place { target, .. } in &entry.places {
+                for Destination { target, .. } in &entry.destinations {
                     if let Some(stream) = self.known().find_or_note(&target.stream) {
                         stream.lock().deliver_uncounted(&entry, &target.channel);
                     }
-                    // If the bus is back already, it was not asked since for what this node delivered on its own.
+                    // If the broker is back already, it was not asked since for what this node delivered on its own.
                     if !self.is_down() {
                         self.renew(self.stream(&target.stream));
                     }
                 }
-                Published::LocalOnly
+                PublishOutcome::LocalOnly
             }
-            Sent::Unknown => Published::Unknown,
+            Sent::Unknown => PublishOutcome::Unknown,
         }
     }
 
     /// Publishes what has an id already; false if it may not have reached the broker, in which case nobody here gets it
-    /// either. Published again, by any server, a subscriber of a filtered channel receives it once.
+    /// either. PublishOutcome again, by any server, a subscriber of a filtered channel receives it once.
     pub async fn publish_once(
         &self,
         (node, number): (u64, u64),
         to: Target,
-        message: Message,
+        message: EncodedEvent,
         except: Vec<Excluded>,
     ) -> bool {
         let id = Id { node: Node(node), number };
         matches!(self.bring(id, vec![to], message, except).await, Sent::Counted(_))
     }
 
-    /// Brings an event to the bus, and waits until this node has it back.
-    pub(crate) async fn bring(&self, id: Id, to: Vec<Target>, message: Message, except: Vec<Excluded>) -> Sent {
-        let places = to.into_iter().map(|target| Place { target, position: None }).collect();
-        let sent = self.bus().publish(Entry { id, message, except, places, at: environment::now() }).await;
+    /// Brings an event to the broker, and waits until this node has it back.
+    pub(crate) async fn bring(&self, id: Id, to: Vec<Target>, message: EncodedEvent, except: Vec<Excluded>) -> Sent {
+        let destinations = to.into_iter().map(|target| Destination { target, position: None }).collect();
+        let sent =
+            self.broker().publish(PublishedEvent { id, message, except, destinations, at: environment::now() }).await;
         if let Sent::Counted(entry) = &sent {
-            for Place { target, position } in &entry.places {
+            for Destination { target, position } in &entry.destinations {
                 if let Some((stream, position)) = self.find(&target.stream).zip(position.as_ref())
                     && timeout(LATE, stream.has_applied(position, || self.is_down())).await.is_err()
                 {
@@ -261,23 +265,23 @@ impl Streams {
         &self,
         subscriber: &Subscriber,
         to: Target,
-        gate: Option<Arc<dyn Gate>>,
+        filter: Option<Arc<dyn EventFilter>>,
         resume: Option<&Position>,
-    ) -> Held {
+    ) -> PendingSubscription {
         // Freed also if the request that subscribes ends while this waits.
         let used = Freed(self.stream(&to.stream));
         let stream = &used.0;
         stream.lock().log.retain(to.history);
-        stream.attached(&**self.bus()).await;
+        stream.attached(&**self.broker()).await;
         let behind = match resume {
-            Some(position) => !stream.catch_up(position, &**self.bus()).await,
+            Some(position) => !stream.catch_up(position, &**self.broker()).await,
             None => false,
         };
-        stream.hold(subscriber, to, gate, resume, behind)
+        stream.hold(subscriber, to, filter, resume, behind)
     }
 
     /// How a socket came into a channel that it is live in.
-    pub(crate) fn joined(&self, subscriber: &Subscriber, channel: &str) -> Option<(Position, Outcome)> {
+    pub(crate) fn joined(&self, subscriber: &Subscriber, channel: &str) -> Option<(Position, Recovery)> {
         let stream = subscriber.joined().get(channel)?.clone();
         stream.joined(channel, subscriber.id())
     }
@@ -293,7 +297,7 @@ impl Streams {
     }
 
     /// Makes a socket live in a channel, outside any request of its. None if it is gone.
-    pub(crate) async fn add(&self, subscriber: &Subscriber, to: Target, resume: Option<&Position>) -> Option<Outcome> {
+    pub(crate) async fn add(&self, subscriber: &Subscriber, to: Target, resume: Option<&Position>) -> Option<Recovery> {
         if let Some((_, outcome)) = self.joined(subscriber, &to.channel) {
             return Some(outcome);
         }
@@ -358,7 +362,7 @@ impl Streams {
     }
 
     /// Returns the sockets of this server.
-    pub fn sockets(&self) -> &Sockets {
+    pub fn sockets(&self) -> &Subscribers {
         &self.sockets
     }
 
@@ -392,7 +396,7 @@ impl Streams {
     }
 
     /// Closes a socket that a request has just subscribed, if that channel was closed since the request began.
-    pub(super) fn close_late(&self, held: &Held, subscriber: &Subscriber, since: Moment) -> bool {
+    pub(super) fn close_late(&self, held: &PendingSubscription, subscriber: &Subscriber, since: Moment) -> bool {
         let (stream, channel) = (held.stream(), held.channel());
         let Some(reason) = self.closings.since(since, |closed| closed.has_channel(&stream.name, channel)) else {
             return false;
@@ -475,8 +479,8 @@ impl Streams {
         self.this.clone()
     }
 
-    pub(super) fn bus(&self) -> &Arc<dyn Bus> {
-        self.bus.get_or_init(|| Arc::new(Memory::new(self.flow())))
+    pub(super) fn broker(&self) -> &Arc<dyn Broker> {
+        self.broker.get_or_init(|| Arc::new(Memory::new(self.flow())))
     }
 
     /// Returns whether the broker cannot be reached, or was not asked yet whom to close.
@@ -503,7 +507,7 @@ impl Streams {
         }
     }
 
-    /// Since when the bus cannot be reached, or was not asked yet whom to close.
+    /// Since when the broker cannot be reached, or was not asked yet whom to close.
     pub(super) fn away_since(&self) -> Option<Moment> {
         self.is_down().then(|| *self.away_since.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -519,7 +523,7 @@ impl Streams {
         self.known().streams.get(name).cloned()
     }
 
-    /// The bus can be reached: all streams are attached anew, and those take a new epoch of which it did not get something.
+    /// The broker can be reached: all streams are attached anew, and those take a new epoch of which it did not get something.
     pub(super) async fn renew_all(&self) {
         let (unsent, more, told) = {
             let known = self.known();
@@ -528,14 +532,14 @@ impl Streams {
         // Whoever makes one finds that something of it was not sent.
         let made: Vec<_> = unsent.iter().map(|name| self.stream(name)).collect();
         let all = self.all().into_iter().filter(|stream| !stream.is_for_commands());
-        let renewed = stream::iter(all).map(|stream| flow::renewed(stream, self.bus().clone()));
+        let renewed = stream::iter(all).map(|stream| resync::renewed(stream, self.broker().clone()));
         renewed.buffer_unordered(RENEWALS).collect::<()>().await;
         drop(made);
         self.known().trim(self);
         if more > told {
-            // Servers that are away do it when they are back, and a bus that did not get it is given it again, as with closings.
+            // Servers that are away do it when they are back, and a broker that did not get it is given it again, as with closings.
             if self.everywhere(Command::Turn).await.is_err() {
-                tracing::warn!("some servers report later what was published while the bus could not be reached");
+                tracing::warn!("some servers report later what was published while the broker could not be reached");
             }
             let mut known = self.known();
             known.unsent_told = known.unsent_told.max(more);
@@ -545,7 +549,7 @@ impl Streams {
     /// Attaches a stream anew; during an outage nothing is done, since all of them are at its end.
     pub(super) fn renew(&self, stream: Arc<Stream>) {
         if !self.is_down() || stream.is_for_commands() {
-            tokio::spawn(flow::renewed(stream, self.bus().clone()));
+            tokio::spawn(resync::renewed(stream, self.broker().clone()));
         }
     }
 
@@ -558,7 +562,7 @@ impl Streams {
     }
 
     /// Something that used a stream has ended. If it was the last, the stream is one of the idle ones. One that never had an
-    /// event and keeps none is dropped instead, since the bus in memory gives it the same position again. No lock of a stream
+    /// event and keeps none is dropped instead, since the broker in memory gives it the same position again. No lock of a stream
     /// may be held.
     pub(super) fn freed(&self, stream: &Arc<Stream>) {
         if !stream.lock().is_unused() {
@@ -572,7 +576,7 @@ impl Streams {
         // One is the caller's.
         if self.cluster().is_none() && Arc::strong_count(stream) == 2 && stream.lock().is_blank() {
             known.streams.remove(&stream.name);
-            self.bus().detach(&stream.name);
+            self.broker().detach(&stream.name);
         } else {
             known.list(stream, self);
             known.trim(self);
@@ -584,7 +588,7 @@ impl Streams {
     }
 
     /// Drops the history of the streams that were not used for longest, when all of it is too much.
-    pub(super) fn shed(&self) {
+    pub(super) fn evict(&self) {
         if self.kept.load(Ordering::Relaxed) <= MAX_KEPT {
             return;
         }
@@ -619,12 +623,12 @@ impl Drop for Freed {
 }
 
 impl Known {
-    fn get(&mut self, name: &Arc<str>, streams: &Streams) -> Arc<Stream> {
+    fn get(&mut self, name: &Arc<str>, streams: &StreamRegistry) -> Arc<Stream> {
         if let Some(stream) = self.streams.get(name) {
             return stream.clone();
         }
         let stream = Arc::new(Stream::new(name.clone(), streams));
-        stream.lock().link.degraded = self.unsent.remove(name);
+        stream.lock().link.delivered_locally = self.unsent.remove(name);
         if streams.is_down() {
             stream.set_stale(streams.outage());
         }
@@ -637,7 +641,7 @@ impl Known {
         stream
     }
 
-    /// A stream that something is published to without the bus. If it is not known, nobody here hears it; it is noted for
+    /// A stream that something is published to without the broker. If it is not known, nobody here hears it; it is noted for
     /// the subscribers of other servers.
     fn find_or_note(&mut self, name: &Arc<str>) -> Option<Arc<Stream>> {
         let stream = self.streams.get(name).cloned();
@@ -652,7 +656,7 @@ impl Known {
     }
 
     /// Remembers that a stream is idle since now.
-    fn list(&mut self, stream: &Arc<Stream>, streams: &Streams) {
+    fn list(&mut self, stream: &Arc<Stream>, streams: &StreamRegistry) {
         let bytes = {
             let mut state = stream.lock();
             state.idle = Some(Instant::now());
@@ -665,7 +669,7 @@ impl Known {
         self.idle.push_back(Idle { name: stream.name.clone(), bytes, since: Instant::now() });
         // The last subscription may end after its runtime. A sweeper that panicked is replaced.
         if self.sweeper.as_ref().is_none_or(JoinHandle::is_finished)
-            && let Some(linger) = streams.bus().linger()
+            && let Some(linger) = streams.broker().linger()
             && let Ok(runtime) = Handle::try_current()
         {
             self.sweeper = Some(runtime.spawn(sweep(streams.this.clone(), linger)));
@@ -687,12 +691,12 @@ impl Known {
     }
 
     /// Drops idle streams as long as there are too many, or too many bytes of them.
-    fn trim(&mut self, streams: &Streams) {
+    fn trim(&mut self, streams: &StreamRegistry) {
         let mut looks = 0;
         while looks < LOOKS && (self.idle.len() > IDLE_STREAMS || self.idle_bytes > IDLE_BYTES) {
             // It may be about to be used, or have news for other nodes.
             if let Some(stream) = self.unlist()
-                && !self.drop_idle(&stream, streams.bus())
+                && !self.drop_idle(&stream, streams.broker())
             {
                 self.list(&stream, streams);
                 looks += 1;
@@ -701,7 +705,7 @@ impl Known {
     }
 
     /// Detaches streams that have been idle for this long; false if none is left to look at.
-    fn detach(&mut self, linger: Duration, streams: &Streams) -> bool {
+    fn detach(&mut self, linger: Duration, streams: &StreamRegistry) -> bool {
         for _ in 0..SWEPT {
             if self.idle.front().is_none_or(|first| first.since.elapsed() < linger) {
                 return false;
@@ -713,7 +717,7 @@ impl Known {
             let Some(stream) = self.unlist() else { continue };
             // It may have been used since it was listed.
             let idle = stream.lock().idle.is_some_and(|since| since.elapsed() >= linger);
-            if !idle || !self.drop_idle(&stream, streams.bus()) {
+            if !idle || !self.drop_idle(&stream, streams.broker()) {
                 self.list(&stream, streams);
             }
         }
@@ -721,20 +725,20 @@ impl Known {
     }
 
     /// Drops a stream, unless a subscription has it, or other nodes are to hear of what was delivered on this one alone.
-    /// The bus hears of it before it can be asked for the stream again.
-    fn drop_idle(&mut self, stream: &Arc<Stream>, bus: &Arc<dyn Bus>) -> bool {
+    /// The broker hears of it before it can be asked for the stream again.
+    fn drop_idle(&mut self, stream: &Arc<Stream>, broker: &Arc<dyn Broker>) -> bool {
         // One is the caller's.
-        if Arc::strong_count(stream) > 2 || stream.lock().link.degraded {
+        if Arc::strong_count(stream) > 2 || stream.lock().link.delivered_locally {
             return false;
         }
         self.streams.remove(&stream.name);
-        bus.detach(&stream.name);
+        broker.detach(&stream.name);
         true
     }
 }
 
 /// Detaches the streams that stay idle, now and then. One that is used is not looked at, so a thousand of them cost nothing.
-async fn sweep(streams: Weak<Streams>, linger: Duration) {
+async fn sweep(streams: Weak<StreamRegistry>, linger: Duration) {
     loop {
         sleep(linger).await;
         let Some(streams) = streams.upgrade() else { return };
@@ -764,8 +768,8 @@ mod tests {
     }
 
     async fn publish(hub: &Hub, to: Target, message: &str) {
-        let message = Message { name: message.into(), arguments: Vec::new() };
-        assert_eq!(hub.streams().publish(vec![to], message, Vec::new()).await, Published::Delivered);
+        let message = EncodedEvent { name: message.into(), arguments: Vec::new() };
+        assert_eq!(hub.registry().publish(vec![to], message, Vec::new()).await, PublishOutcome::Delivered);
     }
 
     /// A socket that is live in so many channels, each of which has had an event.
@@ -773,7 +777,7 @@ mod tests {
         let (subscriber, _wire) = Subscriber::of_test(id, None);
         for n in channels {
             let name = format!("{n:0>250}");
-            hub.streams().add(&subscriber, target(&name, History::NONE), None).await.unwrap();
+            hub.registry().add(&subscriber, target(&name, History::NONE), None).await.unwrap();
             publish(hub, target(&name, History::NONE), "x").await;
         }
         subscriber
@@ -782,7 +786,7 @@ mod tests {
     #[tokio::test]
     async fn idle_streams_are_bounded_and_those_in_use_are_kept() {
         let hub = Hub::default();
-        let streams = hub.streams();
+        let streams = hub.registry();
         let stays = crowd(&hub, "stays", 0..10).await;
         // All of them leave at once, after which nothing new comes.
         let leaves = crowd(&hub, "leaves", 10..2 * IDLE_STREAMS).await;
@@ -795,7 +799,7 @@ mod tests {
             known.streams.len()
         );
         assert!(known.idle_bytes <= IDLE_BYTES);
-        assert_eq!(streams.bus().streams(), known.streams.len());
+        assert_eq!(streams.broker().streams(), known.streams.len());
         assert!((0..10).all(|n| known.streams.contains_key(&*format!("{n:0>250}"))));
         drop(known);
         streams.leave_all(&stays);
@@ -804,8 +808,8 @@ mod tests {
     fn on_a_broker(linger: Duration) -> (Hub, mock::Backend) {
         let (hub, backend) = (Hub::default(), mock::Backend::default());
         backend.lock().linger = Some(linger);
-        hub.streams().join_by(|flow| Ok(Arc::new(backend.connect(flow)))).unwrap();
-        assert!(hub.streams().end_outage(hub.streams().outage()));
+        hub.registry().join_by(|flow| Ok(Arc::new(backend.connect(flow)))).unwrap();
+        assert!(hub.registry().end_outage(hub.registry().outage()));
         (hub, backend)
     }
 
@@ -818,15 +822,15 @@ mod tests {
         let before = tasks();
         let (subscriber, _wire) = Subscriber::of_test("ada", None);
         for n in 0..STREAMS {
-            hub.streams().add(&subscriber, target(&n.to_string(), History::NONE), None).await.unwrap();
+            hub.registry().add(&subscriber, target(&n.to_string(), History::NONE), None).await.unwrap();
         }
         assert_eq!(tasks() - before, 1);
         sleep(100 * LINGER).await;
         assert_eq!(tasks() - before, 1);
         // Each once, since it was idle as it was made.
-        assert!(hub.streams().known().looks <= STREAMS, "{}", hub.streams().known().looks);
+        assert!(hub.registry().known().looks <= STREAMS, "{}", hub.registry().known().looks);
         assert_eq!(backend.lock().detached.len(), 0);
-        hub.streams().leave_all(&subscriber);
+        hub.registry().leave_all(&subscriber);
     }
 
     #[tokio::test(start_paused = true)]
@@ -835,8 +839,8 @@ mod tests {
         let (hub, backend) = on_a_broker(LINGER);
         let (subscriber, _wire) = Subscriber::of_test("ada", None);
         let visit = async || {
-            hub.streams().add(&subscriber, target("room:7", History::NONE), None).await.unwrap();
-            assert!(hub.streams().leave(&subscriber, "room:7"));
+            hub.registry().add(&subscriber, target("room:7", History::NONE), None).await.unwrap();
+            assert!(hub.registry().leave(&subscriber, "room:7"));
         };
         for _ in 0..20 {
             visit().await;
@@ -845,7 +849,7 @@ mod tests {
         }
         sleep(4 * LINGER).await;
         assert_eq!(backend.lock().detached.len(), 1);
-        assert!(hub.streams().find("room:7").is_none());
+        assert!(hub.registry().find("room:7").is_none());
         // One that comes and goes later is detached too.
         visit().await;
         sleep(4 * LINGER).await;
@@ -855,15 +859,15 @@ mod tests {
     #[tokio::test]
     async fn idle_streams_are_bounded_by_their_bytes() {
         let hub = Hub::default();
-        hub.streams().set_max_channel_bytes(100_000);
+        hub.registry().set_max_channel_bytes(100_000);
         let (subscriber, _wire) = Subscriber::of_test("ada", None);
         for n in 0..110 {
             let name = format!("{n}{}", "x".repeat(90_000));
-            hub.streams().add(&subscriber, target(&name, History::NONE), None).await.unwrap();
+            hub.registry().add(&subscriber, target(&name, History::NONE), None).await.unwrap();
             publish(&hub, target(&name, History::NONE), "x").await;
-            hub.streams().leave_all(&subscriber);
+            hub.registry().leave_all(&subscriber);
         }
-        let known = hub.streams().known();
+        let known = hub.registry().known();
         let bytes: usize = known.streams.keys().map(|name| name.len()).sum();
         assert!(bytes <= IDLE_BYTES && known.idle_bytes <= IDLE_BYTES && known.streams.len() > 70, "{bytes}");
     }
@@ -871,7 +875,7 @@ mod tests {
     #[tokio::test]
     async fn streams_without_events_go_with_their_last_subscriber() {
         let hub = Hub::default();
-        let streams = hub.streams();
+        let streams = hub.registry();
         let (subscriber, _wire) = Subscriber::of_test("ada", Some("ada"));
         for n in 0..1000 {
             streams.add(&subscriber, target(&format!("room:{n}"), History::NONE), None).await.unwrap();
@@ -882,25 +886,25 @@ mod tests {
         assert!(streams.leave(&subscriber, "room:8"));
         assert_eq!(streams.all().len(), 999);
         streams.leave_all(&subscriber);
-        assert_eq!((streams.all().len(), streams.bus().streams(), streams.known().idle.len()), (0, 0, 0));
+        assert_eq!((streams.all().len(), streams.broker().streams(), streams.known().idle.len()), (0, 0, 0));
 
         // Silence is known to be silence, and what was published meanwhile to be missed.
         let (back, _wire) = Subscriber::of_test("back", Some("ada"));
         let add =
             async |name: &str, at: &Position| streams.add(&back, target(name, History::NONE), Some(at)).await.unwrap();
-        assert_eq!(add("room:7", &before).await, Outcome::Recovered);
+        assert_eq!(add("room:7", &before).await, Recovery::Recovered);
         assert_eq!(streams.joined(&back, "room:7").unwrap().0, before);
-        assert_eq!(add("room:9", &before).await, Outcome::Gap, "a position is that of one stream");
+        assert_eq!(add("room:9", &before).await, Recovery::Gap, "a position is that of one stream");
         streams.leave_all(&back);
         publish(&hub, target("room:7", History::NONE), "to nobody").await;
-        assert_eq!(add("room:7", &before).await, Outcome::Gap);
+        assert_eq!(add("room:7", &before).await, Recovery::Gap);
         // Nor does a stream that had events and was dropped come back as one that had none.
         let (start, _) = streams.joined(&back, "room:7").unwrap();
         publish(&hub, target("room:7", History::NONE), "to ada").await;
         streams.leave_all(&back);
-        streams.bus().detach(&"room:7".into());
+        streams.broker().detach(&"room:7".into());
         streams.known().streams.clear();
-        assert_eq!(add("room:7", &start).await, Outcome::Gap);
+        assert_eq!(add("room:7", &start).await, Recovery::Gap);
 
         // A history is kept for those who come back, also where it has yet to begin.
         let kept = || target("kept", History::of(10));
@@ -908,7 +912,7 @@ mod tests {
         let (start, _) = streams.joined(&back, "kept").unwrap();
         streams.leave_all(&back);
         publish(&hub, kept(), "meanwhile").await;
-        assert_eq!(streams.add(&back, kept(), Some(&start)).await, Some(Outcome::Recovered));
+        assert_eq!(streams.add(&back, kept(), Some(&start)).await, Some(Recovery::Recovered));
     }
 
     #[tokio::test]
@@ -916,18 +920,18 @@ mod tests {
         let hub = Hub::default();
         let (subscriber, mut wire) = Subscriber::of_test("ada", None);
         let long = "x".repeat(MAX_CHANNEL_BYTES + 1);
-        assert!(hub.streams().add(&subscriber, target(&long, History::NONE), None).await.is_none());
+        assert!(hub.registry().add(&subscriber, target(&long, History::NONE), None).await.is_none());
         publish(&hub, target(&long, History::NONE), "lost").await;
-        hub.streams().add(&subscriber, target(&long[1..], History::NONE), None).await.unwrap();
+        hub.registry().add(&subscriber, target(&long[1..], History::NONE), None).await.unwrap();
         publish(&hub, target(&long[1..], History::NONE), "said").await;
         assert_eq!((wire.try_recv().unwrap().as_str(), wire.try_recv().is_err()), (r#"["said"]"#, true));
-        assert_eq!(hub.streams().all().len(), 1);
+        assert_eq!(hub.registry().all().len(), 1);
     }
 
     #[tokio::test]
     async fn held_events_are_bounded_over_all_streams() {
         let hub = Hub::default();
-        let streams = hub.streams();
+        let streams = hub.registry();
         let (subscriber, _wire) = Subscriber::of_test("ada", Some("ada"));
         let event = "x".repeat(1024 * 1024);
         let mut holds = Vec::new();
@@ -941,7 +945,7 @@ mod tests {
         }
         // What could not be held is a gap, and nothing else.
         let outcomes: Vec<_> = holds.iter_mut().map(|held| (held.settle(), held.outcome()).1).collect();
-        assert!(outcomes.contains(&Outcome::Gap) && outcomes.contains(&Outcome::Fresh));
+        assert!(outcomes.contains(&Recovery::Gap) && outcomes.contains(&Recovery::Fresh));
     }
 
     #[tokio::test]
@@ -949,9 +953,9 @@ mod tests {
         let hub = Hub::default();
         let (subscriber, mut wire) = Subscriber::of_test("ada", None);
         let target = || target("room:7", History::NONE);
-        let first = hub.streams().hold(&subscriber, target(), None, None).await;
+        let first = hub.registry().hold(&subscriber, target(), None, None).await;
         publish(&hub, target(), "one").await;
-        let second = hub.streams().hold(&subscriber, target(), None, None).await;
+        let second = hub.registry().hold(&subscriber, target(), None, None).await;
         second.join(None);
         publish(&hub, target(), "two").await;
         first.join(None);
@@ -959,23 +963,23 @@ mod tests {
         drop((first, second));
         let received: Vec<_> = std::iter::from_fn(|| wire.try_recv().ok()).collect();
         assert_eq!(received, [r#"["one"]"#, r#"["two"]"#, r#"["three"]"#]);
-        assert!(hub.streams().find("room:7").unwrap().lock().is_free());
+        assert!(hub.registry().find("room:7").unwrap().lock().is_free());
     }
 
     #[tokio::test]
     async fn what_is_published_where_nobody_ever_was_leaves_nothing() {
         let hub = Hub::default();
         publish(&hub, target("room:7", History::of(256)), "to nobody").await;
-        assert!(hub.streams().all().is_empty());
-        assert_eq!(hub.streams().members(&target("room:7", History::NONE)).len(), 0);
-        assert!(hub.streams().all().is_empty());
+        assert!(hub.registry().all().is_empty());
+        assert_eq!(hub.registry().members(&target("room:7", History::NONE)).len(), 0);
+        assert!(hub.registry().all().is_empty());
     }
 
     #[tokio::test]
     async fn all_histories_together_are_bounded_and_the_least_used_goes_first() {
         const EACH: usize = MAX_KEPT / 4 + 1;
         let hub = Hub::default();
-        let streams = hub.streams();
+        let streams = hub.registry();
         let (subscriber, _wire) = Subscriber::of_test("ada", None);
         let target = |n: usize| target(&format!("room:{n}"), History::of(1).bytes(2 * EACH));
         let event = "x".repeat(EACH);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::{sync::mpsc::UnboundedReceiver, time::sleep};
 
 use crate::{
-    Command, History, Message, Published, Subscriber, Subscriptions, Target,
+    Command, EncodedEvent, History, PublishOutcome, Subscriber, Subscriptions, Target,
     broker::mock::Backend,
     entry::Shape,
     expiry::JITTER,
@@ -22,16 +22,16 @@ fn target(name: &str) -> Target {
 
 fn server(backend: &Backend) -> Hub {
     let hub = Hub::default();
-    hub.streams().join_by(|flow| Ok(Arc::new(backend.connect(flow)))).unwrap();
-    assert!(hub.streams().end_outage(hub.streams().outage()));
+    hub.registry().join_by(|flow| Ok(Arc::new(backend.connect(flow)))).unwrap();
+    assert!(hub.registry().end_outage(hub.registry().outage()));
     hub
 }
 
-async fn publish_to(hub: &Hub, to: Target, text: &str) -> Published {
-    hub.streams().publish(vec![to], Message::of_test("said", text), Vec::new()).await
+async fn publish_to(hub: &Hub, to: Target, text: &str) -> PublishOutcome {
+    hub.registry().publish(vec![to], EncodedEvent::of_test("said", text), Vec::new()).await
 }
 
-async fn publish(hub: &Hub, text: &str) -> Published {
+async fn publish(hub: &Hub, text: &str) -> PublishOutcome {
     publish_to(hub, target(ROOM), text).await
 }
 
@@ -57,14 +57,14 @@ impl Pair {
             let kind = if client.is_some() { "ours" } else { "standard" };
             Subscriber::of_test(&format!("{kind} {id} {channel}"), client.as_deref())
         });
-        clients.iter().for_each(|(subscriber, _)| assert!(hub.streams().connect(subscriber)));
+        clients.iter().for_each(|(subscriber, _)| assert!(hub.registry().connect(subscriber)));
         Self { channel, clients }
     }
 
     async fn of(hub: &Hub, id: &str, channel: &'static str) -> Self {
         let pair = Self::new(hub, id, channel);
         for (subscriber, _) in &pair.clients {
-            hub.streams().add(subscriber, target(channel), None).await.unwrap();
+            hub.registry().add(subscriber, target(channel), None).await.unwrap();
         }
         pair
     }
@@ -73,7 +73,7 @@ impl Pair {
     async fn ask(&self, hub: &Hub, meanwhile: impl AsyncFnOnce(), aloud: bool) {
         let requests = [Subscriptions::default(), Subscriptions::default()];
         for (request, (subscriber, _)) in requests.iter().zip(&self.clients) {
-            request.add(hub.streams(), subscriber, target(self.channel), None).await.unwrap();
+            request.add(hub.registry(), subscriber, target(self.channel), None).await.unwrap();
         }
         meanwhile().await;
         for (request, (subscriber, _)) in requests.iter().zip(&self.clients) {
@@ -197,14 +197,14 @@ async fn cause(reason: Reason, backend: &Backend, there: &Hub, here: &Hub) -> Pa
         Reason::DeliveredHereInOutage => {
             let pair = live().await;
             backend.down(1);
-            assert_eq!(publish(here, "here").await, Published::LocalOnly);
+            assert_eq!(publish(here, "here").await, PublishOutcome::LocalOnly);
             backend.up(1);
             pair
         }
         Reason::DeliveredThereInOutage => {
             let pair = live().await;
             backend.down(0);
-            assert_eq!(publish(there, "there").await, Published::LocalOnly);
+            assert_eq!(publish(there, "there").await, PublishOutcome::LocalOnly);
             backend.up(0);
             pair
         }
@@ -234,27 +234,27 @@ async fn cause(reason: Reason, backend: &Backend, there: &Hub, here: &Hub) -> Pa
         }
         Reason::ServerWasBehind => {
             let (mut ada, _wire) = Subscriber::of_test("ada", Some("ada"));
-            there.streams().add(&ada, target(ROOM), None).await.unwrap();
+            there.registry().add(&ada, target(ROOM), None).await.unwrap();
             let pair = live().await;
             backend.intercept(1);
             publish(there, "lost").await;
             backend.trim(ROOM, 1);
-            let (had, _) = there.streams().joined(&ada, ROOM).unwrap();
+            let (had, _) = there.registry().joined(&ada, ROOM).unwrap();
             ada = Subscriber::of_test("ada at the other server", Some("ada")).0;
-            here.streams().add(&ada, target(ROOM), Some(&had)).await.unwrap();
+            here.registry().add(&ada, target(ROOM), Some(&had)).await.unwrap();
             pair
         }
         Reason::EverybodyIsTold => {
             let pair = live().await;
             // The other server has not joined the cluster yet, and does not answer.
-            assert!(here.streams().everywhere(Command::Turn).await.is_err());
+            assert!(here.registry().everywhere(Command::Turn).await.is_err());
             pair
         }
         Reason::EventOfAnotherType => {
             let pair = Pair::new(here, "pair", ROOM);
             let of = |shape| Target { shape: Some(Shape(shape)), ..target(ROOM) };
             for (subscriber, _) in &pair.clients {
-                here.streams().add(subscriber, of(1), None).await.unwrap();
+                here.registry().add(subscriber, of(1), None).await.unwrap();
             }
             publish_to(there, of(2), "secret").await;
             pair
@@ -262,7 +262,7 @@ async fn cause(reason: Reason, backend: &Backend, there: &Hub, here: &Hub) -> Pa
         Reason::ClosingsMissed => {
             // All sockets are disconnected, whatever their clients understand.
             let pair = live().await;
-            here.streams().weak().upgrade().unwrap().missed("catamaran:closings", false);
+            here.registry().weak().upgrade().unwrap().missed("catamaran:closings", false);
             pair
         }
         Reason::HoldOverflows(aloud) => {
@@ -282,7 +282,7 @@ async fn cause(reason: Reason, backend: &Backend, there: &Hub, here: &Hub) -> Pa
             let pair = Pair::new(here, "pair", ROOM);
             let evict = async || {
                 publish(there, "evicted").await;
-                here.streams().find(ROOM).unwrap().lock().log.clear();
+                here.registry().find(ROOM).unwrap().lock().log.clear();
             };
             pair.ask(here, evict, aloud).await;
             pair
@@ -370,7 +370,7 @@ async fn standard_clients_are_disconnected_one_after_the_other() {
     for n in 0..CLIENTS {
         let (subscriber, _) = Subscriber::of_test(&n.to_string(), None);
         for channel in [ROOM, "room:8"] {
-            here.streams().add(&subscriber, target(channel), None).await.unwrap();
+            here.registry().add(&subscriber, target(channel), None).await.unwrap();
         }
         subscribers.push(subscriber);
     }

@@ -1,4 +1,4 @@
-//! What the bus tells the hub, and how a stream comes right again: attached, filled after a hole, renewed after a loss.
+//! What the broker tells the hub, and how a stream comes right again: attached, filled after a hole, renewed after a loss.
 
 #[cfg(test)]
 mod gaps;
@@ -13,48 +13,48 @@ use std::{
 use tokio::time::{sleep, timeout};
 
 use super::{
-    entry::{Copy, Node},
+    entry::{Node, StreamEntry},
     position::Position,
+    registry::{LATE, StreamRegistry, epoch},
     stream::{Next, State, Stream},
-    streams::{LATE, Streams, epoch},
     task,
 };
-use crate::broker::{Attached, Bus, Read};
+use crate::broker::{Attached, Broker, Read};
 
 /// How long an entry may come later than one after it.
 const HOLE: Duration = Duration::from_millis(20);
 
-/// The way from a bus to its hub, which may be gone.
+/// The way from a broker to its hub, which may be gone.
 #[derive(Clone, Debug)]
-pub(crate) struct Flow {
-    pub(super) streams: Weak<Streams>,
+pub(crate) struct BrokerEvents {
+    pub(super) streams: Weak<StreamRegistry>,
     /// The name of the hub.
     #[cfg_attr(
         not(any(test, feature = "postgres", feature = "redis")),
-        expect(dead_code, reason = "a bus between servers says it")
+        expect(dead_code, reason = "a broker between servers says it")
     )]
     pub(crate) node: Node,
 }
 
-impl Flow {
+impl BrokerEvents {
     /// An entry came, perhaps not for the first time.
-    pub(crate) fn entry(&self, copy: Copy) {
+    pub(crate) fn entry(&self, copy: StreamEntry) {
         let Some(streams) = self.streams.upgrade() else { return };
         let Some(stream) = streams.find(&copy.target().stream) else { return };
         match stream.arrive(copy) {
             Next::Nothing => {}
-            Next::Fill => drop(tokio::spawn(fill(stream, streams.bus().clone()))),
+            Next::Fill => drop(tokio::spawn(fill(stream, streams.broker().clone()))),
             Next::Renew => streams.renew(stream),
         }
-        streams.shed();
+        streams.evict();
     }
 }
 
 #[cfg_attr(
     not(any(test, feature = "postgres", feature = "redis")),
-    expect(dead_code, reason = "only a bus between servers loses anything")
+    expect(dead_code, reason = "only a broker between servers loses anything")
 )]
-impl Flow {
+impl BrokerEvents {
     /// Entries of a stream were lost on their way, or it has a new epoch.
     pub(crate) fn lost(&self, stream: &str) {
         let Some(streams) = self.streams.upgrade() else { return };
@@ -63,17 +63,17 @@ impl Flow {
         }
     }
 
-    /// The bus cannot be reached.
+    /// The broker cannot be reached.
     pub(crate) fn down(&self) {
         let Some(streams) = self.streams.upgrade() else { return };
-        tracing::warn!("the bus cannot be reached: events are delivered on this server alone");
+        tracing::warn!("the broker cannot be reached: events are delivered on this server alone");
         streams.begin_outage();
     }
 
-    /// The bus can be reached again, and may have lost anything meanwhile.
+    /// The broker can be reached again, and may have lost anything meanwhile.
     pub(crate) fn up(&self) {
         let Some(streams) = self.streams.upgrade() else { return };
-        tracing::info!("the bus can be reached");
+        tracing::info!("the broker can be reached");
         let outage = streams.outage();
         tokio::spawn(async move {
             task::finish("attach", || streams.attach_cluster()).await;
@@ -85,11 +85,11 @@ impl Flow {
 }
 
 impl Stream {
-    /// Waits until the bus brings the stream; of all that want it at once, one asks.
-    pub(super) async fn attached(&self, bus: &dyn Bus) {
+    /// Waits until the broker brings the stream; of all that want it at once, one asks.
+    pub(super) async fn attached(&self, broker: &dyn Broker) {
         let attach = async {
             let debt = Debt::of(self);
-            let Ok(Attached { top, floor }) = bus.attach(&self.name, None, debt.owed).await else {
+            let Ok(Attached { top, floor }) = broker.attach(&self.name, None, debt.owed).await else {
                 drop(debt);
                 let mut state = self.lock();
                 state.link.own_epoch = true;
@@ -99,21 +99,21 @@ impl Stream {
             debt.settle();
             let oldest = Position { offset: floor, ..top.clone() };
             let kept = match floor < top.offset {
-                true => bus.read(&self.name, &oldest).await,
+                true => broker.read(&self.name, &oldest).await,
                 false => Read::Gone,
             };
             self.lock().start(top, if let Read::Entries(kept) = kept { kept } else { Vec::new() });
         };
         self.attached.get_or_init(|| attach).await;
-        self.obey();
+        self.apply_commands();
     }
 
     /// Attaches the stream, or attaches it anew.
-    pub(super) async fn renew_now(&self, bus: &dyn Bus) {
-        self.attached(bus).await;
-        renew_once(self, bus).await;
+    pub(super) async fn renew_now(&self, broker: &dyn Broker) {
+        self.attached(broker).await;
+        renew_once(self, broker).await;
         self.lock().apply_early();
-        self.obey();
+        self.apply_commands();
     }
 
     /// Waits until this node has applied an entry, or never will.
@@ -135,12 +135,12 @@ impl Stream {
     /// A client says that it has what this node has not applied yet. False if that may be so, and this node cannot know.
     ///
     /// Anybody can say so. The stream goes on for all only where the broker has counted as far.
-    pub(super) async fn catch_up(&self, position: &Position, bus: &dyn Bus) -> bool {
+    pub(super) async fn catch_up(&self, position: &Position, broker: &dyn Broker) -> bool {
         let claim = self.lock().link.claim();
         if !self.is_behind(position) || timeout(HOLE, self.has_applied(position, || false)).await.is_ok() {
             return true;
         }
-        match self.counted(claim, position, bus).await {
+        match self.counted(claim, position, broker).await {
             None => return false,
             Some(top) if top.epoch == position.epoch && top.offset < position.offset => return true,
             Some(_) => {}
@@ -151,8 +151,8 @@ impl Stream {
         }
         let one_at_a_time = self.renewing.lock().await;
         if self.is_behind(position) {
-            // Nobody has kept what this node is to apply, so it goes on where the bus is.
-            renew_locked(self, bus).await;
+            // Nobody has kept what this node is to apply, so it goes on where the broker is.
+            renew_locked(self, broker).await;
         }
         drop(one_at_a_time);
         self.lock().link.stale.is_none()
@@ -160,7 +160,7 @@ impl Stream {
 
     /// Where the broker stands, after what it has kept was applied; none if it cannot be reached. Of all claims that wait at
     /// once, one asks.
-    async fn counted(&self, claim: u64, position: &Position, bus: &dyn Bus) -> Option<Position> {
+    async fn counted(&self, claim: u64, position: &Position, broker: &dyn Broker) -> Option<Position> {
         let _one_at_a_time = self.renewing.lock().await;
         let (known, claims, own_epoch) = {
             let state = self.lock();
@@ -172,17 +172,17 @@ impl Stream {
             }
             (state.log.top().clone(), state.link.claims, state.link.own_epoch)
         };
-        let top = match bus.read(&self.name, &known).await {
+        let top = match broker.read(&self.name, &known).await {
             Read::Down => None,
             Read::Entries(entries) => {
-                let top = entries.last().and_then(Copy::position).unwrap_or(&known).clone();
+                let top = entries.last().and_then(StreamEntry::position).unwrap_or(&known).clone();
                 for copy in entries {
                     self.arrive(copy);
                 }
                 Some(top)
             }
             Read::Gone => {
-                let attached = bus.attach(&self.name, (!own_epoch).then_some(known), false).await;
+                let attached = broker.attach(&self.name, (!own_epoch).then_some(known), false).await;
                 attached.ok().map(|attached| attached.top)
             }
         };
@@ -194,9 +194,9 @@ impl Stream {
         self.lock().log.is_ahead(position)
     }
 
-    /// Applies what the bus has kept after a position; false if the bus cannot be reached.
-    async fn read_after(&self, position: &Position, bus: &dyn Bus) -> bool {
-        match bus.read(&self.name, position).await {
+    /// Applies what the broker has kept after a position; false if the broker cannot be reached.
+    async fn read_after(&self, position: &Position, broker: &dyn Broker) -> bool {
+        match broker.read(&self.name, position).await {
             Read::Down => return false,
             Read::Gone => {}
             Read::Entries(entries) => {
@@ -210,9 +210,9 @@ impl Stream {
 }
 
 impl State {
-    /// Begins to count as the bus does, with what it has kept.
-    fn start(&mut self, top: Position, kept: Vec<Copy>) {
-        let first = kept.first().map_or(top.offset + 1, Copy::offset);
+    /// Begins to count as the broker does, with what it has kept.
+    fn start(&mut self, top: Position, kept: Vec<StreamEntry>) {
+        let first = kept.first().map_or(top.offset + 1, StreamEntry::offset);
         self.log.start(Position { offset: first - 1, ..top.clone() });
         self.link.started = true;
         for mut copy in kept {
@@ -229,7 +229,7 @@ impl State {
     }
 }
 
-/// Something was delivered on this node alone, and the bus is to be told. If it is not, also because the request that asks it is
+/// Something was delivered on this node alone, and the broker is to be told. If it is not, also because the request that asks it is
 /// cancelled, the next attach tells it.
 struct Debt<'a> {
     stream: &'a Stream,
@@ -239,10 +239,10 @@ struct Debt<'a> {
 impl<'a> Debt<'a> {
     /// What is delivered from now on is another debt.
     fn of(stream: &'a Stream) -> Self {
-        Self { stream, owed: std::mem::take(&mut stream.lock().link.degraded) }
+        Self { stream, owed: std::mem::take(&mut stream.lock().link.delivered_locally) }
     }
 
-    /// The bus was told.
+    /// The broker was told.
     fn settle(mut self) {
         self.owed = false;
     }
@@ -251,17 +251,17 @@ impl<'a> Debt<'a> {
 impl Drop for Debt<'_> {
     fn drop(&mut self) {
         if self.owed {
-            self.stream.lock().link.degraded = true;
+            self.stream.lock().link.delivered_locally = true;
         }
     }
 }
 
-/// Closes a hole: by itself, by what the bus has kept, or as a gap.
-async fn fill(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
-    task::finish("fill", || close_hole(&stream, &*bus)).await;
+/// Closes a hole: by itself, by what the broker has kept, or as a gap.
+async fn fill(stream: Arc<Stream>, broker: Arc<dyn Broker>) {
+    task::finish("fill", || close_hole(&stream, &*broker)).await;
 }
 
-async fn close_hole(stream: &Arc<Stream>, bus: &dyn Bus) {
+async fn close_hole(stream: &Arc<Stream>, broker: &dyn Broker) {
     loop {
         let before = stream.lock().log.top().clone();
         sleep(HOLE).await;
@@ -269,9 +269,9 @@ async fn close_hole(stream: &Arc<Stream>, bus: &dyn Bus) {
             let mut state = stream.lock();
             (state.log.top().clone(), state.first_early())
         };
-        let reached = hole.is_none() || top != before || stream.read_after(&top, bus).await;
+        let reached = hole.is_none() || top != before || stream.read_after(&top, broker).await;
         let mut state = stream.lock();
-        // What the bus has not kept is lost. If it cannot be reached, it says so when it can.
+        // What the broker has not kept is lost. If it cannot be reached, it says so when it can.
         if reached
             && top == before
             && *state.log.top() == top
@@ -283,7 +283,7 @@ async fn close_hole(stream: &Arc<Stream>, bus: &dyn Bus) {
         let closed = !reached || state.first_early().is_none();
         state.filling &= !closed;
         drop(state);
-        stream.obey();
+        stream.apply_commands();
         if closed {
             return;
         }
@@ -291,7 +291,7 @@ async fn close_hole(stream: &Arc<Stream>, bus: &dyn Bus) {
 }
 
 /// Attaches a stream anew, and reads or reports what it missed; once more if that is asked for meanwhile.
-pub(super) async fn renewed(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
+pub(super) async fn renewed(stream: Arc<Stream>, broker: Arc<dyn Broker>) {
     {
         let renewals = &mut stream.lock().link.renewals;
         *renewals += 1;
@@ -299,14 +299,14 @@ pub(super) async fn renewed(stream: Arc<Stream>, bus: Arc<dyn Bus>) {
             return;
         }
     }
-    task::finish("renew", || renew_as_asked(&stream, &bus)).await;
+    task::finish("renew", || renew_as_asked(&stream, &broker)).await;
 }
 
-async fn renew_as_asked(stream: &Arc<Stream>, bus: &Arc<dyn Bus>) {
-    stream.attached(&**bus).await;
+async fn renew_as_asked(stream: &Arc<Stream>, broker: &Arc<dyn Broker>) {
+    stream.attached(&**broker).await;
     loop {
         let begun = stream.lock().link.renewals;
-        renew_once(stream, &**bus).await;
+        renew_once(stream, &**broker).await;
         let mut state = stream.lock();
         if state.link.renewals > begun {
             continue;
@@ -314,40 +314,40 @@ async fn renew_as_asked(stream: &Arc<Stream>, bus: &Arc<dyn Bus>) {
         state.link.renewals = 0;
         state.apply_early();
         if state.first_early().is_some() && !std::mem::replace(&mut state.filling, true) {
-            tokio::spawn(fill(stream.clone(), bus.clone()));
+            tokio::spawn(fill(stream.clone(), broker.clone()));
         }
         drop(state);
-        return stream.obey();
+        return stream.apply_commands();
     }
 }
 
-/// If the bus cannot be reached, nothing changes: it asks again when it can.
-async fn renew_once(stream: &Stream, bus: &dyn Bus) {
+/// If the broker cannot be reached, nothing changes: it asks again when it can.
+async fn renew_once(stream: &Stream, broker: &dyn Broker) {
     // Two at once would both find that the epoch is another, and tell of the one loss as of two.
     let _one_at_a_time = stream.renewing.lock().await;
-    renew_locked(stream, bus).await;
+    renew_locked(stream, broker).await;
 }
 
 /// Attaches a stream anew, for whoever holds the lock that is for this.
-async fn renew_locked(stream: &Stream, bus: &dyn Bus) {
+async fn renew_locked(stream: &Stream, broker: &dyn Broker) {
     let debt = Debt::of(stream);
     let (known, own_epoch, stale) = {
         let state = stream.lock();
         (state.log.top().clone(), state.link.own_epoch, state.link.stale)
     };
-    let attach = bus.attach(&stream.name, (!own_epoch).then(|| known.clone()), debt.owed);
+    let attach = broker.attach(&stream.name, (!own_epoch).then(|| known.clone()), debt.owed);
     let Ok(Attached { top, floor }) = attach.await else { return };
     debt.settle();
     let continues = top.epoch == known.epoch && top.offset >= known.offset;
     if continues {
         stream.lock().link.freshen(stale);
     }
-    if continues && top.offset > known.offset && !stream.read_after(&known, bus).await {
+    if continues && top.offset > known.offset && !stream.read_after(&known, broker).await {
         return;
     }
     let oldest = Position { offset: floor, ..top.clone() };
     let kept = match !continues && stream.is_for_commands() {
-        true => bus.read(&stream.name, &oldest).await,
+        true => broker.read(&stream.name, &oldest).await,
         false => Read::Gone,
     };
     let mut state = stream.lock();

@@ -8,8 +8,8 @@ use std::{
 };
 
 use super::{
-    entry::{Entry, Id},
-    event::Message,
+    entry::{Id, PublishedEvent},
+    event::EncodedEvent,
 };
 
 /// What the names of the streams of filtered channels begin with.
@@ -18,54 +18,54 @@ pub const FILTERED: &str = "catamaran:gated:";
 /// Decides what one socket is sent of a channel, live and in replays alike.
 ///
 /// It is asked under the lock of the channel's stream: it must not wait, nor publish. If it panics, its subscriber is sent a gap,
-/// or disconnected if it knows no gaps or the gate panics as it is widened.
-pub trait Gate: Any + fmt::Debug + Send + Sync {
+/// or disconnected if it knows no gaps or the filter panics as it is widened.
+pub trait EventFilter: Any + fmt::Debug + Send + Sync {
     /// What the socket is sent of an event; none: nothing. It may be asked more than once for one event.
-    fn pass(&self, event: &Passing<'_>) -> Option<Arc<Message>>;
+    fn pass(&self, event: &FilterInput<'_>) -> Option<Arc<EncodedEvent>>;
 
-    /// Returns whether both gates judge for the same viewer. Only then may one request of a socket widen, extend or renew
+    /// Returns whether both filters judge for the same viewer. Only then may one request of a socket widen, extend or renew
     /// the subscription of another; by another viewer's it is replaced.
-    fn same_viewer(&self, other: &dyn Gate) -> bool;
+    fn same_viewer(&self, other: &dyn EventFilter) -> bool;
 
     /// The socket subscribed again for the same viewer: from now on this one lets through what either would.
-    fn widen(&self, by: &dyn Gate);
+    fn widen(&self, by: &dyn EventFilter);
 }
 
-/// An event at a gate.
+/// An event at a filter.
 #[derive(Clone, Copy, Debug)]
-pub struct Passing<'a> {
-    /// The same for all gates, and for no other event.
+pub struct FilterInput<'a> {
+    /// The same for all filters, and for no other event.
     pub id: (u64, u64),
     /// What was published.
-    pub message: &'a Message,
+    pub message: &'a EncodedEvent,
     /// It was published before the request subscribed, whose client was away then.
     pub missed: bool,
 }
 
-impl<'a> Passing<'a> {
-    pub(super) fn of(entry: &'a Entry, missed: bool) -> Self {
+impl<'a> FilterInput<'a> {
+    pub(super) fn of(entry: &'a PublishedEvent, missed: bool) -> Self {
         let Id { node, number } = entry.id;
         Self { id: (node.0, number), message: &entry.message, missed }
     }
 }
 
-/// The application's code in a gate panicked, which was logged.
+/// The application's code in a filter panicked, which was logged.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Panicked;
 
-/// Asks a gate about an event. A panic must not end the shared task that delivers to everybody.
-pub(super) fn pass(gate: &dyn Gate, event: &Passing<'_>) -> Result<Option<Arc<Message>>, Panicked> {
-    guard(|| gate.pass(event))
+/// Asks a filter about an event. A panic must not end the shared task that delivers to everybody.
+pub(super) fn pass(filter: &dyn EventFilter, event: &FilterInput<'_>) -> Result<Option<Arc<EncodedEvent>>, Panicked> {
+    guard(|| filter.pass(event))
 }
 
-/// Widens a gate by another.
-pub(super) fn widen(gate: &dyn Gate, by: &dyn Gate) -> Result<(), Panicked> {
-    guard(|| gate.widen(by))
+/// Widens a filter by another.
+pub(super) fn widen(filter: &dyn EventFilter, by: &dyn EventFilter) -> Result<(), Panicked> {
+    guard(|| filter.widen(by))
 }
 
-/// Asks a gate whether another is that of the same viewer.
-pub(super) fn same_viewer(gate: &dyn Gate, other: &dyn Gate) -> bool {
-    guard(|| gate.same_viewer(other)).unwrap_or(false)
+/// Asks a filter whether another is that of the same viewer.
+pub(super) fn same_viewer(filter: &dyn EventFilter, other: &dyn EventFilter) -> bool {
+    guard(|| filter.same_viewer(other)).unwrap_or(false)
 }
 
 fn guard<T>(call: impl FnOnce() -> T) -> Result<T, Panicked> {
@@ -75,7 +75,7 @@ fn guard<T>(call: impl FnOnce() -> T) -> Result<T, Panicked> {
     })
 }
 
-/// Whether a stream is that of a channel behind gates.
+/// Whether a stream is that of a channel behind filters.
 pub(super) fn is_behind(stream: &str) -> bool {
     stream.starts_with(FILTERED)
 }
@@ -94,11 +94,11 @@ mod tests {
 
     use super::*;
     use crate::{
-        History, Position, Published, Received, Subscriber, Subscriptions, Target,
+        History, Position, PublishOutcome, Received, Subscriber, Subscriptions, Target,
+        active::UNTOLD,
         broker::mock,
         expiry::JITTER,
-        live::UNTOLD,
-        log::Outcome,
+        log::Recovery,
         testing::{Hub, Untyped},
     };
 
@@ -123,18 +123,18 @@ mod tests {
         }
     }
 
-    impl Gate for Numbers {
-        fn pass(&self, event: &Passing<'_>) -> Option<Arc<Message>> {
+    impl EventFilter for Numbers {
+        fn pass(&self, event: &FilterInput<'_>) -> Option<Arc<EncodedEvent>> {
             let number: u64 = serde_json::from_str(event.message.arguments[0].get()).unwrap();
             self.known().contains(&number).then(|| Arc::new(message(2 * number)))
         }
 
-        fn same_viewer(&self, other: &dyn Gate) -> bool {
+        fn same_viewer(&self, other: &dyn EventFilter) -> bool {
             let other: &dyn Any = other;
             other.downcast_ref::<Self>().is_some_and(|other| other.viewer == self.viewer)
         }
 
-        fn widen(&self, by: &dyn Gate) {
+        fn widen(&self, by: &dyn EventFilter) {
             let by: &dyn Any = by;
             let by: Vec<u64> = by.downcast_ref::<Self>().into_iter().flat_map(|by| by.known().clone()).collect();
             self.known().extend(by);
@@ -145,23 +145,23 @@ mod tests {
     #[derive(Debug)]
     struct Faulty;
 
-    impl Gate for Faulty {
-        fn pass(&self, event: &Passing<'_>) -> Option<Arc<Message>> {
+    impl EventFilter for Faulty {
+        fn pass(&self, event: &FilterInput<'_>) -> Option<Arc<EncodedEvent>> {
             assert_ne!(event.message.arguments[0].get(), "13", "a policy that unwraps a column");
             Some(Arc::new(event.message.clone()))
         }
 
-        fn same_viewer(&self, _: &dyn Gate) -> bool {
+        fn same_viewer(&self, _: &dyn EventFilter) -> bool {
             true
         }
 
-        fn widen(&self, _: &dyn Gate) {
+        fn widen(&self, _: &dyn EventFilter) {
             panic!("a policy that cannot be widened");
         }
     }
 
-    fn message(number: u64) -> Message {
-        Message { name: "n".into(), arguments: vec![to_raw_value(&number).unwrap()] }
+    fn message(number: u64) -> EncodedEvent {
+        EncodedEvent { name: "n".into(), arguments: vec![to_raw_value(&number).unwrap()] }
     }
 
     fn channel() -> Target {
@@ -171,24 +171,24 @@ mod tests {
 
     async fn publish(hub: &Hub, numbers: impl IntoIterator<Item = u64>) {
         for number in numbers {
-            hub.streams().publish(vec![channel()], message(number), Vec::new()).await;
+            hub.registry().publish(vec![channel()], message(number), Vec::new()).await;
         }
     }
 
-    /// A request that subscribes behind a gate, with what is done before it is answered, and what the answer says.
+    /// A request that subscribes behind a filter, with what is done before it is answered, and what the answer says.
     async fn subscribe(
         hub: &Hub,
         subscriber: &Subscriber,
-        gate: Arc<dyn Gate>,
+        filter: Arc<dyn EventFilter>,
         resume: Option<Position>,
         before: impl AsyncFnOnce(),
-    ) -> Vec<Outcome> {
+    ) -> Vec<Recovery> {
         let subscriptions = Subscriptions::default();
         if let Some(upto) = resume {
             let received = Received { since: 0, upto };
             subscriptions.resume([("numbers".to_owned(), received)].into());
         }
-        subscriptions.add(hub.streams(), subscriber, channel(), Some(gate)).await.unwrap();
+        subscriptions.add(hub.registry(), subscriber, channel(), Some(filter)).await.unwrap();
         before().await;
         let settled = subscriptions.settle(subscriber, true);
         assert!(settled.is_filtered("numbers"));
@@ -200,7 +200,7 @@ mod tests {
     /// As a relay does that was killed before it could say that it had published.
     async fn publish_once(hub: &Hub, numbers: impl IntoIterator<Item = u64>) {
         for number in numbers {
-            assert!(hub.streams().publish_once((7, number), channel(), message(number), Vec::new()).await);
+            assert!(hub.registry().publish_once((7, number), channel(), message(number), Vec::new()).await);
         }
     }
 
@@ -229,7 +229,7 @@ mod tests {
         let hub = Hub::default();
         let (ada, _wire) = Subscriber::of_test("ada", Some("ada"));
         subscribe(&hub, &ada, Numbers::of([1, 2, 3]), None, async || {}).await;
-        let start = hub.streams().joined(&ada, "numbers").unwrap().0;
+        let start = hub.registry().joined(&ada, "numbers").unwrap().0;
         publish(&hub, [1, 2, 3]).await;
         let (back, mut wire) = Subscriber::of_test("back", Some("ada"));
         subscribe(&hub, &back, Numbers::of([2]), Some(start), async || {}).await;
@@ -245,7 +245,7 @@ mod tests {
         subscribe(&hub, &ada, Numbers::of([1, 2]), None, async || publish(&hub, [1, 2, 3]).await).await;
         publish(&hub, [2, 3]).await;
         assert_eq!(frames(&mut wire), [r#"["$","numbers",1,"n",2]"#, r#"["n",4]"#, r#"["$","numbers",4,"n",4]"#]);
-        assert!(hub.streams().find(&channel().stream).unwrap().lock().is_free());
+        assert!(hub.registry().find(&channel().stream).unwrap().lock().is_free());
     }
 
     #[tokio::test]
@@ -253,16 +253,16 @@ mod tests {
         let hub = Hub::default();
         let (ada, _wire) = Subscriber::of_test("ada", Some("ada"));
         subscribe(&hub, &ada, Numbers::of([1, 2]), None, async || {}).await;
-        let start = hub.streams().joined(&ada, "numbers").unwrap().0;
+        let start = hub.registry().joined(&ada, "numbers").unwrap().0;
         publish(&hub, [1, 2]).await;
-        for (resume, outcome, hidden) in [(Some(start.clone()), Outcome::Recovered, 1), (None, Outcome::Fresh, 0)] {
+        for (resume, outcome, hidden) in [(Some(start.clone()), Recovery::Recovered, 1), (None, Recovery::Fresh, 0)] {
             let (back, mut wire) = Subscriber::of_test("back", Some("ada"));
             subscribe(&hub, &back, Numbers::of([1]), Some(start.clone()), async || {}).await;
             frames(&mut wire);
             let settled = subscribe(&hub, &back, Numbers::of([2]), resume, async || {}).await;
             assert_eq!(settled, [outcome]);
             assert_eq!(frames(&mut wire).len(), hidden);
-            hub.streams().leave_all(&back);
+            hub.registry().leave_all(&back);
         }
     }
 
@@ -273,10 +273,10 @@ mod tests {
     async fn held(
         hub: &Hub,
         subscriber: &Subscriber,
-        gate: Arc<Numbers>,
+        filter: Arc<Numbers>,
         end: Option<Duration>,
         resume: Option<Position>,
-    ) -> (Subscriptions, Outcome) {
+    ) -> (Subscriptions, Recovery) {
         let subscriptions = Subscriptions::default();
         if let Some(time) = end {
             subscriptions.expire_at(Instant::now() + time);
@@ -284,12 +284,12 @@ mod tests {
         if let Some(upto) = resume {
             subscriptions.resume([("numbers".to_owned(), Received { since: 0, upto })].into());
         }
-        let outcome = subscriptions.add(hub.streams(), subscriber, channel(), Some(gate)).await.unwrap();
+        let outcome = subscriptions.add(hub.registry(), subscriber, channel(), Some(filter)).await.unwrap();
         (subscriptions, outcome)
     }
 
-    async fn subscribe_until(hub: &Hub, subscriber: &Subscriber, gate: Arc<Numbers>, end: Option<Duration>) {
-        held(hub, subscriber, gate, end, None).await.0.settle(subscriber, true).live(subscriber);
+    async fn subscribe_until(hub: &Hub, subscriber: &Subscriber, filter: Arc<Numbers>, end: Option<Duration>) {
+        held(hub, subscriber, filter, end, None).await.0.settle(subscriber, true).live(subscriber);
     }
 
     /// Lets the clock go on, and everybody do what is due by then.
@@ -380,7 +380,7 @@ mod tests {
         let hub = Hub::default();
         let (ada, mut wire) = Subscriber::of_test("ada", Some("ada"));
         subscribe_until(&hub, &ada, Numbers::of_viewer("first", [1]), Some(MINUTE)).await;
-        let start = hub.streams().joined(&ada, "numbers").unwrap().0;
+        let start = hub.registry().joined(&ada, "numbers").unwrap().0;
         // More than the history holds, and nothing of it for the first.
         publish(&hub, (0..200).map(|_| 2)).await;
         wait(2 * MINUTE).await;
@@ -391,8 +391,8 @@ mod tests {
             request.settle(&ada, true).live(&ada);
             outcome
         };
-        assert_eq!(again("second", 2).await, Outcome::Gap, "the second was not subscribed, and has missed 200");
-        assert_eq!(again("first", 1).await, Outcome::Recovered);
+        assert_eq!(again("second", 2).await, Recovery::Gap, "the second was not subscribed, and has missed 200");
+        assert_eq!(again("first", 1).await, Recovery::Recovered);
     }
 
     #[tokio::test]
@@ -400,7 +400,7 @@ mod tests {
         let backend = mock::Backend::default();
         let [hub, other] = [0, 1].map(|node| {
             let hub = Hub::default();
-            hub.streams().join_by(|flow| Ok(Arc::new(backend.connect(flow)))).unwrap();
+            hub.registry().join_by(|flow| Ok(Arc::new(backend.connect(flow)))).unwrap();
             backend.up(node);
             hub
         });
@@ -409,7 +409,7 @@ mod tests {
         }
         let (ada, mut ours) = Subscriber::of_test("ada", Some("ada"));
         subscribe(&hub, &ada, Numbers::of(1..9), None, async || {}).await;
-        let start = hub.streams().joined(&ada, "numbers").unwrap().0;
+        let start = hub.registry().joined(&ada, "numbers").unwrap().0;
         publish_once(&hub, [1, 2]).await;
         publish_once(&other, [2, 3]).await;
         publish_once(&hub, [1]).await;
@@ -417,7 +417,7 @@ mod tests {
             frames(&mut ours),
             [r#"["$","numbers",1,"n",2]"#, r#"["$","numbers",2,"n",4]"#, r#"["$","numbers",4,"n",6]"#]
         );
-        // Nor is it sent twice to whoever comes back, here or to a server that has all of it from the bus.
+        // Nor is it sent twice to whoever comes back, here or to a server that has all of it from the broker.
         for hub in [hub, other] {
             let (back, mut wire) = Subscriber::of_test("back", Some("ada"));
             subscribe(&hub, &back, Numbers::of(1..9), Some(start.clone()), async || {}).await;
@@ -430,8 +430,8 @@ mod tests {
         let backend = mock::Backend::default();
         [0, 1].map(|_| {
             let hub = Hub::default();
-            hub.streams().join_by(|flow| Ok(Arc::new(backend.connect(flow)))).unwrap();
-            assert!(hub.streams().end_outage(hub.streams().outage()));
+            hub.registry().join_by(|flow| Ok(Arc::new(backend.connect(flow)))).unwrap();
+            assert!(hub.registry().end_outage(hub.registry().outage()));
             hub
         })
     }
@@ -453,15 +453,15 @@ mod tests {
         }
         subscribe(&here, &bob, Numbers::of([1, 13, 2]), None, async || {}).await;
         for (hub, number) in [(&there, 1), (&there, 13), (&here, 13), (&there, 2)] {
-            let published = hub.streams().publish(vec![channel()], message(number), Vec::new()).await;
-            assert_eq!(published, Published::Delivered);
+            let published = hub.registry().publish(vec![channel()], message(number), Vec::new()).await;
+            assert_eq!(published, PublishOutcome::Delivered);
         }
         let frames_of_ada = frames(&mut ours);
         assert_eq!(frames_of_ada.len(), 4, "{frames_of_ada:?}");
         assert_eq!(frames_of_ada[0], r#"["$","numbers",1,"n",1]"#);
         assert!(gap(2, "missed")(&frames_of_ada[1]) && gap(3, "missed")(&frames_of_ada[2]), "{frames_of_ada:?}");
         assert_eq!(frames_of_ada[3], r#"["$","numbers",4,"n",2]"#);
-        assert_eq!(outcome(&here, &ada), Outcome::Gap);
+        assert_eq!(outcome(&here, &ada), Recovery::Gap);
         disconnected(&stock).await;
         // It may be sent what follows until then.
         let plain = frames(&mut plain);
@@ -474,18 +474,18 @@ mod tests {
     async fn event_that_a_panicking_filter_withheld_is_sent_by_another_channel() {
         let backend = mock::Backend::default();
         let hub = Hub::default();
-        hub.streams().join_by(|flow| Ok(Arc::new(backend.connect(flow)))).unwrap();
-        assert!(hub.streams().end_outage(hub.streams().outage()));
+        hub.registry().join_by(|flow| Ok(Arc::new(backend.connect(flow)))).unwrap();
+        assert!(hub.registry().end_outage(hub.registry().outage()));
         let (ada, mut ours) = Subscriber::of_test("ada", Some("ada"));
         subscribe(&hub, &ada, Arc::new(Faulty), None, async || {}).await;
         let other = || Target::of(&Untyped::new("other"));
-        hub.streams().add(&ada, other(), None).await.unwrap();
+        hub.registry().add(&ada, other(), None).await.unwrap();
         frames(&mut ours);
         // The other stream is late.
         backend.intercept(0);
         for number in [1, 13, 2] {
             let publish =
-                hub.streams().bring(hub.streams().next_id(), vec![channel(), other()], message(number), vec![]);
+                hub.registry().bring(hub.registry().next_id(), vec![channel(), other()], message(number), vec![]);
             assert!(publish.now_or_never().is_none(), "nothing has come yet");
         }
         assert_eq!(frames(&mut ours).len(), 3);
@@ -503,8 +503,8 @@ mod tests {
         tokio::time::timeout(10 * JITTER, gone).await.expect("it is disconnected");
     }
 
-    fn outcome(hub: &Hub, subscriber: &Subscriber) -> Outcome {
-        hub.streams().joined(subscriber, "numbers").unwrap().1
+    fn outcome(hub: &Hub, subscriber: &Subscriber) -> Recovery {
+        hub.registry().joined(subscriber, "numbers").unwrap().1
     }
 
     #[tokio::test]
@@ -517,13 +517,13 @@ mod tests {
         }
         publish(&here, [1]).await;
         frames(&mut ours);
-        here.streams().begin_outage();
-        let stream = here.streams().find(&channel().stream).unwrap();
-        let entry = Entry {
-            id: here.streams().next_id(),
+        here.registry().begin_outage();
+        let stream = here.registry().find(&channel().stream).unwrap();
+        let entry = PublishedEvent {
+            id: here.registry().next_id(),
             message: message(13),
             except: Vec::new(),
-            places: Vec::new(),
+            destinations: Vec::new(),
             at: std::time::SystemTime::now(),
         };
         stream.lock().deliver_uncounted(&entry, "numbers");
@@ -552,7 +552,7 @@ mod tests {
         subscribe(&hub, &ada, Numbers::of([1]), None, async || {}).await;
         subscribe(&hub, &ada, Arc::new(Faulty), None, async || publish(&hub, [2, 13]).await).await;
         assert!(matches!(&*frames(&mut ours), [frame] if gap(2, "not retained")(frame)));
-        // It is another viewer's, so it takes the place of the first.
+        // It is another viewer's, so it takes the destination of the first.
         publish(&hub, [1]).await;
         assert_eq!(frames(&mut ours), [r#"["$","numbers",3,"n",1]"#]);
     }
@@ -572,8 +572,8 @@ mod tests {
     async fn a_channel_of_the_same_name_is_another() {
         let hub = Hub::default();
         let (ada, mut wire) = Subscriber::of_test("ada", None);
-        hub.streams().add(&ada, Target::of(&Untyped::new("numbers")), None).await.unwrap();
-        hub.streams().add(&ada, Target::of(&Untyped::new("catamaran:gated:numbers")), None).await.unwrap();
+        hub.registry().add(&ada, Target::of(&Untyped::new("numbers")), None).await.unwrap();
+        hub.registry().add(&ada, Target::of(&Untyped::new("catamaran:gated:numbers")), None).await.unwrap();
         publish(&hub, [1]).await;
         assert_eq!(frames(&mut wire).len(), 0);
     }

@@ -1,4 +1,4 @@
-//! What the hub makes of a bus that is late, repeats, loses, goes away and comes back.
+//! What the hub makes of a broker that is late, repeats, loses, goes away and comes back.
 
 use std::{collections::HashMap, future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
@@ -8,11 +8,11 @@ use tokio::{
 };
 
 use crate::{
-    History, Message, Outcome, Position, Published,
+    EncodedEvent, History, Position, PublishOutcome, Recovery,
     broker::mock::Backend,
     entry::Target,
+    registry::MAX_UNSENT,
     sent::Received,
-    streams::MAX_UNSENT,
     subscriber::Subscriber,
     testing::{Channel, Hub, Untyped},
 };
@@ -33,9 +33,9 @@ impl Channel for Room {
 
 fn node(backend: &Backend) -> Hub {
     let hub = Hub::default();
-    let flow = hub.streams().flow();
-    hub.streams().join_by(|_| Ok(Arc::new(backend.connect(flow)))).unwrap();
-    assert!(hub.streams().end_outage(hub.streams().outage()));
+    let flow = hub.registry().flow();
+    hub.registry().join_by(|_| Ok(Arc::new(backend.connect(flow)))).unwrap();
+    assert!(hub.registry().end_outage(hub.registry().outage()));
     hub
 }
 
@@ -63,8 +63,8 @@ impl Client {
         subscriber
     }
 
-    async fn join(&mut self, hub: &Hub, channel: &Room, resume: Option<&Position>) -> Option<Outcome> {
-        hub.streams().add(&self.subscriber, Target::of(channel), resume).await
+    async fn join(&mut self, hub: &Hub, channel: &Room, resume: Option<&Position>) -> Option<Recovery> {
+        hub.registry().add(&self.subscriber, Target::of(channel), resume).await
     }
 
     /// The next frame, which has this name: its other arguments.
@@ -90,18 +90,18 @@ impl Client {
     }
 }
 
-fn said(text: &str) -> Message {
-    Message::of_test("said", text)
+fn said(text: &str) -> EncodedEvent {
+    EncodedEvent::of_test("said", text)
 }
 
 async fn publish(hub: &Hub, texts: &[&str]) {
     for text in texts {
-        assert_eq!(hub.publish(&Room(ROOM), said(text)).await, Published::Delivered);
+        assert_eq!(hub.publish(&Room(ROOM), said(text)).await, PublishOutcome::Delivered);
     }
 }
 
 fn top(hub: &Hub) -> Position {
-    hub.streams().find(ROOM).expect("a known stream").lock().log.top().clone()
+    hub.registry().find(ROOM).expect("a known stream").lock().log.top().clone()
 }
 
 /// Lets tasks run until it is so.
@@ -122,8 +122,8 @@ async fn entries_are_delivered_once_and_in_order_however_they_come() {
     backend.intercept(1);
     publish(&there, &["a", "b", "c"]).await;
     let (flow, pile) = (backend.flow(1), backend.pile(1));
-    for place in [2, 0, 0, 1, 1, 2] {
-        flow.entry(pile[place].clone());
+    for destination in [2, 0, 0, 1, 1, 2] {
+        flow.entry(pile[destination].clone());
     }
     for (offset, text) in [(1, "a"), (2, "b"), (3, "c")] {
         ada.hears(offset, text).await;
@@ -158,15 +158,15 @@ async fn a_hole_that_cannot_be_read_is_a_gap_and_what_follows_it_comes() {
     publish(&there, &["a", "b", "c", "d", "e"]).await;
     backend.trim(ROOM, 2);
     let pile = backend.pile(1);
-    for place in [0, 2, 4] {
-        backend.flow(1).entry(pile[place].clone());
+    for destination in [0, 2, 4] {
+        backend.flow(1).entry(pile[destination].clone());
     }
     ada.hears(1, "a").await;
     assert_eq!(ada.hears_gap().await, Position { offset: 2, ..top(&here) });
     ada.hears(3, "c").await;
     ada.hears(4, "d").await;
     ada.hears(5, "e").await;
-    assert_eq!(here.streams().joined(&ada.subscriber, ROOM).unwrap().1, Outcome::Gap);
+    assert_eq!(here.registry().joined(&ada.subscriber, ROOM).unwrap().1, Recovery::Gap);
 }
 
 #[tokio::test]
@@ -175,7 +175,7 @@ async fn a_publish_ends_when_its_own_node_has_applied_it() {
     let here = node(&backend);
     let mut ada = Client::of(&here, "ada", &Room(ROOM)).await;
     backend.intercept(0);
-    for end in ["it comes", "the bus goes down"] {
+    for end in ["it comes", "the broker goes down"] {
         let mut publishing = pin!(here.publish(&Room(ROOM), said(end)).into_future());
         let first = poll_fn(|cx| Poll::Ready(publishing.as_mut().poll(cx))).await;
         assert!(first.is_pending(), "{end}");
@@ -184,7 +184,7 @@ async fn a_publish_ends_when_its_own_node_has_applied_it() {
         } else {
             backend.down(0);
         }
-        assert_eq!(timeout(EVENTUALLY, publishing).await.unwrap(), Published::Delivered);
+        assert_eq!(timeout(EVENTUALLY, publishing).await.unwrap(), PublishOutcome::Delivered);
     }
     ada.hears(1, "it comes").await;
 }
@@ -195,7 +195,7 @@ async fn what_one_publish_did_not_bring_to_the_bus_is_a_gap_for_all_although_the
     let (here, there) = (node(&backend), node(&backend));
     let mut bob = Client::of(&there, "bob", &Room(ROOM)).await;
     backend.lock().refused = true;
-    assert_eq!(here.publish(&Room(ROOM), said("here alone")).await, Published::LocalOnly);
+    assert_eq!(here.publish(&Room(ROOM), said("here alone")).await, PublishOutcome::LocalOnly);
     bob.hears_gap().await;
 }
 
@@ -207,13 +207,13 @@ async fn a_loss_that_is_found_twice_at_once_is_one_gap() {
     publish(&here, &["before"]).await;
     ada.hears(1, "before").await;
     backend.forget(ROOM);
-    let gate = Arc::new(Semaphore::new(0));
-    backend.lock().gate = Some(gate.clone());
-    let stream = here.streams().find(ROOM).expect("it is attached");
-    let renew = || stream.renew_now(&**here.streams().bus());
+    let filter = Arc::new(Semaphore::new(0));
+    backend.lock().filter = Some(filter.clone());
+    let stream = here.registry().find(ROOM).expect("it is attached");
+    let renew = || stream.renew_now(&**here.registry().broker());
     let open = async {
         tokio::task::yield_now().await;
-        gate.add_permits(2);
+        filter.add_permits(2);
     };
     tokio::join!(renew(), renew(), open);
     ada.hears_gap().await;
@@ -232,7 +232,7 @@ async fn a_client_that_was_further_than_a_server_in_an_outage_is_not_set_back() 
     backend.down(1);
     let heard = top(&here);
     let mut back = Client::new("ada");
-    assert_eq!(back.join(&there, &Room(ROOM), Some(&heard)).await, Some(Outcome::Gap));
+    assert_eq!(back.join(&there, &Room(ROOM), Some(&heard)).await, Some(Recovery::Gap));
     assert_eq!(back.hears_gap().await, heard);
     backend.up(1);
     // Its client drops what it has.
@@ -256,7 +256,7 @@ async fn a_client_that_was_further_than_a_server_whose_news_nobody_kept_is_not_s
     backend.trim(ROOM, 3);
     let heard = top(&here);
     let mut back = Client::new("ada");
-    assert_eq!(back.join(&there, &Room(ROOM), Some(&heard)).await, Some(Outcome::Recovered));
+    assert_eq!(back.join(&there, &Room(ROOM), Some(&heard)).await, Some(Recovery::Recovered));
     assert_eq!(back.next("$join").await[2], 3);
     assert_eq!(bob.hears_gap().await, heard);
     // What was on its way comes too late.
@@ -278,7 +278,7 @@ async fn false_position_is_a_gap_for_that_client_alone() {
     backend.trim(ROOM, 3);
     let (before, claimed) = (top(&there), Position { offset: 1_000_000, ..top(&there) });
     let mut forger = Client::new("forger");
-    assert_eq!(forger.join(&there, &Room(ROOM), Some(&claimed)).await, Some(Outcome::Gap));
+    assert_eq!(forger.join(&there, &Room(ROOM), Some(&claimed)).await, Some(Recovery::Gap));
     assert_eq!(forger.hears_gap().await, before);
     bob.hears_nothing_more();
     assert_eq!(top(&there), before);
@@ -306,8 +306,8 @@ async fn many_positions_at_once_are_one_question_to_the_broker() {
     };
     let claims = futures_util::future::join_all((1..100).map(claim)).await;
     let outcomes: Vec<_> = claims.iter().map(|(outcome, _)| *outcome).collect();
-    assert_eq!(outcomes[..2], [Outcome::Recovered; 2]);
-    assert!(outcomes[2..].iter().all(|outcome| *outcome == Outcome::Gap));
+    assert_eq!(outcomes[..2], [Recovery::Recovered; 2]);
+    assert!(outcomes[2..].iter().all(|outcome| *outcome == Recovery::Gap));
     let asked = {
         let state = backend.lock();
         (state.reads, state.attaches)
@@ -326,14 +326,14 @@ async fn what_comes_after_an_outage_waits_until_it_is_known_what_was_missed() {
     backend.intercept(0);
     publish(&there, &["counted first"]).await;
     backend.down(0);
-    assert_eq!(here.publish(&Room(ROOM), said("here alone")).await, Published::LocalOnly);
+    assert_eq!(here.publish(&Room(ROOM), said("here alone")).await, PublishOutcome::LocalOnly);
     ada.next("said").await;
-    let gate = Arc::new(Semaphore::new(0));
-    backend.lock().gate = Some(gate.clone());
+    let filter = Arc::new(Semaphore::new(0));
+    backend.lock().filter = Some(filter.clone());
     backend.up(0);
     backend.flow(0).entry(backend.pile(0).remove(0));
     ada.hears_nothing_more();
-    gate.add_permits(2);
+    filter.add_permits(2);
     ada.hears_gap().await;
     ada.hears_nothing_more();
 }
@@ -352,7 +352,7 @@ async fn while_the_bus_is_down_delivery_goes_on_here_and_then_all_hear_of_it() {
 
     backend.down(0);
     let sent = here.publish(&Room(ROOM), said("meanwhile")).await;
-    assert_eq!(sent, Published::LocalOnly);
+    assert_eq!(sent, PublishOutcome::LocalOnly);
     assert_eq!(ada.next("said").await, ["meanwhile"]);
     backend.up(0);
     for subscriber in [&mut ada, &mut bob] {
@@ -367,7 +367,7 @@ async fn while_the_bus_is_down_delivery_goes_on_here_and_then_all_hear_of_it() {
 
     // Nobody is recovered over it.
     let mut back = Client::new("back");
-    assert_eq!(back.join(&here, &Room(ROOM), Some(&before)).await, Some(Outcome::Gap));
+    assert_eq!(back.join(&here, &Room(ROOM), Some(&before)).await, Some(Recovery::Gap));
 }
 
 #[tokio::test]
@@ -376,12 +376,12 @@ async fn what_was_delivered_where_nobody_is_subscribed_is_a_gap_elsewhere() {
     let (here, there) = (node(&backend), node(&backend));
     let mut bob = Client::of(&there, "bob", &Room(ROOM)).await;
     backend.down(0);
-    assert_eq!(here.publish(&Room(ROOM), said("lost")).await, Published::LocalOnly);
+    assert_eq!(here.publish(&Room(ROOM), said("lost")).await, PublishOutcome::LocalOnly);
     backend.up(0);
     bob.hears_gap().await;
 }
 
-/// However long the bus is away, and however many channels are published to, memory is bounded, and nobody misses anything
+/// However long the broker is away, and however many channels are published to, memory is bounded, and nobody misses anything
 /// in silence.
 #[tokio::test]
 async fn what_was_delivered_to_more_channels_than_are_remembered_is_a_gap_everywhere() {
@@ -389,13 +389,13 @@ async fn what_was_delivered_to_more_channels_than_are_remembered_is_a_gap_everyw
     let (here, there) = (node(&backend), node(&backend));
     let mut bob = Client::of(&there, "bob", &Room(ROOM)).await;
     backend.up(1);
-    until(|| there.streams().cluster().unwrap().is_attached()).await;
+    until(|| there.registry().cluster().unwrap().is_attached()).await;
     backend.down(0);
     for n in 0..MAX_UNSENT {
         here.publish(&Untyped::new(format!("n:{n}")), said("lost")).await;
     }
-    assert_eq!(here.publish(&Room(ROOM), said("lost")).await, Published::LocalOnly);
-    assert!(here.streams().all().iter().all(|stream| stream.is_for_commands()));
+    assert_eq!(here.publish(&Room(ROOM), said("lost")).await, PublishOutcome::LocalOnly);
+    assert!(here.registry().all().iter().all(|stream| stream.is_for_commands()));
     backend.up(0);
     bob.hears_gap().await;
 }
@@ -409,7 +409,7 @@ async fn server_that_is_away_hears_of_lost_channels_when_it_is_back() {
     for n in 0..MAX_UNSENT {
         here.publish(&Untyped::new(format!("n:{n}")), said("lost")).await;
     }
-    assert_eq!(here.publish(&Room(ROOM), said("lost")).await, Published::LocalOnly);
+    assert_eq!(here.publish(&Room(ROOM), said("lost")).await, PublishOutcome::LocalOnly);
     backend.down(1);
     backend.up(0);
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -433,7 +433,7 @@ async fn early_entries_are_bounded_in_bytes() {
     let (flow, pile) = (backend.flow(1), backend.pile(1));
     for copy in &pile[1..] {
         flow.entry(copy.clone());
-        let early = here.streams().find(ROOM).unwrap().lock().early.len();
+        let early = here.registry().find(ROOM).unwrap().lock().early.len();
         assert!(early <= 4, "{early}");
     }
     for offset in 1..=7 {
@@ -510,7 +510,7 @@ async fn a_bus_that_comes_back_with_older_data_recovers_nobody() {
     for offset in [0, 1, 3] {
         let mut back = Client::new("back");
         let had = Position { offset, ..before.clone() };
-        assert_eq!(back.join(&here, &Room(ROOM), Some(&had)).await, Some(Outcome::Gap), "{offset}");
+        assert_eq!(back.join(&here, &Room(ROOM), Some(&had)).await, Some(Recovery::Gap), "{offset}");
     }
 }
 
@@ -520,10 +520,10 @@ async fn a_publish_of_unknown_outcome_is_neither_repeated_nor_delivered_here() {
     let here = node(&backend);
     let mut ada = Client::of(&here, "ada", &Room(ROOM)).await;
     backend.lock().unknown = Some(false);
-    assert_eq!(here.publish(&Room(ROOM), said("lost")).await, Published::Unknown);
+    assert_eq!(here.publish(&Room(ROOM), said("lost")).await, PublishOutcome::Unknown);
     ada.hears_nothing_more();
     backend.lock().unknown = Some(true);
-    assert_eq!(here.publish(&Room(ROOM), said("arrived")).await, Published::Unknown);
+    assert_eq!(here.publish(&Room(ROOM), said("arrived")).await, PublishOutcome::Unknown);
     ada.hears(1, "arrived").await;
     publish(&here, &["next"]).await;
     ada.hears(2, "next").await;
@@ -536,10 +536,10 @@ async fn a_stream_is_attached_and_read_once_however_many_come_back() {
     let bob = Client::of(&there, "bob", &Room(ROOM)).await;
     publish(&there, &["a", "b"]).await;
     let had = Position { offset: 1, ..top(&there) };
-    let gate = Arc::new(Semaphore::new(0));
+    let filter = Arc::new(Semaphore::new(0));
     {
         let mut state = backend.lock();
-        (state.attaches, state.reads, state.gate) = (0, 0, Some(gate.clone()));
+        (state.attaches, state.reads, state.filter) = (0, 0, Some(filter.clone()));
     }
     let mut returning: Vec<_> = (0..50).map(|n| Client::new(&format!("client {n}"))).collect();
     let room = Room(ROOM);
@@ -549,11 +549,11 @@ async fn a_stream_is_attached_and_read_once_however_many_come_back() {
             until(|| backend.lock().attaches == 1).await;
             // It comes before the answer to the attach, and is not lost.
             publish(&there, &["c"]).await;
-            gate.add_permits(50);
+            filter.add_permits(50);
         },
         futures_util::future::join_all(joins)
     );
-    assert_eq!(outcomes, [Some(Outcome::Recovered); 50]);
+    assert_eq!(outcomes, [Some(Recovery::Recovered); 50]);
     for one in &mut returning {
         one.next("$join").await;
         let replayed = one.next("$replay").await.remove(1);
@@ -588,10 +588,10 @@ async fn a_client_that_another_node_told_more_is_recovered_when_this_one_knows_i
     publish(&there, &["a", "b", "c"]).await;
     let had = Position { offset: 2, ..top(&here) };
     let mut back = Client::new("back");
-    assert_eq!(back.join(&here, &Room(ROOM), Some(&had)).await, Some(Outcome::Recovered));
+    assert_eq!(back.join(&here, &Room(ROOM), Some(&had)).await, Some(Recovery::Recovered));
     let forged = Position { offset: 9, ..had };
     let mut mallory = Client::new("mallory");
-    assert_eq!(mallory.join(&here, &Room(ROOM), Some(&forged)).await, Some(Outcome::Gap));
+    assert_eq!(mallory.join(&here, &Room(ROOM), Some(&forged)).await, Some(Recovery::Gap));
 }
 
 #[tokio::test]
@@ -604,13 +604,13 @@ async fn a_stream_that_nobody_needs_is_detached_and_read_again_by_who_comes_back
     ada.hears(1, "a").await;
     let had = top(&here);
     assert!(backend.lock().detached.is_empty());
-    here.streams().leave_all(&ada.subscriber);
+    here.registry().leave_all(&ada.subscriber);
     until(|| !backend.lock().detached.is_empty()).await;
-    assert!(here.streams().find(ROOM).is_none());
+    assert!(here.registry().find(ROOM).is_none());
     publish(&there, &["b"]).await;
 
     let mut ada = Client::new("ada");
-    assert_eq!(ada.join(&here, &Room(ROOM), Some(&had)).await, Some(Outcome::Recovered));
+    assert_eq!(ada.join(&here, &Room(ROOM), Some(&had)).await, Some(Recovery::Recovered));
     ada.next("$join").await;
     assert_eq!(ada.next("$replay").await[1], serde_json::json!([[2, "said", "b"]]));
 }
@@ -620,7 +620,7 @@ async fn standard_client_gets_plain_events_until_it_is_disconnected() {
     let backend = Backend::default();
     let here = node(&backend);
     let (subscriber, mut wire) = Subscriber::of_test("sails", None);
-    here.streams().add(&subscriber, Target::of(&Untyped::new(ROOM)), None).await.unwrap();
+    here.registry().add(&subscriber, Target::of(&Untyped::new(ROOM)), None).await.unwrap();
     publish(&here, &["up"]).await;
     backend.down(0);
     here.publish(&Room(ROOM), said("down")).await;
@@ -653,15 +653,15 @@ async fn a_loss_while_a_stream_attaches_anew_is_not_forgotten() {
     let (here, there) = (node(&backend), node(&backend));
     let mut ada = Client::of(&here, "ada", &Room(ROOM)).await;
     backend.intercept(0);
-    let gate = Arc::new(Semaphore::new(0));
-    backend.lock().gate = Some(gate.clone());
+    let filter = Arc::new(Semaphore::new(0));
+    backend.lock().filter = Some(filter.clone());
     let attaches = backend.lock().attaches;
     backend.flow(0).lost(ROOM);
     until(|| backend.lock().attaches == attaches + 1).await;
     // After the stream stood at 0 by the answer that is on its way.
     publish(&there, &["a"]).await;
     backend.flow(0).lost(ROOM);
-    gate.add_permits(10);
+    filter.add_permits(10);
     ada.hears(1, "a").await;
 }
 
@@ -676,7 +676,7 @@ async fn a_stream_that_owes_others_a_gap_is_kept_until_they_are_told() {
     here.publish(&Room(ROOM), said("lost")).await;
     // Long enough for both to be looked at, and one that owes nothing to be detached.
     let ada = Client::of(&here, "ada", &Room("idle")).await;
-    here.streams().leave_all(&ada.subscriber);
+    here.registry().leave_all(&ada.subscriber);
     until(|| backend.lock().detached.iter().any(|name| &**name == "idle")).await;
     backend.up(0);
     bob.hears_gap().await;
@@ -731,7 +731,7 @@ async fn others_hear_the_gap_of_a_cancelled_subscription() {
     let (here, there) = (node(&backend), node(&backend));
     let mut bob = Client::of(&there, "bob", &Room(ROOM)).await;
     backend.down(0);
-    assert_eq!(here.publish(&Room(ROOM), said("alone")).await, Published::LocalOnly);
+    assert_eq!(here.publish(&Room(ROOM), said("alone")).await, PublishOutcome::LocalOnly);
     backend.lock().black_hole = true;
     backend.up(0);
     {
@@ -749,28 +749,28 @@ async fn others_hear_the_gap_of_a_cancelled_renewal() {
     let (here, there) = (node(&backend), node(&backend));
     let (mut bob, mut ada) =
         (Client::of(&there, "bob", &Room(ROOM)).await, Client::of(&here, "ada", &Room(ROOM)).await);
-    here.streams().find(ROOM).unwrap().lock().link.degraded = true;
+    here.registry().find(ROOM).unwrap().lock().link.delivered_locally = true;
     backend.lock().black_hole = true;
-    let stream = here.streams().find(ROOM).unwrap();
+    let stream = here.registry().find(ROOM).unwrap();
     {
         let mut renewing = pin!(async {
-            stream.renew_now(&**here.streams().bus()).await;
+            stream.renew_now(&**here.registry().broker()).await;
             true
         });
         until_waiting(&backend, renewing.as_mut()).await;
     }
     backend.lock().black_hole = false;
-    here.streams().renew(stream);
+    here.registry().renew(stream);
     for client in [&mut ada, &mut bob] {
         client.hears_gap().await;
     }
 }
 
-/// Polls until the bus has been asked to attach, and not answered.
+/// Polls until the broker has been asked to attach, and not answered.
 async fn until_waiting(backend: &Backend, mut asking: std::pin::Pin<&mut impl Future<Output = bool>>) {
     let attaches = backend.lock().attaches;
     while backend.lock().attaches == attaches {
         let polled = timeout(Duration::from_millis(1), asking.as_mut()).await;
-        assert!(polled.is_err(), "it waits for the bus");
+        assert!(polled.is_err(), "it waits for the broker");
     }
 }
