@@ -27,9 +27,34 @@ pub mod test;
 
 pub use action::{Action, NoState};
 pub use app::App;
+/// Joins the servers of an application by Postgres.
+///
+/// ```no_run
+/// use catamaran::{Postgres, prelude::*};
+/// # #[action(get "/hello")]
+/// # async fn hello() -> &'static str { "hello" }
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), catamaran::ServeError> {
+/// let database = Postgres::connect("postgres://me:secret@db.internal/app");
+/// App::new(()).broker(database).mount(routes![hello]).serve("127.0.0.1:1337").await
+/// # }
+/// ```
 #[cfg(feature = "postgres")]
+#[doc(inline)]
 pub use channels::Postgres;
+/// Joins the servers of an application by Redis or Valkey.
+///
+/// ```
+/// use catamaran::{App, Redis};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let app = App::new(()).broker(Redis::connect("redis://:password@redis.example:6379").prefix("shop"));
+/// # }
+/// ```
 #[cfg(feature = "redis")]
+#[doc(inline)]
 pub use channels::Redis;
 pub use channels::{
     AuthExpiry, Backend, Blast, Blasting, Channel, ChannelConflict, Channels, Emitting, EncodeError, Event, Everywhere,

@@ -24,7 +24,7 @@ pub use redis::Redis;
 
 use crate::{BrokerEvents, Node, Position, PublishedEvent, StreamEntry};
 
-/// Where the servers of an application meet: Redis or Postgres, for [`App::broker`](crate::App::broker).
+/// Where the servers of an application meet: Redis or Postgres, for `App::broker`.
 pub struct Backend(Start);
 
 /// Begins to connect, or says which setting makes no sense.

@@ -27,7 +27,7 @@ use crate::{Error, Socket, socket::SocketSubscriber};
 /// Actions have it in their context. Actions and axum handlers take it as an extractor, and a task holds a clone.
 ///
 /// The extractor is that of the [`App`](crate::App) that the route belongs to. In a router outside one it refuses with a 500
-/// whose code is `outside_app`, and so do [`Ctx`], [`Socket`], [`AuthExpiry`] and
+/// whose code is `outside_app`, and so do [`Ctx`](crate::Ctx), [`Socket`], [`AuthExpiry`](crate::AuthExpiry) and
 /// [`ClientAddr`](crate::ClientAddr). A test of such a router adds the layer `axum::Extension(hub)`.
 ///
 /// ```

@@ -52,7 +52,7 @@ impl Socket {
     /// Lists the names of the channels that this socket is subscribed to, in alphabetical order; also those that its own
     /// request has just subscribed it to. What it follows of `catamaran-resources` is not among them.
     ///
-    /// [`Hub::channels`] does so by the id of a socket, on all servers.
+    /// [`Hub::channels`](crate::Hub::channels) does so by the id of a socket, on all servers.
     ///
     /// ```
     /// # use catamaran::{Hub, RawChannel, test::TestSocket};
@@ -82,7 +82,7 @@ impl Socket {
         Ok(())
     }
 
-    /// Marks this socket for [`Hub::close_tagged`], until it is gone: with the user, say, or with the session. At most 16
+    /// Marks this socket for [`Hub::close_tagged`](crate::Hub::close_tagged), until it is gone: with the user, say, or with the session. At most 16
     /// tags are kept, of 256 bytes each.
     ///
     /// It counts at once, in [`App::on_connect`](crate::App::on_connect) too, and whatever the request answers. If sockets with this
@@ -97,7 +97,7 @@ impl Socket {
         Ok(self.hub().registry().tag(self.subscriber(), &tag.into())?)
     }
 
-    /// Closes this socket, as [`Hub::close_tagged`] does; false if it was gone.
+    /// Closes this socket, as [`Hub::close_tagged`](crate::Hub::close_tagged) does; false if it was gone.
     pub fn close(&self, reason: &str) -> bool {
         self.hub().registry().close(self.subscriber(), reason)
     }
@@ -146,7 +146,7 @@ impl<T: Via> Ctx<T> {
         self.certain().subscribe(channel)
     }
 
-    /// Publishes an event to a channel; see [`Hub::publish`].
+    /// Publishes an event to a channel; see [`Hub::publish`](crate::Hub::publish).
     ///
     /// # Errors
     ///

@@ -24,20 +24,8 @@ use crate::{BrokerEvents, Node, Position, PublishedEvent};
 /// How long a stream stays attached that nobody needs.
 const LINGER: Duration = Duration::from_secs(10);
 
-/// A Postgres server that joins the servers of an application, for [`App::broker`](crate::App::broker). With the feature
+/// A Postgres server that joins the servers of an application, for `App::broker`. With the feature
 /// `postgres`.
-///
-/// ```no_run
-/// use catamaran::{Postgres, prelude::*};
-/// # #[action(get "/hello")]
-/// # async fn hello() -> &'static str { "hello" }
-///
-/// # #[tokio::main]
-/// # async fn main() -> Result<(), catamaran::ServeError> {
-/// let database = Postgres::connect("postgres://me:secret@db.internal/app");
-/// App::new(()).broker(database).mount(routes![hello]).serve("127.0.0.1:1337").await
-/// # }
-/// ```
 ///
 /// # What it needs
 ///
@@ -76,7 +64,7 @@ const LINGER: Duration = Duration::from_secs(10);
 /// # When it cannot be reached
 ///
 /// Each server then delivers to its own sockets, without positions, and looks for the database at least every second
-/// ([`App::broker`](crate::App::broker)). That begins when a connection ends, or the database has not answered for three seconds.
+/// (`App::broker`). That begins when a connection ends, or the database has not answered for three seconds.
 /// Once it is back, everybody hears of a gap wherever something was published meanwhile, and nowhere else.
 ///
 /// A server that was paused for more than five seconds, or could not look for news for as long, counts as cut off, even if its

@@ -29,16 +29,7 @@ use crate::{BrokerEvents, Node, Position, PublishedEvent, epoch};
 /// How long a stream stays attached when nobody is subscribed any more.
 const LINGER: Duration = Duration::from_secs(10);
 
-/// Redis or Valkey, as what joins the servers of an application; for [`App::broker`](crate::App::broker).
-///
-/// ```
-/// use catamaran::{App, Redis};
-///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() {
-/// let app = App::new(()).broker(Redis::connect("redis://:password@redis.example:6379").prefix("shop"));
-/// # }
-/// ```
+/// Redis or Valkey, as what joins the servers of an application; for `App::broker`.
 ///
 /// It needs Redis 7 or any Valkey, and of an ACL
 /// `~{shop}:* &{shop}:* +@read +@write +@scripting +@pubsub +@connection +info +time +cluster|slots`. `rediss://` and `unix://` work as far as the crate `redis` was
@@ -74,7 +65,7 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// The Redis at a URL; nothing is sent to it before [`App::broker`](crate::App::broker).
+    /// The Redis at a URL; nothing is sent to it before `App::broker`.
     pub fn connect(url: impl AsRef<str>) -> Self {
         // The reason of the library says nothing of the password.
         let form = "`broker` must be a URL such as `redis://:password@redis.example:6379`";
