@@ -49,8 +49,8 @@ fn engine_names_neither_http_nor_socketio() {
         "testing.rs",
         "simulation",
         "sent/tests.rs",
-        "flow/tests.rs",
-        "flow/gaps.rs",
+        "resync/tests.rs",
+        "resync/gaps.rs",
         "cluster/tests.rs",
         "expiry/tests.rs",
     ];

@@ -396,8 +396,8 @@ async fn closing_comes_before_what_was_published_after_it() {
     let client = backend.client().await;
     // The server looks for news every half a second, and most often finds all of this at once. The closing has a higher offset
     // in its stream than the event in its own.
-    for tag in ["nobody", "login"] {
-        let command = format!(r#"[1,{{"CloseTagged":{{"tag":"{tag}","reason":"logged out"}}}}]"#);
+    for (number, tag) in [(1, "nobody"), (2, "login")] {
+        let command = format!(r#"[{number},{{"CloseTagged":{{"tag":"{tag}","reason":"logged out"}}}}]"#);
         count_unheard(&client, "catamaran:closings", "", &command).await;
     }
     publish_unheard(&client).await;
