@@ -132,13 +132,13 @@ cargo build "${everything[@]}" --all-targets
 
 # The longest first. `nice` is for those that compute: they give way to those with timeouts. MySQL needs a server that somebody
 # starts: CONTRIBUTING.md. With the canary, `it` is also a test that no log says a secret.
+start "third-party clients" third_party_clients
 start "tests of running servers" \
   "${tests[@]}" cargo test "${everything[@]}" --no-fail-fast --test it -- --skip mysql:: --skip leak:: --skip crowd::
 start "catamaran client" catamaran_client
 # `???*` is every name but `it`; none is shorter.
 start "other tests" \
   "${tests[@]}" nice cargo test "${everything[@]}" --no-fail-fast --lib --bins --examples --test '???*'
-start "third-party clients" third_party_clients
 start "doctests" nice cargo test "${everything[@]}" --no-fail-fast --doc
 start "benches run" nice "$binaries/catamaran-benches" --smoke
 start "docs" env RUSTDOCFLAGS="-D warnings" nice cargo doc "${everything[@]}" --no-deps
