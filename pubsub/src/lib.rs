@@ -5,7 +5,8 @@
 //! through the trait [`Outlet`], and reaches other servers through a broker: [`Redis`], [`Postgres`], or memory for a single
 //! server. Applications use it through the crate `catamaran`.
 //!
-//! The modules, from the bottom up; each knows only those above it in this list:
+//! The modules, from the bottom up. Those from `subscriber` on, without `filter`, `log`, `readers` and `applied`, still import each other
+//! in a circle:
 //!
 //! | module | |
 //! |---|---|
