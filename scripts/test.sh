@@ -100,12 +100,12 @@ await_all() {
 }
 
 third_party_clients() {
-  npm --prefix tests/clients ci --no-audit --no-fund --loglevel=error
-  CATAMARAN_BINARIES="$binaries" npm --prefix tests/clients test
+  npm --prefix tests/third-party-clients ci --no-audit --no-fund --loglevel=error
+  CATAMARAN_BINARIES="$binaries" npm --prefix tests/third-party-clients test
 }
 
 catamaran_client() {
-  cd tests/client
+  cd tests/js-client
   npm ci --no-audit --no-fund --loglevel=error
   npm run check
   local files
@@ -150,7 +150,7 @@ await_all
 start "load tests" env CATAMARAN_LEAK_CYCLES=50000 CATAMARAN_CROWD=2000 \
   cargo test "${everything[@]}" --test it -- --test-threads 1 leak:: crowd::
 await_all
-start "storm" env CATAMARAN_BINARIES="$binaries" node --test tests/client/storm.test.js
+start "storm" env CATAMARAN_BINARIES="$binaries" node --test tests/js-client/storm.test.js
 await_all
 
 for name in ${failed[@]+"${failed[@]}"}; do

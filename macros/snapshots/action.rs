@@ -10,7 +10,7 @@ impl show {
         route: ::catamaran::Route {
             method: ::catamaran::Method::Get,
             path: "/users/{name}",
-            reach: ::catamaran::Reach::Both,
+            transports: ::catamaran::Transports::Both,
             action: "show",
             module: ::core::module_path!(),
             file: ::core::file!(),

@@ -10,10 +10,10 @@ impl me {
         ::catamaran::Route {
             method: ::catamaran::Method::Get,
             path: "/me",
-            reach: {
+            transports: {
                 #[allow(unused_imports)]
                 use ::catamaran::__private::NoContext as _;
-                ::catamaran::__private::reach(
+                ::catamaran::__private::transports(
                     &[::catamaran::__private::Probe::<CurrentUser>::DECLARED],
                 )
             },

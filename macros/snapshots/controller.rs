@@ -13,7 +13,7 @@ pub mod chat {
             route: ::catamaran::Route {
                 method: ::catamaran::Method::Get,
                 path: "/chat/hello",
-                reach: ::catamaran::Reach::Both,
+                transports: ::catamaran::Transports::Both,
                 action: "hello",
                 module: ::core::module_path!(),
                 file: ::core::file!(),
@@ -42,10 +42,10 @@ pub mod chat {
             route: ::catamaran::Route {
                 method: ::catamaran::Method::Post,
                 path: "/chat/rooms/{id}",
-                reach: {
+                transports: {
                     #[allow(unused_imports)]
                     use ::catamaran::__private::NoContext as _;
-                    ::catamaran::__private::reach(
+                    ::catamaran::__private::transports(
                         &[::catamaran::__private::Probe::<Ctx<Socket>>::DECLARED],
                     )
                 },

@@ -104,8 +104,9 @@ impl Parse for RouteAttr {
         })?;
         if !input.is_empty() {
             let extra: proc_macro2::TokenTree = input.parse()?;
-            let message =
-                format!("unexpected `{extra}`: an action is a method and a path; its reach is its context's type");
+            let message = format!(
+                "unexpected `{extra}`: an action is a method and a path; the type of its context decides the transports"
+            );
             return Err(syn::Error::new(extra.span(), message));
         }
         Ok(Self { method, path })

@@ -88,7 +88,7 @@ fn takes_at_most_sixteen(action: &Action, errors: &mut Errors) {
     }
 }
 
-/// The context declares the reach, so there is one.
+/// The context declares the transports, so there is one.
 fn takes_one_context(action: &Action, errors: &mut Errors) {
     if let Some(second) = action.arguments.iter().filter(|argument| argument.is(&["Ctx"])).nth(1) {
         errors.at(first_span(&second.ty), "an action takes one context");

@@ -138,12 +138,12 @@ fn route(action: &Action) -> TokenStream {
     let Action { method, path, params, doc, .. } = action;
     let name = &action.companion.name;
     let (variant, text) = (&method.variant, name.unraw().to_string());
-    let (reach, line) = (reach(action), line(name));
+    let (transports, line) = (transports(action), line(name));
     quote! {
         ::catamaran::Route {
             method: ::catamaran::Method::#variant,
             path: #path,
-            reach: #reach,
+            transports: #transports,
             action: #text,
             module: ::core::module_path!(),
             file: ::core::file!(),
@@ -154,16 +154,16 @@ fn route(action: &Action) -> TokenStream {
     }
 }
 
-/// The reach that the context declares, or a socket; which argument is one, the compiler knows better than a name.
-fn reach(action: &Action) -> TokenStream {
+/// The transports that the context declares, or a socket; which argument is one, the compiler knows better than a name.
+fn transports(action: &Action) -> TokenStream {
     let types: Vec<&Type> = maybe_contexts(action).map(|argument| &argument.ty).collect();
     if types.is_empty() {
-        return quote!(::catamaran::Reach::Both);
+        return quote!(::catamaran::Transports::Both);
     }
     quote! {{
         #[allow(unused_imports)]
         use ::catamaran::__private::NoContext as _;
-        ::catamaran::__private::reach(&[#(::catamaran::__private::Probe::<#types>::DECLARED),*])
+        ::catamaran::__private::transports(&[#(::catamaran::__private::Probe::<#types>::DECLARED),*])
     }}
 }
 

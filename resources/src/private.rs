@@ -1,6 +1,6 @@
 //! Everything that generated code may name beside the public types, and nothing else.
 
-pub use catamaran::{Action, Controller, Method, Reach, Route};
+pub use catamaran::{Action, Controller, Method, Route, Transports};
 pub use sea_orm::{Related, RelationTrait};
 pub use serde::{Deserialize, Deserializer};
 pub use serde_json::Value as Json;

@@ -17,8 +17,8 @@ use axum::{
 use serde::Serialize;
 
 use crate::{
-    ChannelConflict, MembersError, PublishError, Reach, Route, SendError, SubscribeError, TagError, UnreachedServers,
-    logged, socket::Dispatcher,
+    ChannelConflict, MembersError, PublishError, Route, SendError, SubscribeError, TagError, Transports,
+    UnreachedServers, logged, socketio::SocketRouter,
 };
 
 /// The header that says of a 503 that its request was not begun, so that it may be repeated whatever it does.
@@ -121,18 +121,18 @@ impl Error {
     }
 
     /// An action asked over a transport that its context rules out.
-    pub(crate) fn wrong_transport(reach: Reach, route: Option<&Route>) -> Self {
+    pub(crate) fn wrong_transport(transports: Transports, route: Option<&Route>) -> Self {
         let (action, target) = match route {
             Some(Route { action, method, path, .. }) => (format!("`{action}`"), format!("{method} {path}")),
             None => ("this route".into(), "it".into()),
         };
-        match reach {
-            Reach::Socket => Self::framework(
+        match transports {
+            Transports::Socket => Self::framework(
                 StatusCode::UPGRADE_REQUIRED,
                 "socket_only",
                 format!("{action} answers sockets only: connect with Socket.IO and request {target} there"),
             ),
-            Reach::Http | Reach::Both => Self::framework(
+            Transports::Http | Transports::Both => Self::framework(
                 StatusCode::BAD_REQUEST,
                 "http_only",
                 format!("{action} answers HTTP only: request {target} over HTTP"),
@@ -318,8 +318,8 @@ impl Error {
         Self::framework(StatusCode::PAYLOAD_TOO_LARGE, "connect_too_large", message)
     }
 
-    pub(crate) fn too_many_in_flight(limits: &Dispatcher) -> Self {
-        let Dispatcher { max_in_flight, max_in_flight_bytes, max_answer_bytes, .. } = limits;
+    pub(crate) fn too_many_in_flight(limits: &SocketRouter) -> Self {
+        let SocketRouter { max_in_flight, max_in_flight_bytes, max_answer_bytes, .. } = limits;
         let message = format!(
             "at most {max_in_flight} requests of this socket, with {max_in_flight_bytes} bytes, wait for their answers, and \
              {max_answer_bytes} bytes of answers: await some before sending more"
@@ -525,7 +525,7 @@ mod tests {
 
     #[test]
     fn an_upgrade_required_names_the_protocol() {
-        let response = Error::wrong_transport(Reach::Socket, None).into_response();
+        let response = Error::wrong_transport(Transports::Socket, None).into_response();
         assert_eq!(response.status(), StatusCode::UPGRADE_REQUIRED);
         assert_eq!(response.headers()["upgrade"], "websocket");
     }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     Any,
     channels::escape,
-    socket::{ConnectLimits, ConnectPayload, HeaderRules, PacketHeaders, lasting_headers, virtual_request},
+    socketio::{ConnectLimits, ConnectPayload, HeaderRules, PacketHeaders, lasting_headers, virtual_request},
 };
 
 /// A whole event packet.

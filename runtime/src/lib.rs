@@ -1,31 +1,21 @@
 //! Write an action once; it answers over HTTP and over Socket.IO.
 
-mod action;
 mod app;
 mod channels;
-mod client;
-mod controller;
-mod ctx;
-mod endpoint;
 mod error;
-mod finish;
+mod extract;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 #[allow(missing_docs, unreachable_pub)]
 pub mod fuzz;
+mod http;
 mod logged;
 pub mod metrics;
-mod params;
-mod policy;
 pub mod prelude;
-#[cfg(feature = "rate-limit")]
-mod rate_limit;
-mod route;
-mod server;
-mod socket;
+mod routing;
+mod socketio;
 pub mod test;
 
-pub use action::{Action, NoState};
 pub use app::App;
 /// Joins the servers of an application by Postgres.
 ///
@@ -57,19 +47,17 @@ pub use channels::Postgres;
 #[doc(inline)]
 pub use channels::Redis;
 pub use channels::{
-    AuthExpiry, Backend, Blast, Blasting, Channel, ChannelConflict, Channels, Emitting, EncodeError, Event, Everywhere,
-    Finding, History, Hub, Listing, MembersError, Moving, Publish, PublishError, PublishOutcome, Publishing,
-    RawChannel, RawEvent, Recovery, SendError, SubscribeError, Subscribing, TagError, UnreachedServers,
+    AuthExpiry, Backend, Blast, Channel, ChannelConflict, EncodeError, Event, History, Hub, HubFuture, MembersError,
+    Publish, PublishError, PublishOutcome, RawChannel, RawEvent, Recovery, SendError, SubscribeError, TagError,
+    UnreachedServers,
 };
-pub use controller::{Controller, Table};
-pub use ctx::{Ctx, Http, Via};
 pub use error::{Error, Result, ServeError};
-pub use params::Params;
+pub use extract::{Ctx, Http, Params, Via};
+pub use http::{ClientAddr, Origins};
 #[cfg(feature = "rate-limit")]
-pub use rate_limit::{RateLimit, RateLimited};
-pub use route::{Method, Reach, Route};
-pub use server::{ClientAddr, Origins};
-pub use socket::{Any, PacketHeaders, Socket};
+pub use http::{RateLimit, RateLimited};
+pub use routing::{Action, Controller, Method, NoState, Route, Table, Transports};
+pub use socketio::{Any, PacketHeaders, Socket};
 pub use socketioxide::TransportType;
 
 // The macros are documented here and not in their own crate, so that their examples compile.

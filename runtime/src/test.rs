@@ -4,7 +4,7 @@ use axum::http::{Request, request::Parts};
 use catamaran_pubsub::EncodedEvent;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
-use crate::{Ctx, Http, Hub, Socket, server::Proxies, socket::SocketSubscriber};
+use crate::{Ctx, Http, Hub, Socket, http::Proxies, socketio::SocketSubscriber};
 
 /// A socket that no network carries: it subscribes like any other, and keeps what it receives.
 ///

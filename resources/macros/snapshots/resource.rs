@@ -220,7 +220,7 @@ pub const ROUTES: &[::catamaran_resources::__private::Route] = &[
     ::catamaran_resources::__private::Route {
         method: ::catamaran_resources::__private::Method::Get,
         path: "/pet",
-        reach: ::catamaran_resources::__private::Reach::Both,
+        transports: ::catamaran_resources::__private::Transports::Both,
         action: "find",
         module: ::core::module_path!(),
         file: ::core::file!(),
@@ -231,7 +231,7 @@ pub const ROUTES: &[::catamaran_resources::__private::Route] = &[
     ::catamaran_resources::__private::Route {
         method: ::catamaran_resources::__private::Method::Get,
         path: "/pet/{id}",
-        reach: ::catamaran_resources::__private::Reach::Both,
+        transports: ::catamaran_resources::__private::Transports::Both,
         action: "find_one",
         module: ::core::module_path!(),
         file: ::core::file!(),
@@ -242,7 +242,7 @@ pub const ROUTES: &[::catamaran_resources::__private::Route] = &[
     ::catamaran_resources::__private::Route {
         method: ::catamaran_resources::__private::Method::Post,
         path: "/pet",
-        reach: ::catamaran_resources::__private::Reach::Both,
+        transports: ::catamaran_resources::__private::Transports::Both,
         action: "create",
         module: ::core::module_path!(),
         file: ::core::file!(),
@@ -253,7 +253,7 @@ pub const ROUTES: &[::catamaran_resources::__private::Route] = &[
     ::catamaran_resources::__private::Route {
         method: ::catamaran_resources::__private::Method::Patch,
         path: "/pet/{id}",
-        reach: ::catamaran_resources::__private::Reach::Both,
+        transports: ::catamaran_resources::__private::Transports::Both,
         action: "update",
         module: ::core::module_path!(),
         file: ::core::file!(),
@@ -264,7 +264,7 @@ pub const ROUTES: &[::catamaran_resources::__private::Route] = &[
     ::catamaran_resources::__private::Route {
         method: ::catamaran_resources::__private::Method::Put,
         path: "/pet/{id}",
-        reach: ::catamaran_resources::__private::Reach::Both,
+        transports: ::catamaran_resources::__private::Transports::Both,
         action: "update",
         module: ::core::module_path!(),
         file: ::core::file!(),
@@ -275,7 +275,7 @@ pub const ROUTES: &[::catamaran_resources::__private::Route] = &[
     ::catamaran_resources::__private::Route {
         method: ::catamaran_resources::__private::Method::Get,
         path: "/pet/{id}/owner",
-        reach: ::catamaran_resources::__private::Reach::Both,
+        transports: ::catamaran_resources::__private::Transports::Both,
         action: "populate_owner",
         module: ::core::module_path!(),
         file: ::core::file!(),
@@ -286,7 +286,7 @@ pub const ROUTES: &[::catamaran_resources::__private::Route] = &[
     ::catamaran_resources::__private::Route {
         method: ::catamaran_resources::__private::Method::Get,
         path: "/pet/{id}/toys",
-        reach: ::catamaran_resources::__private::Reach::Both,
+        transports: ::catamaran_resources::__private::Transports::Both,
         action: "populate_toys",
         module: ::core::module_path!(),
         file: ::core::file!(),
@@ -297,7 +297,7 @@ pub const ROUTES: &[::catamaran_resources::__private::Route] = &[
     ::catamaran_resources::__private::Route {
         method: ::catamaran_resources::__private::Method::Put,
         path: "/pet/{id}/toys/{fk}",
-        reach: ::catamaran_resources::__private::Reach::Both,
+        transports: ::catamaran_resources::__private::Transports::Both,
         action: "add_to_toys",
         module: ::core::module_path!(),
         file: ::core::file!(),
@@ -308,7 +308,7 @@ pub const ROUTES: &[::catamaran_resources::__private::Route] = &[
     ::catamaran_resources::__private::Route {
         method: ::catamaran_resources::__private::Method::Delete,
         path: "/pet/{id}/toys/{fk}",
-        reach: ::catamaran_resources::__private::Reach::Both,
+        transports: ::catamaran_resources::__private::Transports::Both,
         action: "remove_from_toys",
         module: ::core::module_path!(),
         file: ::core::file!(),
@@ -319,7 +319,7 @@ pub const ROUTES: &[::catamaran_resources::__private::Route] = &[
     ::catamaran_resources::__private::Route {
         method: ::catamaran_resources::__private::Method::Put,
         path: "/pet/{id}/toys",
-        reach: ::catamaran_resources::__private::Reach::Both,
+        transports: ::catamaran_resources::__private::Transports::Both,
         action: "replace_toys",
         module: ::core::module_path!(),
         file: ::core::file!(),

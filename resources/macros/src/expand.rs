@@ -162,7 +162,7 @@ fn routes(resource: &Resource) -> Vec<(TokenStream, TokenStream)> {
             ::catamaran_resources::__private::Route {
                 method: ::catamaran_resources::__private::Method::#method,
                 path: #path,
-                reach: ::catamaran_resources::__private::Reach::Both,
+                transports: ::catamaran_resources::__private::Transports::Both,
                 action: #name,
                 module: ::core::module_path!(),
                 file: ::core::file!(),

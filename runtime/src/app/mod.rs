@@ -19,13 +19,14 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
-    Hub, Route, ServeError, client,
-    controller::Table,
-    endpoint::Endpoints,
-    finish::Finish,
-    metrics, route,
-    server::{self, COOKIE_PATH, CrossSite, Drain, Gate, Limits, Server, Sessions, Slots, health},
-    socket::{self, ConnectLimits, Dispatcher, Hooks},
+    Hub, Route, ServeError,
+    http::client,
+    http::lifecycle::LifecycleLayer,
+    http::{self, COOKIE_PATH, ConnectionLimiter, CrossSite, Drain, Gate, Limits, Server, Sessions, health},
+    metrics, routing,
+    routing::controller::Table,
+    routing::endpoint::Endpoints,
+    socketio::{self, ConnectLimits, Hooks, SocketRouter},
 };
 
 /// An application: the controllers it mounts, and how they are served over both transports.
@@ -368,20 +369,22 @@ impl<S: Send + Sync + 'static> App<S> {
         if settings.health {
             reserved.extend([health::LIVE, health::READY]);
         }
-        route::check(&routes, &reserved).map_err(ServeError::Routes)?;
+        routing::check(&routes, &reserved).map_err(ServeError::Routes)?;
         let proxies = settings.proxies()?;
-        let slots = Slots::new(settings.max_connections, settings.max_connections_per_address, proxies.clone());
+        let slots =
+            ConnectionLimiter::new(settings.max_connections, settings.max_connections_per_address, proxies.clone());
         let gate = Gate { origins: settings.origins.clone(), proxies: proxies.clone() };
         metrics::describe();
 
         let state = Arc::new(state);
         let endpoints = Endpoints { timeout: settings.timeout };
-        let ours = server::serve_cookie(Router::new(), gate.clone());
+        let ours = http::serve_cookie(Router::new(), gate.clone());
         let drain = Drain::default();
         let cross_site = CrossSite::new(gate.clone(), settings.allow_cross_site.clone());
         // One layer of two, since each call of `layer` boxes every request once more.
         let outermost = |drain| {
-            let finish = Finish { hub: hub.clone(), proxies: proxies.clone(), cross_site: cross_site.clone(), drain };
+            let finish =
+                LifecycleLayer { hub: hub.clone(), proxies: proxies.clone(), cross_site: cross_site.clone(), drain };
             (finish, DefaultBodyLimit::max(settings.max_request_bytes))
         };
         if wraps_nothing(&changes) {
@@ -410,7 +413,7 @@ impl<S: Send + Sync + 'static> App<S> {
         let router = router.layer(outermost(drain.clone()));
 
         let (engine, io) = settings.engine(&path, max_packets).build_svc();
-        let dispatcher = Dispatcher {
+        let dispatcher = SocketRouter {
             router: router.clone(),
             timeout: settings.timeout,
             max_in_flight: settings.max_in_flight,
@@ -432,7 +435,7 @@ impl<S: Send + Sync + 'static> App<S> {
             hooks: Hooks::new(on_connect, on_disconnect),
         };
         let dispatcher = Arc::new(dispatcher);
-        let attached = socket::attach(&io, dispatcher.clone());
+        let attached = socketio::attach(&io, dispatcher.clone());
         for setup in socketios {
             setup(&io);
         }
@@ -443,8 +446,8 @@ impl<S: Send + Sync + 'static> App<S> {
         let router = if settings.health { health::add_to(router, drain.clone(), hub) } else { router };
         let sessions = Sessions::of(engine, slots.clone(), settings.max_handshake_bytes);
         let engine = any(move |request| sessions.clone().serve(request));
-        let engine = engine.layer(from_fn_with_state(drain, server::admit));
-        let router = router.route(&sockets, engine.layer(from_fn_with_state(gate, server::guard)));
+        let engine = engine.layer(from_fn_with_state(drain, http::admit));
+        let router = router.route(&sockets, engine.layer(from_fn_with_state(gate, http::guard)));
         Ok(Built { router, io, dispatcher, slots })
     }
 }
@@ -462,14 +465,14 @@ impl Change {
 struct Built {
     router: Router,
     io: SocketIo,
-    dispatcher: Arc<Dispatcher>,
-    slots: Slots,
+    dispatcher: Arc<SocketRouter>,
+    slots: ConnectionLimiter,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Controller, Method, Reach, controller::Mount};
+    use crate::{Controller, Method, Transports, routing::controller::Mount};
 
     fn mistake(app: App<()>) -> String {
         app.into_router().unwrap_err().to_string()
@@ -477,7 +480,17 @@ mod tests {
 
     const fn route(path: &'static str, action: &'static str) -> Route {
         let (module, file) = ("app", "src/app.rs");
-        Route { method: Method::Get, path, reach: Reach::Both, action, module, file, line: 7, doc: "", params: &[] }
+        Route {
+            method: Method::Get,
+            path,
+            transports: Transports::Both,
+            action,
+            module,
+            file,
+            line: 7,
+            doc: "",
+            params: &[],
+        }
     }
 
     fn table(routes: &'static [Route]) -> Table<()> {

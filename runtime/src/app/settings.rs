@@ -7,7 +7,7 @@ use socketioxide::{ParserConfig, SocketIo, SocketIoBuilder, TransportType};
 use super::App;
 use catamaran_pubsub::{MAX_CHANNEL_BYTES, MAX_SUBSCRIPTIONS};
 
-use crate::{Backend, Origins, PacketHeaders, ServeError, route::encoded, server::Proxies, socket::Lifetimes};
+use crate::{Backend, Origins, PacketHeaders, ServeError, http::Proxies, routing::encoded, socketio::Lifetimes};
 
 /// What a packet may have beside its body: method, URL, headers and the names of the envelope.
 const ENVELOPE_BYTES: usize = 64 * 1024;

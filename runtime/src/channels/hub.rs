@@ -20,7 +20,7 @@ use super::{
     names::{ChannelConflict, Kind, Names},
     publish::{Blast, Publish},
 };
-use crate::{Error, Socket, socket::SocketSubscriber};
+use crate::{Error, Socket, socketio::SocketSubscriber};
 
 /// The channels of an application: what any task publishes through.
 ///
@@ -48,23 +48,8 @@ struct Shared {
     slow_sockets: Arc<AtomicU64>,
 }
 
-/// An event on its way to one socket; whether it was found.
-pub type Emitting<'a> = Pin<Box<dyn Future<Output = Result<bool, SendError>> + Send + 'a>>;
-
-/// What all servers are asked to do; for how many sockets they did it.
-pub type Everywhere<'a> = Pin<Box<dyn Future<Output = Result<usize, UnreachedServers>> + Send + 'a>>;
-
-/// The ids of sockets, which all servers are asked for.
-pub type Listing<'a> = Pin<Box<dyn Future<Output = Result<Vec<String>, MembersError>> + Send + 'a>>;
-
-/// What all servers do with the members of a channel; how many there are.
-pub type Moving<'a> = Pin<Box<dyn Future<Output = Result<usize, MembersError>> + Send + 'a>>;
-
-/// What is done with one socket on whichever server it is; false if there is none.
-pub type Finding<'a> = Pin<Box<dyn Future<Output = Result<bool, MembersError>> + Send + 'a>>;
-
-/// The channels of one socket; none if there is no such socket.
-pub type Channels<'a> = Pin<Box<dyn Future<Output = Result<Option<Vec<String>>, UnreachedServers>> + Send + 'a>>;
+/// The future of a method of [`Hub`], [`Ctx`](crate::Ctx) or [`Socket`]; it does nothing until it is awaited.
+pub type HubFuture<'a, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
 
 impl Hub {
     /// Finds the socket with this id **on this server**; `None` if it is not connected here.
@@ -81,7 +66,7 @@ impl Hub {
     /// # Errors
     ///
     /// If the event cannot be written as JSON, or if the socket was not found and not all servers could be reached.
-    pub fn emit_to<E: Event>(&self, id: &str, event: &E) -> Emitting<'_> {
+    pub fn emit_to<E: Event>(&self, id: &str, event: &E) -> HubFuture<'_, bool, SendError> {
         let (here, message) = (self.registry().sockets().get(id), event.message());
         let socket = id.to_owned();
         Box::pin(async move {
@@ -147,7 +132,7 @@ impl Hub {
     ///
     /// If the socket has too many subscriptions, if the name of the channel is too long or belongs to another type, or if the
     /// socket was not found and not all servers could be reached.
-    pub fn subscribe<C: Channel + ?Sized>(&self, id: &str, channel: &C) -> Finding<'_> {
+    pub fn subscribe<C: Channel + ?Sized>(&self, id: &str, channel: &C) -> HubFuture<'_, bool, MembersError> {
         let (to, socket) = (self.target(channel), id.to_owned());
         Box::pin(async move {
             let (to, limit) = (to?, self.registry().max_channel_bytes());
@@ -166,7 +151,7 @@ impl Hub {
     ///
     /// If the name of the channel belongs to another type, or if the socket was not found and not all servers could be
     /// reached.
-    pub fn unsubscribe<C: Channel + ?Sized>(&self, id: &str, channel: &C) -> Finding<'_> {
+    pub fn unsubscribe<C: Channel + ?Sized>(&self, id: &str, channel: &C) -> HubFuture<'_, bool, MembersError> {
         let (from, socket) = (self.target(channel), id.to_owned());
         Box::pin(async move {
             let from = from?.channel.as_ref().into();
@@ -180,7 +165,7 @@ impl Hub {
     /// # Errors
     ///
     /// If the socket was not found and not all servers could be reached.
-    pub fn channels(&self, id: &str) -> Channels<'_> {
+    pub fn channels(&self, id: &str) -> HubFuture<'_, Option<Vec<String>>, UnreachedServers> {
         let socket = id.to_owned();
         Box::pin(async move {
             let Answer { count, channels, .. } = self.of_socket(Command::Channels { socket }).await?;
@@ -194,7 +179,7 @@ impl Hub {
     ///
     /// If not all servers could be asked, or the name of the channel belongs to another type. A server that has died counts
     /// as one of them for 5 seconds.
-    pub fn members<C: Channel + ?Sized>(&self, channel: &C) -> Listing<'_> {
+    pub fn members<C: Channel + ?Sized>(&self, channel: &C) -> HubFuture<'_, Vec<String>, MembersError> {
         let of = self.target(channel);
         Box::pin(async move { Ok(self.everywhere(Command::List { of: of? }).await?.sockets) })
     }
@@ -205,7 +190,7 @@ impl Hub {
     ///
     /// If not all servers could be asked, where the error says how many there are on the others; or if the name of the
     /// channel belongs to another type.
-    pub fn count<C: Channel + ?Sized>(&self, channel: &C) -> Moving<'_> {
+    pub fn count<C: Channel + ?Sized>(&self, channel: &C) -> HubFuture<'_, usize, MembersError> {
         let of = self.target(channel);
         Box::pin(async move { Ok(self.everywhere(Command::Count { of: of? }).await?.count) })
     }
@@ -215,7 +200,11 @@ impl Hub {
     /// # Errors
     ///
     /// If not all servers could be reached, or the name of a channel belongs to another type.
-    pub fn add_members<A: Channel + ?Sized, B: Channel + ?Sized>(&self, of: &A, to: &B) -> Moving<'_> {
+    pub fn add_members<A: Channel + ?Sized, B: Channel + ?Sized>(
+        &self,
+        of: &A,
+        to: &B,
+    ) -> HubFuture<'_, usize, MembersError> {
         let (of, to) = (self.target(of), self.target(to));
         Box::pin(async move { Ok(self.everywhere(Command::Add { of: of?, to: to? }).await?.count) })
     }
@@ -225,7 +214,11 @@ impl Hub {
     /// # Errors
     ///
     /// If not all servers could be reached, or the name of a channel belongs to another type.
-    pub fn remove_members<A: Channel + ?Sized, B: Channel + ?Sized>(&self, of: &A, from: &B) -> Moving<'_> {
+    pub fn remove_members<A: Channel + ?Sized, B: Channel + ?Sized>(
+        &self,
+        of: &A,
+        from: &B,
+    ) -> HubFuture<'_, usize, MembersError> {
         let (of, from) = (self.target(of), self.target(from));
         Box::pin(async move {
             let from = from?.channel.as_ref().into();
@@ -238,7 +231,7 @@ impl Hub {
     /// # Errors
     ///
     /// If not all servers could be reached, or the name of the channel belongs to another type.
-    pub fn empty<C: Channel + ?Sized>(&self, channel: &C) -> Moving<'_> {
+    pub fn empty<C: Channel + ?Sized>(&self, channel: &C) -> HubFuture<'_, usize, MembersError> {
         self.remove_members(channel, channel)
     }
 
@@ -248,7 +241,7 @@ impl Hub {
     /// # Errors
     ///
     /// If not all servers could be reached, or the name of the channel belongs to another type.
-    pub fn leave_all<C: Channel + ?Sized>(&self, channel: &C) -> Moving<'_> {
+    pub fn leave_all<C: Channel + ?Sized>(&self, channel: &C) -> HubFuture<'_, usize, MembersError> {
         let of = self.target(channel);
         Box::pin(async move { Ok(self.everywhere(Command::LeaveAll { of: of? }).await?.count) })
     }
@@ -284,7 +277,7 @@ impl Hub {
     ///
     /// If not all servers could be reached. Those that were not do it when they come back, before they deliver anything that
     /// was published meanwhile; a server that is away for more than an hour lets all its sockets in anew instead.
-    pub fn close_tagged(&self, tag: &str, reason: &str) -> Everywhere<'_> {
+    pub fn close_tagged(&self, tag: &str, reason: &str) -> HubFuture<'_, usize, UnreachedServers> {
         let command = Command::CloseTagged { tag: tag.to_owned(), reason: reason.to_owned() };
         Box::pin(async move { Ok(self.everywhere(command).await?.count) })
     }
@@ -294,7 +287,7 @@ impl Hub {
     /// # Errors
     ///
     /// As there, and if the name of the channel belongs to another type.
-    pub fn close_members<C: Channel + ?Sized>(&self, channel: &C, reason: &str) -> Moving<'_> {
+    pub fn close_members<C: Channel + ?Sized>(&self, channel: &C, reason: &str) -> HubFuture<'_, usize, MembersError> {
         let of = self.target(channel);
         let reason = reason.to_owned();
         Box::pin(async move { Ok(self.everywhere(Command::CloseMembers { of: of?, reason }).await?.count) })

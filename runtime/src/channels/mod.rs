@@ -20,7 +20,6 @@ pub use errors::{MembersError, PublishError, SendError, SubscribeError, TagError
 pub use event::{EncodeError, Event, message};
 pub use expiry::AuthExpiry;
 pub use filtered::{Except, Gated, except};
-pub use hub::{Channels, Emitting, Everywhere, Finding, Hub, Listing, Moving};
+pub use hub::{Hub, HubFuture};
 pub use names::ChannelConflict;
-pub use publish::{Blast, Blasting, Publish, Publishing};
-pub use subscribe::Subscribing;
+pub use publish::{Blast, Publish};

@@ -1,6 +1,6 @@
 //! Publishing: to which channels, and without whom.
 
-use std::{marker::PhantomData, pin::Pin};
+use std::marker::PhantomData;
 
 use catamaran_pubsub::{Command, EncodedEvent, Excluded, PublishOutcome, Target};
 
@@ -11,7 +11,7 @@ use super::{
     event::{EncodeError, Event},
     names::ChannelConflict,
 };
-use crate::Socket;
+use crate::{HubFuture, Socket};
 
 /// An event that is about to be published: `hub.publish(&room, event).and(&user).except(&socket).await?`.
 ///
@@ -25,9 +25,6 @@ pub struct Publish<'a, E> {
     except: Vec<Excluded>,
     event: PhantomData<fn(E)>,
 }
-
-/// An event on its way.
-pub type Publishing<'a> = Pin<Box<dyn Future<Output = Result<PublishOutcome, PublishError>> + Send + 'a>>;
 
 impl<'a, E> Publish<'a, E> {
     pub(super) fn new(
@@ -60,9 +57,9 @@ impl<E: Event> Publish<'_, E> {
 
 impl<'a, E> IntoFuture for Publish<'a, E> {
     type Output = Result<PublishOutcome, PublishError>;
-    type IntoFuture = Publishing<'a>;
+    type IntoFuture = HubFuture<'a, PublishOutcome, PublishError>;
 
-    fn into_future(self) -> Publishing<'a> {
+    fn into_future(self) -> HubFuture<'a, PublishOutcome, PublishError> {
         let Self { hub, message, to, except, .. } = self;
         Box::pin(async move { Ok(hub.registry().publish(to?, message?, except).await) })
     }
@@ -76,9 +73,6 @@ pub struct Blast<'a> {
     message: Result<EncodedEvent, EncodeError>,
     except: Vec<Excluded>,
 }
-
-/// An event on its way to every socket.
-pub type Blasting<'a> = Pin<Box<dyn Future<Output = Result<usize, SendError>> + Send + 'a>>;
 
 impl<'a> Blast<'a> {
     pub(super) fn new(hub: &'a Hub, message: Result<EncodedEvent, EncodeError>) -> Self {
@@ -94,9 +88,9 @@ impl<'a> Blast<'a> {
 
 impl<'a> IntoFuture for Blast<'a> {
     type Output = Result<usize, SendError>;
-    type IntoFuture = Blasting<'a>;
+    type IntoFuture = HubFuture<'a, usize, SendError>;
 
-    fn into_future(self) -> Blasting<'a> {
+    fn into_future(self) -> HubFuture<'a, usize, SendError> {
         let Self { hub, message, except } = self;
         Box::pin(async move { Ok(hub.everywhere(Command::Blast { event: message?, except }).await?.count) })
     }

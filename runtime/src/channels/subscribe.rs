@@ -1,6 +1,6 @@
 //! What an action does with the channels of a socket.
 
-use std::{pin::Pin, sync::Arc};
+use std::sync::Arc;
 
 use catamaran_pubsub::{self as pubsub, Delivery, EventFilter, Recovery, Target};
 
@@ -13,14 +13,9 @@ use super::{
     publish::Publish,
 };
 use crate::{
-    Ctx, Socket,
-    ctx::{HasSocket, Via},
+    Ctx, HubFuture, Socket,
+    extract::ctx::{HasSocket, Via},
 };
-
-/// A subscription under way.
-///
-/// Its type has a name because an `async fn` with bounds gives three errors for one wrong argument.
-pub type Subscribing<'a> = Pin<Box<dyn Future<Output = Result<Recovery, SubscribeError>> + Send + 'a>>;
 
 impl Socket {
     /// Subscribes this socket to a channel; once more changes nothing.
@@ -34,7 +29,7 @@ impl Socket {
     /// # Errors
     ///
     /// If the socket is gone, has too many subscriptions, the name of the channel is too long, or it belongs to another type.
-    pub fn subscribe<C: Channel + ?Sized>(&self, channel: &C) -> Subscribing<'_> {
+    pub fn subscribe<C: Channel + ?Sized>(&self, channel: &C) -> HubFuture<'_, Recovery, SubscribeError> {
         let target = self.hub().target(channel);
         Box::pin(async move { self.subscribe_to(target?, None).await })
     }
@@ -139,7 +134,7 @@ impl<T: Via> Ctx<T> {
     /// # Errors
     ///
     /// If the socket is gone, has too many subscriptions, the name of the channel is too long, or it belongs to another type.
-    pub fn subscribe<C: Channel + ?Sized>(&self, channel: &C) -> Subscribing<'_>
+    pub fn subscribe<C: Channel + ?Sized>(&self, channel: &C) -> HubFuture<'_, Recovery, SubscribeError>
     where
         Self: HasSocket,
     {

@@ -1,4 +1,4 @@
-//! The server that `tests/client` subscribes to: `channel-app [INTERVAL_MS TIMEOUT_MS]`, its heartbeat. It prints
+//! The server that `tests/js-client` subscribes to: `channel-app [INTERVAL_MS TIMEOUT_MS]`, its heartbeat. It prints
 //! `listening on http://127.0.0.1:PORT`, and stops on SIGTERM.
 
 use std::{

@@ -1,4 +1,4 @@
-//! The server that the JavaScript clients in `tests/clients` drive.
+//! The server that the JavaScript clients in `tests/third-party-clients` drive.
 //!
 //! `client-app [TRANSPORT]...` takes Engine.IO transports (`websocket`, `polling`); without any it leaves the default.
 //! It prints `listening on http://127.0.0.1:PORT`, a free port, and stops on SIGTERM.

@@ -1,4 +1,4 @@
-//! A server among several, for `tests/client`: `cluster-app NAME`, with REDIS_URL or DATABASE_URL.
+//! A server among several, for `tests/js-client`: `cluster-app NAME`, with REDIS_URL or DATABASE_URL.
 //!
 //! It prints `listening on http://127.0.0.1:PORT`, and stops on SIGTERM. What it does with all servers it answers with how many
 //! sockets there were, and with whom it did not reach.

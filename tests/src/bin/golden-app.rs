@@ -1,4 +1,4 @@
-//! The server whose frames `tests/client/golden.test.js` holds against those of Sails. It prints
+//! The server whose frames `tests/js-client/golden.test.js` holds against those of Sails. It prints
 //! `listening on http://127.0.0.1:PORT`, and stops on SIGTERM.
 
 use std::{error::Error, sync::Arc};

@@ -9,7 +9,7 @@ use axum::{
     extract::{FromRef, FromRequestParts, Query, State, rejection::JsonRejection},
     http::{Request, StatusCode, request::Parts},
 };
-use catamaran::{App, Ctx, Http, Method, NoState, Reach, Route, Socket, action, actions, controller, routes};
+use catamaran::{App, Ctx, Http, Method, NoState, Route, Socket, Transports, action, actions, controller, routes};
 use catamaran_tests::elsewhere;
 use tower::ServiceExt;
 
@@ -193,7 +193,7 @@ fn routes_are_a_constant() {
     assert_eq!(ROUTES.len(), 5);
     assert_eq!(HELLO.method, Method::Get);
     assert_eq!(HELLO.path, "/chat/hello");
-    assert_eq!(HELLO.reach, Reach::Both);
+    assert_eq!(HELLO.transports, Transports::Both);
     assert_eq!(HELLO.action, "hello");
     assert_eq!(HELLO.module, "it::dsl::chat");
     assert!(HELLO.file.ends_with("tests/it/dsl.rs"), "{}", HELLO.file);
@@ -205,15 +205,15 @@ fn routes_are_a_constant() {
 
 #[test]
 fn the_context_declares_the_reach_also_through_an_alias() {
-    let reach: Vec<_> = chat::ROUTES.iter().map(|route| (route.action, route.reach)).collect();
+    let transports: Vec<_> = chat::ROUTES.iter().map(|route| (route.action, route.transports)).collect();
     let expected = [
-        ("hello", Reach::Both),
-        ("feed", Reach::Socket),
-        ("say", Reach::Both),
-        ("export", Reach::Http),
-        ("secret", Reach::Both),
+        ("hello", Transports::Both),
+        ("feed", Transports::Socket),
+        ("say", Transports::Both),
+        ("export", Transports::Http),
+        ("secret", Transports::Both),
     ];
-    assert_eq!(reach, expected);
+    assert_eq!(transports, expected);
 }
 
 #[test]

@@ -69,9 +69,9 @@ fn engine_names_neither_http_nor_socketio() {
 #[test]
 fn only_the_socket_side_names_socketioxide() {
     let may =
-        ["runtime/src/socket", "runtime/src/app", "runtime/src/lib.rs", "runtime/src/test.rs", "runtime/src/server"];
+        ["runtime/src/socketio", "runtime/src/app", "runtime/src/lib.rs", "runtime/src/test.rs", "runtime/src/http"];
     assert_eq!(naming("runtime/src", &["socketioxide"], &may), Vec::<String>::new());
-    assert!(!naming("runtime/src/socket", &["socketioxide"], &[]).is_empty(), "the words are looked for in code");
+    assert!(!naming("runtime/src/socketio", &["socketioxide"], &[]).is_empty(), "the words are looked for in code");
 }
 
 #[test]

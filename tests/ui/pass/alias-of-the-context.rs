@@ -1,6 +1,6 @@
 #![deny(warnings)]
 
-use catamaran::{Ctx, Http, Reach, Socket, action, routes};
+use catamaran::{Ctx, Http, Transports, Socket, action, routes};
 
 type Web = Ctx<Http>;
 type Hull<T> = Ctx<T>;
@@ -26,8 +26,8 @@ async fn plain(ctx: Ctx<Option<Socket>>) {
 
 pub(crate) fn main() {
     let table: catamaran::Table<()> = routes![web, hull, either, plain];
-    assert_eq!(table.routes[0].reach, Reach::Http);
-    assert_eq!(table.routes[1].reach, Reach::Socket);
-    assert_eq!(table.routes[2].reach, Reach::Both);
-    assert_eq!(table.routes[3].reach, Reach::Both);
+    assert_eq!(table.routes[0].transports, Transports::Http);
+    assert_eq!(table.routes[1].transports, Transports::Socket);
+    assert_eq!(table.routes[2].transports, Transports::Both);
+    assert_eq!(table.routes[3].transports, Transports::Both);
 }

@@ -1,7 +1,7 @@
 #![deny(warnings)]
 
 use axum::{extract::FromRequestParts, http::request::Parts};
-use catamaran::{Ctx, Reach, Socket, action, controller, routes};
+use catamaran::{Ctx, Transports, Socket, action, controller, routes};
 
 pub struct CurrentUser;
 
@@ -30,5 +30,5 @@ async fn two(_: CurrentUser, ctx: Ctx<Socket>, _: CurrentUser) {
 
 pub(crate) fn main() {
     let table: catamaran::Table<()> = routes![x, two];
-    assert!(table.routes.iter().all(|route| route.reach == Reach::Socket));
+    assert!(table.routes.iter().all(|route| route.transports == Transports::Socket));
 }

@@ -1,7 +1,7 @@
 use std::convert::Infallible;
 
 use axum::{extract::FromRequestParts, http::request::Parts};
-use catamaran::{App, Ctx, Http, Reach, Socket, action, routes};
+use catamaran::{App, Ctx, Http, Transports, Socket, action, routes};
 
 type Caller = Socket;
 type Maybe = Option<Socket>;
@@ -55,6 +55,6 @@ pub(crate) fn main() {
         optional_by_alias => Maybe,
         own_type,
     ];
-    let reach: Vec<Reach> = App::new(()).mount(table).routes().map(|route| route.reach).collect();
-    assert_eq!(reach, [[Reach::Socket; 5].as_slice(), &[Reach::Both; 2], &[Reach::Http]].concat());
+    let transports: Vec<Transports> = App::new(()).mount(table).routes().map(|route| route.transports).collect();
+    assert_eq!(transports, [[Transports::Socket; 5].as_slice(), &[Transports::Both; 2], &[Transports::Http]].concat());
 }
