@@ -111,7 +111,7 @@ catamaran_client() {
   local files
   files="$(ls -- *.test.js | grep -v '^storm\.')"
   # shellcheck disable=SC2086
-  CATAMARAN_BINARIES="$binaries" node --test $files
+  CATAMARAN_BINARIES="$binaries" node --test --test-concurrency=3 $files
   CATAMARAN_BINARIES="$binaries" npm run test:src
 }
 

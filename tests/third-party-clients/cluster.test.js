@@ -3,12 +3,12 @@
 import assert from 'node:assert/strict'
 import { createRequire } from 'node:module'
 import { test } from 'node:test'
-import backends from '../client/backends.js'
+import backends from '../js-client/backends.js'
 import { inBrowser, picture, proxy } from './browser.js'
 import { enter, lines, people, say, sayOverHttp, state } from './chat.js'
 import { overHttp, startExample } from './server.js'
 
-const { Link } = createRequire(import.meta.url)('../client/link.js')
+const { Link } = createRequire(import.meta.url)('../js-client/link.js')
 
 const portOf = ({ url }) => new URL(url).port
 
