@@ -139,7 +139,7 @@ mod several_servers {
         page.get("/toy").await;
 
         let mut other = Other::start("outbox::several_servers::a_server_that_is_to_be_killed", &world.url);
-        other.has_written(40 * RECORDS).await;
+        page.hears_until(other.has_written(40 * RECORDS)).await;
         other.kill();
         page.hears_each_label_once(&world, vec![json!("0"); 8]).await;
     }

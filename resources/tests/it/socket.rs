@@ -1,6 +1,6 @@
 //! A Socket.IO client, as `sails.io.js` or ours would ask.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, pin::pin, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value as Json, json};
@@ -42,8 +42,11 @@ impl Socket {
     }
 
     async fn packet(&mut self) -> String {
-        let next = tokio::time::timeout(Duration::from_secs(20), self.wire.next()).await.expect("a packet");
-        match next {
+        tokio::time::timeout(Duration::from_secs(20), self.read()).await.expect("a packet")
+    }
+
+    async fn read(&mut self) -> String {
+        match self.wire.next().await {
             Some(Ok(Message::Text(text))) => text.to_string(),
             end => panic!("the connection ended: {end:?}"),
         }
@@ -112,6 +115,17 @@ impl Socket {
             let label = &mut labels[change["id"].as_u64().expect("a toy") as usize - 1];
             assert_eq!(change["previous"]["label"], *label, "{event}");
             label.clone_from(&change["data"]["label"]);
+        }
+    }
+
+    /// Keeps what it hears until something else has happened, so that nothing waits for it.
+    pub(crate) async fn hears_until(&mut self, done: impl Future) {
+        let mut done = pin!(done);
+        loop {
+            tokio::select! {
+                _ = &mut done => return,
+                packet = self.read() => self.hear(&packet),
+            }
         }
     }
 
