@@ -348,7 +348,11 @@ impl State {
         if self.renewals.get(&held.key).is_some_and(|kept| kept.is_for(held.filter())) {
             self.forget_renewal(&held.key);
         }
-        metrics::subscribed(outcome);
+        match outcome {
+            Recovery::Fresh => {}
+            Recovery::Recovered => metrics::resumed(),
+            Recovery::Gap => metrics::gap(),
+        }
         let live = ActiveSubscription {
             subscriber: subscriber.clone(),
             outcome,

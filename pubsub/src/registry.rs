@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use futures_util::{StreamExt, stream};
 use tokio::{
     runtime::Handle,
@@ -746,16 +745,6 @@ async fn sweep(streams: Weak<StreamRegistry>, linger: Duration) {
             tokio::task::yield_now().await;
         }
     }
-}
-
-/// The name of a new count, which no other count shares: 48 random bits.
-pub(crate) fn epoch() -> Arc<str> {
-    epoch_of(environment::random().unwrap_or_else(|| RandomState::new().hash_one(0)))
-}
-
-/// The name of the count that this number stands for: 48 of its bits.
-pub(crate) fn epoch_of(number: u64) -> Arc<str> {
-    BASE64_URL_SAFE_NO_PAD.encode(&number.to_be_bytes()[..6]).into()
 }
 
 #[cfg(test)]

@@ -11,13 +11,13 @@ use tokio::{sync::OnceCell, time::Instant};
 use super::{
     active::ActiveSubscription,
     applied::Applied,
-    cluster::is_for_commands,
     delivery::GapReason,
     entry::{PublishedEvent, StreamEntry},
     environment::{self, HashMap},
     expiry::Alarms,
-    filter,
-    log::{Log, MAX_HELD, MAX_HELD_BYTES, Recovery, weight},
+    history::{MAX_HELD, MAX_HELD_BYTES},
+    log::{Log, Recovery, weight},
+    names::{ANSWERS, CLOSINGS, COMMANDS, is_behind_filters},
     pending::{Kept, Key, Pin},
     position::Position,
     readers::Readers,
@@ -143,8 +143,8 @@ pub(super) enum Next {
 
 impl Stream {
     pub(super) fn new(name: Arc<str>, streams: &StreamRegistry) -> Self {
-        let commands = is_for_commands(&name);
-        let applied = filter::is_behind(&name).then(Recent::default);
+        let commands = [COMMANDS, CLOSINGS].contains(&&*name) || name.starts_with(ANSWERS);
+        let applied = is_behind_filters(&name).then(Recent::default);
         let state = State {
             log: Log::new(streams.kept().clone()),
             link: Link::default(),

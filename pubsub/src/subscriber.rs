@@ -14,8 +14,8 @@ use super::{
     entry::{Excluded, Identity, PublishedEvent, StreamEntry},
     environment::HashMap,
     event::EncodedEvent,
-    filter,
     moment::Moment,
+    names::is_behind_filters,
     position::Position,
     sent::{Resume, Sent},
     stream::Stream,
@@ -108,7 +108,7 @@ impl Subscriber {
     /// are not among them.
     pub fn channels(&self) -> Vec<String> {
         let joined = self.joined();
-        let own = joined.iter().filter(|(_, stream)| !filter::is_behind(&stream.name));
+        let own = joined.iter().filter(|(_, stream)| !is_behind_filters(&stream.name));
         let mut channels: Vec<_> = own.map(|(channel, _)| channel.as_ref().to_owned()).collect();
         channels.sort_unstable();
         channels
