@@ -203,7 +203,7 @@ impl PendingSubscription {
         if self.subscriber.is_gone() {
             return false;
         }
-        if joined.insert(self.channel().clone(), self.stream.clone()).is_none() {
+        if joined.insert(self.channel().clone(), self.stream.name.clone()).is_none() {
             self.stream.lock().join(self, end);
         } else {
             self.stream.lock().join_again(self, end);
