@@ -44,10 +44,6 @@ impl fmt::Debug for Backend {
 #[derive(Clone)]
 pub(crate) struct BrokerEvents {
     /// The name of the hub.
-    #[cfg_attr(
-        not(any(test, feature = "postgres", feature = "redis")),
-        expect(dead_code, reason = "a broker between servers says it")
-    )]
     pub(crate) node: Node,
     on_event: Arc<dyn Fn(BrokerEvent<'_>) + Send + Sync>,
 }
