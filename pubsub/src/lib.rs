@@ -15,7 +15,7 @@
 //! | `entry` | a published event, its destinations, and its entry in one stream |
 //! | `delivery`, `sent`, `subscriber` | what happened to a subscriber, what it was sent already, and the way to it |
 //! | `applied`, `filter`, `log`, `readers` | who waits for an entry, filters, the retained entries of a stream, and how far back each client may read |
-//! | `broker` | the trait between the servers of an application, and its implementations |
+//! | `broker` | the trait between the servers of an application, keyed records with leases, and the implementations |
 //! | `expiry`, `stream`, `pending`, `active` | one stream, its pending and active subscriptions, and their ends |
 //! | `closings`, `subscribers`, `registry`, `resync` | the closings of late, all subscribers and streams of a server, and how streams recover from holes and outages |
 //! | `subscription` | the subscriptions of one request |
@@ -53,11 +53,15 @@ mod task;
 #[cfg(test)]
 mod testing;
 
-pub use broker::Backend;
 #[cfg(feature = "postgres")]
 pub use broker::Postgres;
 #[cfg(feature = "redis")]
 pub use broker::Redis;
+pub use broker::{
+    Backend, FromStore, MAX_RECORD_HOLDER_BYTES, MAX_RECORD_KEY_BYTES, MAX_RECORD_PAGE, MAX_RECORD_TIME,
+    MAX_RECORD_VALUE_BYTES, Record, RecordError, RecordFence, RecordOutcome, RecordPage, RecordTakeOver, RecordTerms,
+    Records,
+};
 pub use cluster::{RESERVED, UnreachedServers};
 pub use commands::{Answer, Command};
 pub use delivery::{Delivery, GapReason, LeftReason, Replayed};
@@ -70,10 +74,8 @@ pub use history::History;
 pub use log::Recovery;
 pub use metrics::{GAPS, RESUMED, describe as describe_metrics};
 pub use position::Position;
-#[cfg(any(test, feature = "postgres", feature = "redis"))]
-pub(crate) use registry::epoch;
-pub(crate) use registry::epoch_of;
 pub use registry::{MAX_CHANNEL_BYTES, MAX_SUBSCRIPTIONS, PublishOutcome, StreamRegistry};
+pub(crate) use registry::{epoch, epoch_of};
 pub(crate) use resync::BrokerEvents;
 pub use sent::{Received, Resume};
 pub use subscriber::{Outlet, Subscriber};

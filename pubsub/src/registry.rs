@@ -37,7 +37,7 @@ use super::{
     subscriber::Subscriber,
     subscribers::{Subscribers, TagError},
 };
-use crate::broker::{Backend, Broker, Memory, Sent};
+use crate::broker::{Backend, Broker, Memory, Records, Sent};
 
 /// How many streams are kept although nobody is subscribed, and their bytes: a client that comes back to a dropped stream is
 /// sent `gap`.
@@ -197,6 +197,11 @@ impl StreamRegistry {
             }
         });
         started.expect("`App::broker` must come before anything is published or subscribed to")
+    }
+
+    /// Returns the keyed records that all servers of the application share.
+    pub fn records(&self) -> Records {
+        Records::new(self.broker().clone())
     }
 
     /// Returns whether anybody is subscribed to a channel of this stream, or about to be.

@@ -10,8 +10,11 @@ mod memory;
 pub(crate) mod mock;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod records;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(all(test, feature = "postgres", feature = "redis"))]
+pub(crate) mod servers;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -19,6 +22,11 @@ use futures_util::future::{BoxFuture, ready};
 pub(crate) use memory::Memory;
 #[cfg(feature = "postgres")]
 pub use postgres::Postgres;
+pub(crate) use records::RecordStore;
+pub use records::{
+    FromStore, MAX_RECORD_HOLDER_BYTES, MAX_RECORD_KEY_BYTES, MAX_RECORD_PAGE, MAX_RECORD_TIME, MAX_RECORD_VALUE_BYTES,
+    Record, RecordError, RecordFence, RecordOutcome, RecordPage, RecordTakeOver, RecordTerms, Records,
+};
 #[cfg(feature = "redis")]
 pub use redis::Redis;
 
@@ -75,6 +83,9 @@ pub(crate) trait Broker: fmt::Debug + Send + Sync {
 
     /// How long a stream stays attached when nobody is subscribed any more; without a limit, as long as there is room.
     fn linger(&self) -> Option<Duration>;
+
+    /// The keyed records of all servers.
+    fn records(&self) -> &dyn RecordStore;
 
     /// How many streams are attached.
     #[cfg(test)]

@@ -474,6 +474,10 @@ impl Broker for Link {
     fn linger(&self) -> Option<Duration> {
         Some(Duration::from_secs(10))
     }
+
+    fn records(&self) -> &dyn broker::RecordStore {
+        unimplemented!("no plan has records")
+    }
 }
 
 fn known(message: &EncodedEvent) -> Option<Known> {
