@@ -317,11 +317,16 @@ impl Client {
         self.made.iter().any(|made| made.channels.contains(&channel))
     }
 
-    fn forget(&mut self, channel: usize) {
+    /// The client no longer says where it was in a channel, so the server does not know what it heard there.
+    fn lose(&mut self, channel: usize) {
         let heard = self.known.iter().filter(|(_, via)| **via == Some(channel));
         self.forgotten.extend(heard.map(|(number, _)| *number));
         self.positions.remove(&channel);
         self.covers.remove(&channel);
+    }
+
+    fn forget(&mut self, channel: usize) {
+        self.lose(channel);
         self.made.iter_mut().for_each(|made| made.channels.retain(|made| *made != channel));
         self.made.retain(|made| !made.channels.is_empty());
         if let Some(link) = &mut self.link {
@@ -333,8 +338,7 @@ impl Client {
     pub(super) fn report_unrestored(&mut self, channels: &BTreeSet<usize>) {
         for &channel in channels {
             if self.positions.get(&channel).is_some_and(|destination| !destination.live) && !self.is_made(channel) {
-                self.positions.remove(&channel);
-                self.covers.remove(&channel);
+                self.lose(channel);
             }
         }
     }
@@ -352,9 +356,10 @@ impl Client {
             if asked.is_repeat && status < 500 {
                 self.made.retain(|made| made.key != asked.key);
                 for &channel in &asked.channels {
-                    if !self.is_made(channel) {
-                        self.positions.remove(&channel);
-                        self.covers.remove(&channel);
+                    // The server may have subscribed it meanwhile.
+                    let is_live = self.positions.get(&channel).is_some_and(|destination| destination.live);
+                    if !self.is_made(channel) && !is_live {
+                        self.lose(channel);
                     }
                 }
             }

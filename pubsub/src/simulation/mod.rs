@@ -171,11 +171,12 @@ fn guarantees_hold_for_every_seed() {
     }
 }
 
-/// Of the first 30,000 seeds.
+/// Those of the first 30,000 that failed once: a closing was taken for an older one of the same tag, the ack of a client that
+/// had given up did not say where its replay begins, a channel was lost with a refused repeat although the server had subscribed it,
+/// and what such a repeat made a client forget.
 #[test]
-#[ignore = "these seeds fail, and nobody knows yet whether by the engine or by the simulation"]
-fn open_seeds_hold() {
-    let failed = [3236, 4778, 28_187].map(|seed| failures_of(seed..seed + 1, &[], 1)).concat();
+fn seeds_that_failed_hold() {
+    let failed = [3236, 4778, 28_187, 13_728].map(|seed| failures_of(seed..seed + 1, &[], 1)).concat();
     assert!(failed.is_empty(), "{failed:?}");
 }
 
