@@ -308,6 +308,8 @@ impl Client {
 
     /// Goes on from a position, which is new to the client.
     fn start(&mut self, channel: usize, epoch: &str, offset: u64, covers: u64) {
+        // Of another epoch it does not say any more what it has.
+        self.lose(channel);
         let standing = Standing { epoch: epoch.to_owned(), offset, since: offset };
         self.positions.insert(channel, Destination { standing, live: true });
         self.covers.insert(channel, covers);
@@ -382,7 +384,8 @@ impl Client {
                 against.ledger.check(!stale || !against.stale_outcome, || {
                     format!("{who} asked again for channel {channel} and is told that it recovered")
                 });
-                let begun = subscribed.get(&channel).filter(|(_, then)| then == outcome);
+                // At a gap the page reads again, whatever the action has read: it may be a later gap than that of `subscribe`.
+                let begun = subscribed.get(&channel).filter(|(_, then)| then == outcome && outcome != "gap");
                 match self.positions.get_mut(&channel) {
                     Some(destination)
                         if destination.standing.epoch == epoch && (destination.live || outcome == "recovered") =>
