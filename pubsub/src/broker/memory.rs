@@ -12,7 +12,7 @@ use std::{
 
 use futures_util::future::{BoxFuture, ready};
 
-use super::{Attached, Broker, Down, Read, Sent};
+use super::{Attached, Broker, Down, Read, RecordStore, Sent, records::Table};
 use crate::{BrokerEvents, Node, Position, PublishedEvent, RandomState, StreamEntry, epoch_of};
 
 /// Counts the streams that its one hub has attached. The hub keeps their history.
@@ -20,6 +20,7 @@ use crate::{BrokerEvents, Node, Position, PublishedEvent, RandomState, StreamEnt
 pub(crate) struct Memory {
     flow: BrokerEvents,
     counts: Mutex<Counts>,
+    records: Mutex<Table>,
     /// What makes the names of epochs this process's own.
     secret: RandomState,
 }
@@ -61,7 +62,7 @@ impl Count {
 impl Memory {
     pub(crate) fn new(flow: BrokerEvents) -> Self {
         let counts = Counts { by_stream: HashMap::new(), missed: vec![0; MISSED].into() };
-        Self { flow, counts: Mutex::new(counts), secret: RandomState::new() }
+        Self { flow, counts: Mutex::new(counts), records: Mutex::default(), secret: RandomState::new() }
     }
 
     /// How many streams are attached.
@@ -150,6 +151,10 @@ impl Broker for Memory {
 
     fn linger(&self) -> Option<Duration> {
         None
+    }
+
+    fn records(&self) -> &dyn RecordStore {
+        &self.records
     }
 }
 

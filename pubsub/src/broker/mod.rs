@@ -10,12 +10,16 @@ pub(crate) mod memory;
 pub(crate) mod mock;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
+pub(crate) mod records;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
+#[cfg(all(test, feature = "postgres", feature = "redis"))]
+pub(crate) mod servers;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use futures_util::future::{BoxFuture, ready};
+use records::RecordStore;
 
 use crate::{
     entry::{Node, PublishedEvent, StreamEntry},
@@ -129,6 +133,9 @@ pub(crate) trait Broker: fmt::Debug + Send + Sync {
 
     /// How long a stream stays attached when nobody is subscribed any more; without a limit, as long as there is room.
     fn linger(&self) -> Option<Duration>;
+
+    /// The keyed records of all servers.
+    fn records(&self) -> &dyn RecordStore;
 }
 
 /// Where a stream stands.

@@ -172,11 +172,12 @@ fn guarantees_hold_for_every_seed() {
     }
 }
 
-/// Of the first 30,000 seeds.
+/// Those of the first 100,000 that failed once: a closing was taken for an older one of the same tag, the ack of a client that
+/// had given up did not say where its replay begins, a channel was lost with a refused repeat although the server had subscribed it,
+/// what such a repeat or a gap made a client forget, and a second gap while its subscription was pending.
 #[test]
-#[ignore = "these seeds fail, and nobody knows yet whether by the engine or by the simulation"]
-fn open_seeds_hold() {
-    let failed = [3236, 4778, 28_187].map(|seed| failures_of(seed..seed + 1, &[], 1)).concat();
+fn seeds_that_failed_hold() {
+    let failed = [3236, 4778, 28_187, 13_728, 54_112, 73_832].map(|seed| failures_of(seed..seed + 1, &[], 1)).concat();
     assert!(failed.is_empty(), "{failed:?}");
 }
 
