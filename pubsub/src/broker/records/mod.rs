@@ -56,10 +56,11 @@ pub(crate) const RENEWED_AT_ONCE: usize = 500;
 ///
 /// ```
 /// # use std::time::Duration;
-/// # use catamaran_pubsub::{RecordFence, RecordOutcome, RecordTerms, StreamRegistry};
+/// # use catamaran_pubsub::{Cluster, RecordFence, RecordOutcome, RecordTerms};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), catamaran_pubsub::RecordError> {
-/// let records = StreamRegistry::new().records();
+/// let cluster = Cluster::new();
+/// let records = cluster.registry().records();
 /// let terms = RecordTerms { lease: Duration::from_secs(30), keep: Duration::from_secs(3600) };
 /// let claimed = records.claim("order:7", "server 1", b"", terms).await?;
 /// let RecordOutcome::Accepted { epoch } = claimed.answer else { panic!("somebody has it") };
