@@ -2,17 +2,17 @@
 //!
 //! engineioxide begins to move a session to a websocket with the answer to the handshake, and gives the session up if no
 //! packet follows. So it is handed the connection only when a first byte has come: where a proxy lets handshakes pass and
-//! nothing else, clients go on polling.
+//! nothing else, clients go on polling. What its client sends passes `frames.rs`.
 
 use std::{
     fmt, io,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use axum::http::Request;
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use futures_util::future::BoxFuture;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
@@ -22,7 +22,7 @@ use tokio::{
 };
 use tower_service::Service;
 
-use super::Session;
+use super::{Session, frames::Frames};
 
 /// How long a client may take from the handshake to its first packet, when its session goes on over a websocket.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -49,7 +49,13 @@ impl Websockets {
     }
 
     /// Waits for a connection, and for what its client sends first in a session that it has.
-    pub(super) async fn open(&self, upgrade: OnUpgrade, request: Request<()>, session: Option<Session>) {
+    pub(super) async fn open(
+        &self,
+        upgrade: OnUpgrade,
+        request: Request<()>,
+        session: Option<Session>,
+        max_packet: usize,
+    ) {
         let Ok(connection) = upgrade.await else { return };
         let mut connection = TokioIo::new(connection);
         let mut first = BytesMut::new();
@@ -61,7 +67,11 @@ impl Websockets {
                 _ => return,
             }
         }
-        let websocket = Websocket { connection, first: first.freeze(), session };
+        let (mut frames, mut ready) = (Frames::new(max_packet), BytesMut::new());
+        let passed = frames.pass(&mut first, &mut ready);
+        first.truncate(passed);
+        first.unsplit(ready);
+        let websocket = Websocket { connection, frames, ready: first, session };
         (self.0)(websocket, request).await;
     }
 }
@@ -75,8 +85,9 @@ impl fmt::Debug for Websockets {
 /// The connection of one websocket.
 pub(crate) struct Websocket {
     connection: TokioIo<Upgraded>,
-    /// What was read before Engine.IO asked.
-    first: Bytes,
+    frames: Frames,
+    /// What Engine.IO reads next.
+    ready: BytesMut,
     /// The session that has moved here.
     session: Option<Session>,
 }
@@ -92,12 +103,27 @@ impl Drop for Websocket {
 
 impl AsyncRead for Websocket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.first.is_empty() {
-            return Pin::new(&mut self.connection).poll_read(cx, buffer);
+        let websocket = &mut *self;
+        let begin = buffer.filled().len();
+        while websocket.ready.is_empty() {
+            ready!(Pin::new(&mut websocket.connection).poll_read(cx, buffer))?;
+            let arrived = &mut buffer.filled_mut()[begin..];
+            if arrived.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            let passed = websocket.frames.pass(arrived, &mut websocket.ready);
+            buffer.set_filled(begin + passed);
+            if passed > 0 {
+                return Poll::Ready(Ok(()));
+            }
         }
-        let bytes = self.first.len().min(buffer.remaining());
-        buffer.put_slice(&self.first[..bytes]);
-        self.first.advance(bytes);
+        let bytes = websocket.ready.len().min(buffer.remaining());
+        buffer.put_slice(&websocket.ready[..bytes]);
+        websocket.ready.advance(bytes);
+        if websocket.ready.is_empty() {
+            // One large message would keep its memory for as long as the connection.
+            websocket.ready = BytesMut::new();
+        }
         Poll::Ready(Ok(()))
     }
 }
