@@ -11,7 +11,10 @@ use tokio::sync::Semaphore;
 
 use super::{
     Attached, Broker, Down, Read, Sent,
-    records::{FromStore, RecordError, RecordOutcome, RecordPage, RecordStore, Renewed, Table, Write},
+    records::{
+        FromStore, RecordError, RecordOutcome, RecordPage, Table,
+        store::{RecordStore, Renewed, Write},
+    },
 };
 use crate::{BrokerEvents, Position, PublishedEvent, RESERVED, StreamEntry, epoch};
 

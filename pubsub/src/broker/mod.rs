@@ -19,7 +19,7 @@ pub(crate) mod servers;
 use std::{fmt, sync::Arc, time::Duration};
 
 use futures_util::future::{BoxFuture, ready};
-use records::RecordStore;
+use records::store::RecordStore;
 
 use crate::{
     entry::{Node, PublishedEvent, StreamEntry},

@@ -479,7 +479,7 @@ impl Broker for Link {
         Some(Duration::from_secs(10))
     }
 
-    fn records(&self) -> &dyn broker::records::RecordStore {
+    fn records(&self) -> &dyn broker::records::store::RecordStore {
         unimplemented!("no plan has records")
     }
 }

@@ -4,9 +4,11 @@ mod keys;
 mod link;
 mod message;
 mod outbox;
+mod publish;
 mod records;
 mod script;
 mod session;
+mod shared;
 
 use std::{
     fmt,
@@ -23,6 +25,7 @@ use self::{
     link::Link,
     script::Script,
     session::{Nodes, Session},
+    shared::Shared,
 };
 use super::{Attached, Backend, Broker, Down, Read, RecordStore, Sent};
 use crate::{BrokerEvents, Node, Position, PublishedEvent, epoch};
@@ -114,27 +117,6 @@ impl fmt::Debug for Redis {
 impl From<Redis> for Backend {
     fn from(redis: Redis) -> Self {
         Self(Box::new(|flow| redis.start(flow)))
-    }
-}
-
-/// What the broker and its link share.
-#[derive(Debug)]
-struct Shared {
-    keys: Keys,
-    flow: BrokerEvents,
-    /// The name of this node.
-    node: String,
-    /// The connection, if there is one.
-    session: Mutex<Option<Arc<Session>>>,
-}
-
-impl Shared {
-    fn session(&self) -> Option<Arc<Session>> {
-        self.session.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn set_session(&self, session: Option<Arc<Session>>) {
-        *self.session.lock().unwrap_or_else(PoisonError::into_inner) = session;
     }
 }
 
