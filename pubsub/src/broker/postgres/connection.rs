@@ -20,7 +20,7 @@ pub(super) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 /// How long it may take to connect, and a statement; the server itself gives up a little earlier, and says so.
 const LIMIT: Duration = Duration::from_secs(3);
 /// The version of the tables and functions that this server uses.
-const VERSION: i32 = 3;
+const VERSION: i32 = 4;
 
 /// What makes the tables and functions.
 pub(super) const SCHEMA: &str = include_str!("schema.sql");

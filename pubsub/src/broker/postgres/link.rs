@@ -66,13 +66,13 @@ impl Link {
         &self,
         stream: &Arc<str>,
         known: Option<Position>,
-        turn: bool,
+        alone: Option<Duration>,
     ) -> Result<Attached, Down> {
         let name = name(stream);
         // Before it is asked, since what is counted after the answer comes as news.
         lock(&self.attached).insert(name.clone(), stream.clone());
         let session = self.session().ok_or(Down)?;
-        let row = session.attach(&name, known, turn).await.map_err(|_| Down)?;
+        let row = session.attach(&name, known, alone).await.map_err(|_| Down)?;
         let top = Position { epoch: row.get::<_, &str>("epoch").into(), offset: unsigned(row.get("top")) };
         Ok(Attached { top, floor: unsigned(row.get("floor")) })
     }

@@ -148,9 +148,9 @@ impl Broker for Tables {
         &'a self,
         stream: &'a Arc<str>,
         known: Option<Position>,
-        turn: bool,
+        alone: Option<Duration>,
     ) -> BoxFuture<'a, Result<Attached, Down>> {
-        Box::pin(self.link.attach(stream, known, turn))
+        Box::pin(self.link.attach(stream, known, alone))
     }
 
     fn read<'a>(&'a self, stream: &'a Arc<str>, after: &'a Position) -> BoxFuture<'a, Read> {

@@ -110,10 +110,15 @@ impl Session {
         self.ask(&self.write, &self.statements.publish, parameters).await?.pop().ok_or(Failure::Late)
     }
 
-    pub(super) async fn attach(&self, name: &[u8], known: Option<Position>, turn: bool) -> Result<Row, Failure> {
+    pub(super) async fn attach(
+        &self,
+        name: &[u8],
+        known: Option<Position>,
+        alone: Option<Duration>,
+    ) -> Result<Row, Failure> {
         let (counted, offset) = known.map(|known| (known.epoch.to_string(), known.offset.cast_signed())).unzip();
-        let (node, fresh) = (self.node(), epoch());
-        let parameters: Parameters<'_> = &[&node, &name, &counted, &offset, &turn, &&*fresh];
+        let (node, fresh, alone) = (self.node(), epoch(), alone.map(|alone| alone.as_secs_f64()));
+        let parameters: Parameters<'_> = &[&node, &name, &counted, &offset, &alone, &&*fresh];
         self.ask_in_turn(&self.write, &self.statements.attach, parameters).await?.pop().ok_or(Failure::Late)
     }
 

@@ -153,16 +153,17 @@ impl Broker for RedisBroker {
         &'a self,
         stream: &'a Arc<str>,
         known: Option<Position>,
-        turn: bool,
+        alone: Option<Duration>,
     ) -> BoxFuture<'a, Result<Attached, Down>> {
         Box::pin(async move {
             let session = self.session()?;
             session.subscribe(stream).await.map_err(|_| Down)?;
             let known = known.unwrap_or(Position { epoch: "".into(), offset: 0 });
             let keys = self.keys(stream);
+            let alone = alone.map_or_else(String::new, |alone| alone.as_millis().to_string());
             let attached = session.call(Script::Attach, &keys, |command| {
                 command.arg(&*epoch()).arg(self.shared.keys.channel(stream)).arg(&self.shared.node);
-                command.arg(&*known.epoch).arg(known.offset).arg(u8::from(turn));
+                command.arg(&*known.epoch).arg(known.offset).arg(alone);
             });
             let attached = attached.await;
             let (epoch, top, floor): (String, u64, u64) = attached.map_err(|_| Down)?;
