@@ -7,7 +7,7 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     entry::StreamEntry,
@@ -27,7 +27,7 @@ impl Stream {
     pub(super) async fn attached(&self, broker: &dyn Broker) {
         let attach = async {
             let debt = Debt::of(self);
-            let Ok(Attached { top, floor }) = broker.attach(&self.name, None, debt.owed).await else {
+            let Ok(Attached { top, floor }) = broker.attach(&self.name, None, debt.age()).await else {
                 drop(debt);
                 let mut state = self.lock();
                 state.link.own_epoch = true;
@@ -120,7 +120,7 @@ impl Stream {
                 Some(top)
             }
             Read::Gone => {
-                let attached = broker.attach(&self.name, (!own_epoch).then_some(known), false).await;
+                let attached = broker.attach(&self.name, (!own_epoch).then_some(known), None).await;
                 attached.ok().map(|attached| attached.top)
             }
         };
@@ -172,12 +172,20 @@ impl State {
 struct Debt<'a> {
     stream: &'a Stream,
     owed: bool,
+    /// When it was delivered; none if this node was only told that something was.
+    since: Option<Instant>,
 }
 
 impl<'a> Debt<'a> {
     /// What is delivered from now on is another debt.
     fn of(stream: &'a Stream) -> Self {
-        Self { stream, owed: std::mem::take(&mut stream.lock().link.delivered_locally) }
+        let link = &mut stream.lock().link;
+        Self { stream, owed: std::mem::take(&mut link.delivered_locally), since: link.delivered_at }
+    }
+
+    /// How long ago it was delivered, if there is any.
+    fn age(&self) -> Option<Duration> {
+        self.owed.then(|| self.since.map_or(Duration::MAX, |since| since.elapsed()))
     }
 
     /// The broker was told.
@@ -273,7 +281,7 @@ async fn renew_locked(stream: &Stream, broker: &dyn Broker) {
         let state = stream.lock();
         (state.log.top().clone(), state.link.own_epoch, state.link.stale)
     };
-    let attach = broker.attach(&stream.name, (!own_epoch).then(|| known.clone()), debt.owed);
+    let attach = broker.attach(&stream.name, (!own_epoch).then(|| known.clone()), debt.age());
     let Ok(Attached { top, floor }) = attach.await else { return };
     debt.settle();
     let continues = top.epoch == known.epoch && top.offset >= known.offset;

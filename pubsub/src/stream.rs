@@ -150,6 +150,8 @@ pub(super) struct Link {
     pub(super) own_epoch: bool,
     /// Something was delivered on this node alone, so a position says less than it seems to.
     pub(super) delivered_locally: bool,
+    /// When this node last did so.
+    pub(super) delivered_at: Option<Instant>,
     /// The number of the last outage, until the stream was attached anew. As long as this is not done, what comes waits: it may
     /// be older than what was delivered on this node alone, and for sockets that are about to be closed.
     pub(super) stale: Option<u64>,
@@ -405,6 +407,7 @@ impl State {
     /// Sends an entry that the broker did not get to those who are live on this node.
     pub(super) fn deliver_uncounted(&mut self, entry: &PublishedEvent, channel: &str) {
         self.link.delivered_locally = true;
+        self.link.delivered_at = Some(Instant::now());
         let top = self.log.top().clone();
         for live in self.live.get_mut(channel).into_iter().flat_map(HashMap::values_mut) {
             live.send_uncounted(entry, channel, &top, &self.alarms);

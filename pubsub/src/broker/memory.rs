@@ -118,7 +118,7 @@ impl Broker for Memory {
         &'a self,
         stream: &'a Arc<str>,
         _: Option<Position>,
-        _: bool,
+        _: Option<Duration>,
     ) -> BoxFuture<'a, Result<Attached, Down>> {
         let count = self.counts().count(stream, &self.secret);
         let top = count.lock().clone();
@@ -185,7 +185,7 @@ mod tests {
     use crate::{Destination, EncodedEvent, History, Target, testing::Hub};
 
     fn attach(broker: &Memory, stream: &Arc<str>) -> Position {
-        broker.attach(stream, None, false).now_or_never().unwrap().unwrap().top
+        broker.attach(stream, None, None).now_or_never().unwrap().unwrap().top
     }
 
     fn publish(broker: &Memory, stream: &Arc<str>) -> Option<Position> {

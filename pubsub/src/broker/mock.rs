@@ -7,11 +7,14 @@ use std::{
 };
 
 use futures_util::future::{BoxFuture, pending, ready};
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
     Attached, Broker, Down, Read, Sent,
-    records::{FromStore, RecordError, RecordOutcome, RecordPage, RecordStore, Renewed, Table, Write},
+    records::{
+        FromStore, RecordError, RecordOutcome, RecordPage, Table,
+        store::{RecordStore, Renewed, Write},
+    },
 };
 use crate::{BrokerEvents, Position, PublishedEvent, RESERVED, StreamEntry, epoch};
 
@@ -46,6 +49,8 @@ pub(crate) struct State {
 struct Stream {
     top: Position,
     kept: Vec<StreamEntry>,
+    /// When its epoch began.
+    begun: Instant,
 }
 
 #[derive(Debug)]
@@ -130,7 +135,7 @@ impl Backend {
 
 impl Stream {
     fn new() -> Self {
-        Self { top: Position { epoch: epoch(), offset: 0 }, kept: Vec::new() }
+        Self { top: Position { epoch: epoch(), offset: 0 }, kept: Vec::new(), begun: Instant::now() }
     }
 }
 
@@ -175,7 +180,7 @@ impl Broker for MockBroker {
         &'a self,
         name: &'a Arc<str>,
         known: Option<Position>,
-        turn: bool,
+        alone: Option<Duration>,
     ) -> BoxFuture<'a, Result<Attached, Down>> {
         Box::pin(async move {
             self.backend.panic_if_told();
@@ -196,7 +201,8 @@ impl Broker for MockBroker {
                 let stream = state.stream(name);
                 let same = known.as_ref().is_none_or(|known| known.epoch == stream.top.epoch);
                 let behind = known.is_some_and(|known| known.offset > stream.top.offset);
-                let turned = same && (turn || behind);
+                let is_owed = alone.is_some_and(|alone| same || stream.begun.elapsed() >= alone);
+                let turned = is_owed || (same && behind);
                 if turned {
                     *stream = Stream::new();
                 }

@@ -15,11 +15,13 @@ pub(crate) mod records;
 pub(crate) mod redis;
 #[cfg(all(test, feature = "postgres", feature = "redis"))]
 pub(crate) mod servers;
+#[cfg(all(test, feature = "postgres", feature = "redis"))]
+mod tests;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use futures_util::future::{BoxFuture, ready};
-use records::RecordStore;
+use records::store::RecordStore;
 
 use crate::{
     entry::{Node, PublishedEvent, StreamEntry},
@@ -104,14 +106,15 @@ impl fmt::Debug for BrokerEvents {
 pub(crate) trait Broker: fmt::Debug + Send + Sync {
     /// Brings what is published to a stream from now on, and says where the stream stands since.
     ///
-    /// `known` is what this hub has applied. The stream takes a new epoch if it stands before that, or if this hub
-    /// delivered on its own meanwhile, as `turn` says. With a `known` of another epoch somebody did so already. All other
-    /// hubs that are attached hear of a new epoch by [`BrokerEvents::lost`](crate::BrokerEvents::lost).
+    /// `known` is what this hub has applied, and `alone` how long ago it delivered something on its own that no attach has told
+    /// yet. The stream takes a new epoch if it stands before `known`, or because of `alone`. With a `known` of another epoch
+    /// somebody did so already, unless the epoch is older than what was delivered. All other hubs that are attached hear of a
+    /// new epoch by [`BrokerEvents::lost`](crate::BrokerEvents::lost).
     fn attach<'a>(
         &'a self,
         stream: &'a Arc<str>,
         known: Option<Position>,
-        turn: bool,
+        alone: Option<Duration>,
     ) -> BoxFuture<'a, Result<Attached, Down>>;
 
     /// What is kept after a position.

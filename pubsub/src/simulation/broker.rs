@@ -107,6 +107,8 @@ struct Stream<E> {
     top: At,
     kept: VecDeque<(E, usize)>,
     most: usize,
+    /// When its epoch began.
+    begun: Instant,
 }
 
 struct Node<E> {
@@ -165,11 +167,6 @@ impl<E: Clone + Send + Sync + 'static> Broker<E> {
 
     fn lock(&self) -> MutexGuard<'_, State<E>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The epoch that a stream has, if it is known.
-    pub(super) fn epoch(&self, stream: &str) -> Option<u64> {
-        self.lock().streams.get(stream).map(|stream| stream.top.epoch)
     }
 
     pub(super) fn losses(&self) -> u64 {
@@ -299,7 +296,7 @@ impl<E: Clone + Send + Sync + 'static> Broker<E> {
         node: usize,
         name: &str,
         known: Option<(u64, u64)>,
-        turn: bool,
+        alone: Option<Duration>,
         fresh: impl FnOnce() -> u64,
     ) -> Result<Stands, Unreachable> {
         let session = self.session(node).ok_or(Unreachable)?;
@@ -311,9 +308,10 @@ impl<E: Clone + Send + Sync + 'static> Broker<E> {
             let stream = state.stream(name, epoch);
             let same = known.is_none_or(|(known, _)| known == stream.top.epoch);
             let behind = known.is_some_and(|(_, offset)| offset > stream.top.offset);
-            let turned = same && (turn || behind);
+            let is_owed = alone.is_some_and(|alone| same || stream.begun.elapsed() >= alone);
+            let turned = is_owed || (same && behind);
             if turned {
-                (stream.top, stream.most) = (At { epoch, offset: 0 }, 0);
+                (stream.top, stream.most, stream.begun) = (At { epoch, offset: 0 }, 0, Instant::now());
                 stream.kept.clear();
             }
             let stands = Stands { top: stream.top.clone(), floor: stream.top.offset - stream.kept.len() as u64 };

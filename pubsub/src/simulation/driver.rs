@@ -59,22 +59,12 @@ pub(super) struct Standing {
 pub(super) enum Outgoing {
     Delivered,
     LocalOnly,
-    /// As that, on a server that knows the stream by an epoch that has ended.
-    LocalOnlyAfterTurn,
     Unknown,
 }
 
 /// Who is left out of an event.
 #[derive(Clone, Debug)]
 pub(super) struct LeftOut(Excluded);
-
-/// Whether a server knows a stream by an epoch that has ended.
-fn has_turned(hub: &Hub, backend: &Backend, name: &str) -> bool {
-    let Some(stream) = hub.registry().find(name) else { return false };
-    let state = stream.lock();
-    let is_brokers = state.link.started && !state.link.own_epoch;
-    is_brokers && backend.epoch(name) != Some(number(&state.log.top().epoch))
-}
 
 /// What the broker has counted.
 pub(super) enum Known {
@@ -91,13 +81,12 @@ pub(super) type Counted = Arc<dyn Fn(Known) + Send + Sync>;
 pub(super) struct Server {
     hub: Hub,
     node: Option<usize>,
-    backend: Option<Backend>,
 }
 
 impl Server {
     /// One that counts in memory.
     pub(super) fn alone() -> Self {
-        Self { hub: Hub::default(), node: None, backend: None }
+        Self { hub: Hub::default(), node: None }
     }
 
     /// One of several. `skew`: by how many seconds its clock is ahead.
@@ -110,7 +99,7 @@ impl Server {
             Ok(Arc::new(Link { backend: backend.clone(), node: number, skew, counted, is_loud }))
         });
         joined.expect("it starts");
-        let server = Self { hub, node, backend: Some(backend.clone()) };
+        let server = Self { hub, node };
         backend.connect(server.node.expect("it has joined"));
         server
     }
@@ -120,7 +109,7 @@ impl Server {
     pub(super) fn of(broker: impl Into<crate::Backend>) -> Self {
         let hub = Hub::default();
         hub.cluster().join_by(|flow| broker.into().start(flow)).expect("the URL makes sense");
-        Self { hub, node: None, backend: None }
+        Self { hub, node: None }
     }
 
     /// Its number at the broker.
@@ -162,19 +151,13 @@ impl Server {
         except: Option<LeftOut>,
     ) -> impl Future<Output = Outgoing> + Send + use<> {
         let (hub, to) = (self.hub.clone(), channels.iter().map(|channel| target(*channel)).collect());
-        let (backend, channels) = (self.backend.clone(), channels.to_vec());
         let message =
             EncodedEvent { name: "event".into(), arguments: vec![to_raw_value(&number).expect("a number is JSON")] };
         async move {
             let except = except.into_iter().map(|LeftOut(except)| except).collect();
             match hub.registry().publish(to, message, except).await {
                 PublishOutcome::Delivered => Outgoing::Delivered,
-                PublishOutcome::LocalOnly => {
-                    let streams = channels.iter().map(|channel| CHANNELS[*channel].stream());
-                    let backend = backend.as_ref();
-                    let mut turned = streams.map(|name| backend.is_some_and(|backend| has_turned(&hub, backend, name)));
-                    if turned.any(|turned| turned) { Outgoing::LocalOnlyAfterTurn } else { Outgoing::LocalOnly }
-                }
+                PublishOutcome::LocalOnly => Outgoing::LocalOnly,
                 PublishOutcome::Unknown => Outgoing::Unknown,
             }
         }
@@ -415,12 +398,12 @@ impl Broker for Link {
         &'a self,
         stream: &'a Arc<str>,
         known: Option<Position>,
-        turn: bool,
+        alone: Option<Duration>,
     ) -> BoxFuture<'a, Result<Attached, Down>> {
         Box::pin(async move {
             let known = known.map(|known| (number(&known.epoch), known.offset));
-            let stands = self.backend.attach(self.node, stream, known, turn, fresh).await;
-            self.say(|| format!("attaches {stream} (known {known:?}, turn {turn}): {stands:?}"));
+            let stands = self.backend.attach(self.node, stream, known, alone, fresh).await;
+            self.say(|| format!("attaches {stream} (known {known:?}, alone {alone:?}): {stands:?}"));
             let stands = stands.map_err(|_| Down)?;
             Ok(Attached { top: position(&stands.top), floor: stands.floor })
         })
@@ -479,7 +462,7 @@ impl Broker for Link {
         Some(Duration::from_secs(10))
     }
 
-    fn records(&self) -> &dyn broker::records::RecordStore {
+    fn records(&self) -> &dyn broker::records::store::RecordStore {
         unimplemented!("no plan has records")
     }
 }

@@ -15,8 +15,6 @@ pub(super) struct Ledger {
     positions: BTreeMap<(&'static str, String, u64), u64>,
     /// The order in which events were counted, for those that were.
     counted: BTreeMap<u64, u64>,
-    /// Whether also that is owed which a server delivered alone after the epoch had turned.
-    owes_after_turn: bool,
     /// What the simulation proved wrong first.
     pub(super) failure: Option<String>,
 }
@@ -50,10 +48,6 @@ pub(super) struct Closing {
 }
 
 impl Ledger {
-    pub(super) fn new(owes_after_turn: bool) -> Self {
-        Self { owes_after_turn, ..Self::default() }
-    }
-
     pub(super) fn fail(&mut self, reason: impl FnOnce() -> String) {
         if self.failure.is_none() {
             self.failure = Some(reason());
@@ -122,7 +116,6 @@ impl Ledger {
         let event = self.event(number);
         match event.outcome {
             Some(Outgoing::Delivered | Outgoing::LocalOnly) => true,
-            Some(Outgoing::LocalOnlyAfterTurn) => self.owes_after_turn,
             Some(Outgoing::Unknown) | None => event.was_heard || self.was_counted(number),
         }
     }

@@ -71,11 +71,12 @@ pub(super) enum Hazard {
     Failback,
     /// A client claims a position that no stream has reached (fault 10). It is survived, since here no server lags for long.
     FalsePosition,
-    /// A server stops before the broker has heard of what it delivered alone (fault 11).
+    /// A server stops before the broker has heard of what it delivered alone (fault 11). The broker cannot tell it from a server
+    /// that crashed without a debt: it takes a gap in all channels for each crash, or events that are not delivered in an outage.
     StopInDebt,
     /// The broker stays up and refuses a command, loses it or brings it late.
     SpoiledCommands,
-    /// A server that is cut off delivers alone after another has turned the stream's epoch: nobody hears of that.
+    /// A server that is cut off delivers alone after another has turned the stream's epoch.
     DebtAfterTurn,
     /// A server that knows only the shorter history of a stream keeps no more for the channel with the longer one.
     SharedHistory,
@@ -83,7 +84,8 @@ pub(super) enum Hazard {
     SetBack,
     /// A client leaves the channel by which it heard an event of several channels.
     ForgottenChannel,
-    /// Channels that share a stream have an order between them, through reconnects too.
+    /// Channels that share a stream have an order between them, through reconnects too. A client repeats its requests one by
+    /// one, and each replays its own channels: it takes one repeat of all, and one merged replay for each stream in the protocol.
     OrderOfStreams,
     /// Two requests of one socket ask for a channel at once, and its epoch turns between them (fault 15).
     AskTwice,

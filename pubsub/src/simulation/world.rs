@@ -147,7 +147,7 @@ impl<'a> World<'a> {
             plan,
             random: Rng::with_seed(plan.seed ^ 0x5eed),
             stamps: Stamps::default(),
-            ledger: Arc::new(Mutex::new(Ledger::new(plan.has(Hazard::DebtAfterTurn)))),
+            ledger: Arc::new(Mutex::new(Ledger::default())),
             make,
             backend: (make.is_none() && !plan.alone).then(|| Backend::new(plan.seed, faults)),
             servers: Vec::new(),

@@ -468,7 +468,7 @@ async fn what_need_not_be_kept_is_deleted() {
         // As long as there is more.
         while admin.query_one(&sql, &[]).await.unwrap().get(0) {}
     };
-    let turn = "select catamaran.attach(1, 'log:8'::bytea, null, null, true, 'fresh')";
+    let turn = "select catamaran.attach(1, 'log:8'::bytea, null, null, 0, 'fresh')";
     admin.query(turn, &[]).await.unwrap();
     // Nothing that a node may not have read.
     trim("1 hour", "1 day").await;

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::{
     super::{Sent, encoding::encode},
-    link::{lock, name},
+    values::{lock, name},
 };
 use crate::{History, PublishedEvent};
 

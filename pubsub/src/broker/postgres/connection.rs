@@ -12,7 +12,7 @@ use tokio_postgres::{
     types::{IsNull, ToSql, Type, to_sql_checked},
 };
 
-use super::{Postgres, news::Snapshot};
+use super::snapshot::Snapshot;
 use crate::Node;
 
 pub(super) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -20,7 +20,10 @@ pub(super) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 /// How long it may take to connect, and a statement; the server itself gives up a little earlier, and says so.
 const LIMIT: Duration = Duration::from_secs(3);
 /// The version of the tables and functions that this server uses.
-const VERSION: i32 = 3;
+const VERSION: i32 = 4;
+
+/// What makes the tables and functions.
+pub(super) const SCHEMA: &str = include_str!("schema.sql");
 
 /// What the statements rely on, whatever the database or the role says. The tables fill and empty too quickly for
 /// statistics, so that only the indexes are right for them. The search path holds for the functions of the schema, too: nobody
@@ -147,7 +150,7 @@ impl Connected {
             newer if newer > VERSION => return Err(Failure::Newer(newer)),
             // Nodes that start together make them one after the other.
             _ => {
-                let made = format!("select pg_advisory_xact_lock(1667331169, 0); {}", Postgres::SCHEMA);
+                let made = format!("select pg_advisory_xact_lock(1667331169, 0); {SCHEMA}");
                 client.batch_execute(&made).await?;
             }
         }

@@ -2,17 +2,13 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher, RandomState},
-    panic::AssertUnwindSafe,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use futures_util::FutureExt;
-use sha2::{Digest, Sha256};
 use tokio::time::sleep;
 use tokio_postgres::Config;
 
@@ -20,30 +16,25 @@ use super::{
     super::{Attached, Down, Read, Sent},
     batch::{Counting, Queue, Waiting},
     connection::Failure,
-    news,
     session::Session,
+    values::{entry, lock, name, positions, unsigned},
 };
 use crate::{BrokerEvents, Destination, Node, Position, PublishedEvent, StreamEntry};
 
-/// The longest wait before it is tried again to connect, and the longest first one.
-const MAX_WAIT: Duration = Duration::from_secs(1);
-const FIRST_WAIT: Duration = Duration::from_millis(50);
 /// How long answers to other servers may take that are on their way when this one leaves.
 const LAST_ANSWERS: Duration = Duration::from_millis(20);
-/// The longest name of a stream that is stored as it is: an index takes no key of any length.
-const MAX_NAME: usize = 1024;
 
 #[derive(Debug)]
 pub(super) struct Link {
-    config: Config,
-    flow: BrokerEvents,
+    pub(super) config: Config,
+    pub(super) flow: BrokerEvents,
     /// The streams that this node wants, by their names in the tables.
     attached: Mutex<HashMap<Vec<u8>, Arc<str>>>,
     /// The connections while the broker is up. Its lock is held while they bring something, so that it comes before their end.
-    session: Mutex<Option<Arc<Session>>>,
+    pub(super) session: Mutex<Option<Arc<Session>>>,
     queue: Queue,
     /// The node has left the others, for good.
-    left: AtomicBool,
+    pub(super) left: AtomicBool,
 }
 
 impl Link {
@@ -55,36 +46,6 @@ impl Link {
             session: Mutex::default(),
             queue: Queue::default(),
             left: AtomicBool::new(false),
-        }
-    }
-
-    /// Connects, and again whenever the connections end.
-    pub(super) async fn run(self: Arc<Self>) {
-        let mut attempts = 0;
-        while !self.left.load(Ordering::SeqCst) {
-            match Session::open(&self.config, self.flow.node).await {
-                Ok(mut opened) => {
-                    attempts = 0;
-                    let session = opened.session.clone();
-                    *lock(&self.session) = Some(session.clone());
-                    self.flow.up();
-                    let served = AssertUnwindSafe(opened.serve(&self, &self.config)).catch_unwind().await;
-                    *lock(&self.session) = None;
-                    session.close();
-                    match served {
-                        Ok(failure) => tracing::warn!("the connection to postgres ended: {failure}"),
-                        Err(_) => tracing::error!("task of the postgres connection panicked: connects again"),
-                    }
-                    self.flow.down();
-                }
-                Err(failure) => {
-                    if attempts == 0 {
-                        tracing::warn!("postgres cannot be used as the broker, which is tried again: {failure}");
-                    }
-                    attempts += 1;
-                }
-            }
-            sleep(wait_before(attempts)).await;
         }
     }
 
@@ -105,13 +66,13 @@ impl Link {
         &self,
         stream: &Arc<str>,
         known: Option<Position>,
-        turn: bool,
+        alone: Option<Duration>,
     ) -> Result<Attached, Down> {
         let name = name(stream);
         // Before it is asked, since what is counted after the answer comes as news.
         lock(&self.attached).insert(name.clone(), stream.clone());
         let session = self.session().ok_or(Down)?;
-        let row = session.attach(&name, known, turn).await.map_err(|_| Down)?;
+        let row = session.attach(&name, known, alone).await.map_err(|_| Down)?;
         let top = Position { epoch: row.get::<_, &str>("epoch").into(), offset: unsigned(row.get("top")) };
         Ok(Attached { top, floor: unsigned(row.get("floor")) })
     }
@@ -128,7 +89,7 @@ impl Link {
         for (row, offset) in rows.iter().zip(after.offset + 1..) {
             let Some(found) = row.get::<_, Option<i64>>("offset") else { break };
             let body = row.get::<_, Option<&[u8]>>("body").filter(|_| unsigned(found) == offset);
-            let Some(entry) = body.and_then(|body| news::entry(body, news::positions(row))) else {
+            let Some(entry) = body.and_then(|body| entry(body, positions(row))) else {
                 return Ok(Read::Gone);
             };
             let at = Position { epoch: after.epoch.clone(), offset };
@@ -219,28 +180,4 @@ impl Link {
     pub(super) fn session(&self) -> Option<Arc<Session>> {
         lock(&self.session).clone()
     }
-}
-
-/// The name of a stream in the tables.
-pub(super) fn name(stream: &str) -> Vec<u8> {
-    if stream.len() <= MAX_NAME {
-        return stream.into();
-    }
-    // No text begins with this byte.
-    [&[0xff], &*Sha256::digest(stream)].concat()
-}
-
-/// Any time up to a bound that grows, so that servers that lost a server together do not come back together.
-fn wait_before(attempt: u32) -> Duration {
-    let most = (FIRST_WAIT * 2_u32.pow(attempt.min(10))).min(MAX_WAIT);
-    most.mul_f64((RandomState::new().hash_one(0) as f64) / (u64::MAX as f64))
-}
-
-/// The offsets and nodes of the tables were unsigned before.
-pub(super) fn unsigned(number: i64) -> u64 {
-    number.cast_unsigned()
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

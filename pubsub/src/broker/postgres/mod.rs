@@ -1,16 +1,20 @@
 //! The broker over Postgres: tables that count and keep what is published, and a notification that wakes whoever reads them.
 //!
 //! A node writes on one connection and reads on another ([`connection`], [`session`]); whenever either is lost, both are
-//! made anew ([`link`]). What is new is found by the transactions that a reader has not seen yet ([`news`]).
+//! made anew ([`reconnect`]). What is new is found by the transactions that a reader has not seen yet ([`news`]).
 
 mod batch;
 mod cleaner;
 mod connection;
+mod lease;
 mod link;
 mod news;
+mod reconnect;
 mod records;
 mod session;
+mod snapshot;
 mod statements;
+mod values;
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
@@ -87,7 +91,7 @@ pub struct Postgres {
 
 impl Postgres {
     /// What makes the tables and functions, which a server of the application does by itself if its role may.
-    pub const SCHEMA: &str = include_str!("schema.sql");
+    pub const SCHEMA: &str = connection::SCHEMA;
 
     /// The database with this URL. Nothing is connected before the application starts; a URL that makes no sense is refused
     /// there.
@@ -134,7 +138,7 @@ impl Tables {
     fn new(config: Config, flow: BrokerEvents) -> Self {
         let link = Arc::new(Link::new(config, flow));
         let mut task = JoinSet::new();
-        task.spawn(link.clone().run());
+        task.spawn(reconnect::run(link.clone()));
         Self { link, _task: task }
     }
 }
@@ -144,9 +148,9 @@ impl Broker for Tables {
         &'a self,
         stream: &'a Arc<str>,
         known: Option<Position>,
-        turn: bool,
+        alone: Option<Duration>,
     ) -> BoxFuture<'a, Result<Attached, Down>> {
-        Box::pin(self.link.attach(stream, known, turn))
+        Box::pin(self.link.attach(stream, known, alone))
     }
 
     fn read<'a>(&'a self, stream: &'a Arc<str>, after: &'a Position) -> BoxFuture<'a, Read> {

@@ -1,7 +1,4 @@
 //! What is new in the tables: what transactions wrote that a snapshot before did not see.
-//!
-//! A number that is taken before its transaction commits says nothing of what a reader has missed. A snapshot does: it
-//! sees all transactions before its end but those that were running, and these are asked for by their ids.
 
 use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
 
@@ -9,10 +6,11 @@ use tokio::time::Instant;
 use tokio_postgres::Row;
 
 use super::{
-    super::encoding::decode,
     connection::Failure,
-    link::{Link, unsigned},
-    session::{BELIEVED, Id, Session},
+    link::Link,
+    session::{Id, Session},
+    snapshot::Snapshot,
+    values::{entry, positions},
 };
 use crate::{Position, PublishedEvent, StreamEntry};
 
@@ -22,37 +20,6 @@ const MAX_FETCHED: i64 = 4 * 1024 * 1024;
 const SMALL: i32 = 1024;
 /// After a longer pause there may be too much for bodies to come with the news.
 const RECENT: Duration = Duration::from_secs(1);
-
-/// Which transactions were over when it was taken.
-#[derive(Debug)]
-pub(super) struct Snapshot {
-    /// The first that had not begun.
-    pub(super) next: i64,
-    /// Those before it that were running.
-    pub(super) running: Vec<i64>,
-    /// By the server's clock, in seconds.
-    at: f64,
-}
-
-impl Snapshot {
-    /// From a row that says what it saw, and when.
-    pub(super) fn of(row: &Row) -> Option<Self> {
-        Self::parse(row.get("seen"), row.get("at"))
-    }
-
-    /// From what the server writes: `xmin:xmax:running,running`.
-    fn parse(text: &str, at: f64) -> Option<Self> {
-        let mut parts = text.splitn(3, ':').skip(1);
-        let next = parts.next()?.parse().ok()?;
-        let running = parts.next()?.split(',').filter(|id| !id.is_empty()).map(|id| id.parse().ok());
-        Some(Self { next, running: running.collect::<Option<_>>()?, at })
-    }
-
-    /// Whether it is so much later than another that what was counted between may be deleted by now.
-    fn is_late_after(&self, before: &Self) -> bool {
-        self.at - before.at > BELIEVED.as_secs_f64()
-    }
-}
 
 /// Brings what is new for as long as the session lasts.
 pub(super) async fn follow(session: &Session, link: &Link, seen: &mut Snapshot) -> Result<Infallible, Failure> {
@@ -143,32 +110,4 @@ fn destinations(entry: &Arc<PublishedEvent>, streams: &[Arc<str>]) -> Vec<Stream
     let destinations =
         entry.destinations.iter().enumerate().filter(|(_, destination)| streams.contains(&destination.target.stream));
     destinations.map(|(destination, _)| StreamEntry::of(entry.clone(), destination)).collect()
-}
-
-/// An entry from its body; none if no node of this version wrote it.
-pub(super) fn entry(body: &[u8], positions: Vec<Position>) -> Option<PublishedEvent> {
-    decode(std::str::from_utf8(body).ok()?, positions).ok()
-}
-
-/// The positions of an entry, in the order of its destinations.
-pub(super) fn positions(row: &Row) -> Vec<Position> {
-    let (epochs, offsets): (Vec<&str>, Vec<i64>) = (row.get("epochs"), row.get("offsets"));
-    let positions = epochs.into_iter().zip(offsets);
-    positions.map(|(epoch, offset)| Position { epoch: epoch.into(), offset: unsigned(offset) }).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_snapshot_is_read_as_the_server_writes_it() {
-        for (text, next, running) in [("10:10:", 10, vec![]), ("10:15:10,12", 15, vec![10, 12])] {
-            let snapshot = Snapshot::parse(text, 1.0).unwrap();
-            assert_eq!((snapshot.next, snapshot.running), (next, running));
-        }
-        for text in ["", "10", "10:x:", "10:15:a"] {
-            assert!(Snapshot::parse(text, 1.0).is_none(), "{text}");
-        }
-    }
 }

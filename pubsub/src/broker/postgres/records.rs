@@ -7,12 +7,13 @@ use tokio_postgres::{Row, Statement};
 
 use super::{
     connection::{Failure, Parameters},
-    link::{Link, unsigned},
+    link::Link,
     statements::Statements,
+    values::unsigned,
 };
 use crate::{
     FromStore, Record, RecordError, RecordOutcome, RecordPage, RecordTerms,
-    broker::records::{RENEWED_AT_ONCE, RecordStore, Renewed, Then, Write, milliseconds, outcome},
+    broker::records::store::{RENEWED_AT_ONCE, RecordStore, Renewed, Then, Write, milliseconds, outcome},
 };
 
 /// A key that follows all with a prefix: no text has this byte.

@@ -32,7 +32,18 @@ begin
     group by p.stream, p.epoch;
 end $$;
 
-create or replace function catamaran.version() returns integer language sql immutable as 'select 3';
+-- From version 3, which did not note when an epoch began. That counts as long ago.
+do $$
+begin
+    if to_regclass('catamaran.streams') is not null and not exists (
+        select from pg_attribute where attrelid = to_regclass('catamaran.streams') and attname = 'begun'
+    ) then
+        alter table catamaran.streams add column begun timestamptz not null default 'epoch';
+        drop function if exists catamaran.attach(bigint, bytea, text, bigint, boolean, text);
+    end if;
+end $$;
+
+create or replace function catamaran.version() returns integer language sql immutable as 'select 4';
 
 -- The life of the server in which all of this was counted, up to which entry it was cleaned, and who cleans until when.
 create unlogged table if not exists catamaran.server (
@@ -47,7 +58,8 @@ create unlogged table if not exists catamaran.nodes (
     seen timestamptz not null
 );
 
--- What is kept of each stream: so many entries, bytes and milliseconds. `floor` is the last offset that is not kept.
+-- What is kept of each stream: so many entries, bytes and milliseconds. `floor` is the last offset that is not kept, and `begun`
+-- when the epoch began.
 create unlogged table if not exists catamaran.streams (
     name bytea primary key,
     epoch text collate "C" not null,
@@ -55,7 +67,8 @@ create unlogged table if not exists catamaran.streams (
     entries bigint not null default 0,
     bytes bigint not null default 0,
     age bigint not null default 0,
-    used timestamptz not null default now()
+    used timestamptz not null default now(),
+    begun timestamptz not null default 'epoch'
 );
 
 -- The id is that of the transaction, in which this is the entry with this number. Without offsets it says that the stream has
@@ -114,7 +127,7 @@ begin
     loop
         select * into s from catamaran.streams where name = called for update;
         exit when found;
-        insert into catamaran.streams (name, epoch) values (called, fresh) on conflict do nothing;
+        insert into catamaran.streams (name, epoch, begun) values (called, fresh, clock_timestamp()) on conflict do nothing;
     end loop;
     return s;
 end $$;
@@ -186,27 +199,31 @@ begin
     perform catamaran.wake();
 end $$;
 
--- Where a stream stands, once it has taken a new epoch if it must.
+-- Where a stream stands, once it has taken a new epoch if it must. `alone` is how many seconds ago the sender delivered something on
+-- its own. Another may have given the stream a new epoch before that. If the clock was set back, nobody knows.
 create or replace function catamaran.attach(
-    sender bigint, called bytea, known_epoch text, known bigint, turn boolean, fresh text,
+    sender bigint, called bytea, known_epoch text, known bigint, alone float8, fresh text,
     out epoch text, out top bigint, out floor bigint, out turned boolean
 )
 language plpgsql as $$
 declare
     s catamaran.streams := catamaran.lock(called, fresh);
+    since float8 := extract(epoch from clock_timestamp() - s.begun);
 begin
     select p."offset" into top from catamaran.places p
     where p.stream = called and p.epoch = s.epoch and p."offset" > s.floor order by p."offset" desc limit 1;
     top := coalesce(top, s.floor);
     epoch := s.epoch;
     floor := s.floor;
-    turned := coalesce(known_epoch = s.epoch, true) and (turn or coalesce(known > top, false));
+    turned := (coalesce(known_epoch = s.epoch, true) and (alone is not null or coalesce(known > top, false)))
+        or coalesce(since >= alone or (alone is not null and since < 0), false);
     if turned then
         insert into catamaran.former (stream, epoch, floor, top)
         select called, s.epoch, s.floor, attach.top where attach.top > s.floor
         on conflict do nothing;
         update catamaran.streams k
-        set epoch = fresh, floor = 0, entries = 0, bytes = 0, age = 0, used = now() where k.name = called;
+        set epoch = fresh, floor = 0, entries = 0, bytes = 0, age = 0, used = now(), begun = clock_timestamp()
+        where k.name = called;
         insert into catamaran.entries (id, node, streams, epochs, offsets)
         values (pg_current_xact_id()::text::bigint, sender, array[called], array[fresh], array[]::bigint[]);
         perform catamaran.wake();

@@ -19,11 +19,11 @@ use tokio_postgres::{Config, Row, Statement};
 
 use super::{
     batch::Counting,
-    cleaner,
     connection::{Connected, Failure, Parameters, Wakes},
-    link::{Link, lock},
-    news::{self, Snapshot},
+    lease::{BELIEVED, Lease},
+    snapshot::Snapshot,
     statements::Statements,
+    values::lock,
 };
 use crate::{Node, Position, epoch};
 
@@ -31,18 +31,16 @@ use crate::{Node, Position, epoch};
 const OPEN_LIMIT: Duration = Duration::from_secs(10);
 /// How many statements are on their way at once. What waits for its turn is not late.
 const MAX_UNDER_WAY: usize = 128;
-/// How often this node shows that it lives, which also shows that the server does; and how long others believe it. A node that
-/// was silent or deaf for longer has lost the broker, whatever its connections say: others count on its absence.
+/// How often this node shows that it lives, which also shows that the server does.
 const BEAT: Duration = Duration::from_secs(1);
-pub(super) const BELIEVED: Duration = Duration::from_secs(5);
 /// How often news are looked for although no notification came.
 const POLL: Duration = Duration::from_millis(500);
 
 /// The connections, which end with this value, and what is done on them.
 pub(super) struct Opened {
     pub(super) session: Arc<Session>,
-    connections: JoinSet<Failure>,
-    seen: Snapshot,
+    pub(super) connections: JoinSet<Failure>,
+    pub(super) seen: Snapshot,
 }
 
 #[derive(Debug)]
@@ -62,26 +60,12 @@ pub(super) struct Session {
     /// The node says no more that it lives.
     leaving: AtomicBool,
     /// Why a statement failed, which ends the session.
-    failed: Mutex<Option<String>>,
-    ended: Notify,
+    pub(super) failed: Mutex<Option<String>>,
+    pub(super) ended: Notify,
 }
 
 /// An entry in the tables: its transaction, and its number there.
 pub(super) type Id = (i64, i32);
-
-/// Until when others believe that this node lives: by its own clock, and by that of the server.
-#[derive(Debug)]
-struct Lease {
-    here: Instant,
-    there: f64,
-}
-
-impl Lease {
-    /// From a sign of life that was not sent before, and had this time on the server.
-    fn of(sent: Instant, seen: f64) -> Self {
-        Self { here: sent + BELIEVED, there: seen + BELIEVED.as_secs_f64() }
-    }
-}
 
 impl Session {
     pub(super) async fn open(config: &Config, node: Node) -> Result<Opened, Failure> {
@@ -126,10 +110,15 @@ impl Session {
         self.ask(&self.write, &self.statements.publish, parameters).await?.pop().ok_or(Failure::Late)
     }
 
-    pub(super) async fn attach(&self, name: &[u8], known: Option<Position>, turn: bool) -> Result<Row, Failure> {
+    pub(super) async fn attach(
+        &self,
+        name: &[u8],
+        known: Option<Position>,
+        alone: Option<Duration>,
+    ) -> Result<Row, Failure> {
         let (counted, offset) = known.map(|known| (known.epoch.to_string(), known.offset.cast_signed())).unzip();
-        let (node, fresh) = (self.node(), epoch());
-        let parameters: Parameters<'_> = &[&node, &name, &counted, &offset, &turn, &&*fresh];
+        let (node, fresh, alone) = (self.node(), epoch(), alone.map(|alone| alone.as_secs_f64()));
+        let parameters: Parameters<'_> = &[&node, &name, &counted, &offset, &alone, &&*fresh];
         self.ask_in_turn(&self.write, &self.statements.attach, parameters).await?.pop().ok_or(Failure::Late)
     }
 
@@ -249,7 +238,7 @@ impl Session {
     }
 
     /// Shows every second that this node lives.
-    async fn beat(&self) -> Result<Infallible, Failure> {
+    pub(super) async fn beat(&self) -> Result<Infallible, Failure> {
         let mut beats = interval(BEAT);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -267,21 +256,5 @@ impl Session {
                 None => return Err(Failure::Silent),
             }
         }
-    }
-}
-
-impl Opened {
-    /// Does what is to be done until a connection ends, and says why it did.
-    pub(super) async fn serve(&mut self, link: &Link, config: &Config) -> String {
-        let session = &*self.session;
-        let failure = tokio::select! {
-            Some(Ok(failure)) = self.connections.join_next() => failure,
-            Err(failure) = news::follow(session, link, &mut self.seen) => failure,
-            Err(failure) = session.beat() => failure,
-            never = cleaner::clean(session, config) => match never {},
-            () = session.ended.notified() => Failure::Closed,
-            else => Failure::Closed,
-        };
-        lock(&session.failed).take().unwrap_or_else(|| failure.to_string())
     }
 }

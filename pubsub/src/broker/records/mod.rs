@@ -1,34 +1,27 @@
 //! Keyed records that the servers of an application share: each has a holder, a lease and an epoch.
 //!
-//! [`Records`] checks the limits and asks a [`RecordStore`], which each broker has.
+//! [`Records`] checks the limits and asks a [`store::RecordStore`], which each broker has.
 
 #[cfg(all(test, feature = "postgres", feature = "redis"))]
 mod model;
+mod record;
 #[cfg(all(test, feature = "postgres", feature = "redis"))]
 mod shared;
+pub(crate) mod store;
 mod table;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use futures_util::future::BoxFuture;
+pub use record::{
+    FromStore, MAX_RECORD_HOLDER_BYTES, MAX_RECORD_KEY_BYTES, MAX_RECORD_PAGE, MAX_RECORD_TIME, MAX_RECORD_VALUE_BYTES,
+    Record, RecordError, RecordFence, RecordOutcome, RecordPage, RecordTakeOver, RecordTerms,
+};
+use store::{Then, When, Write};
 pub(crate) use table::Table;
 
 use super::Broker;
-
-/// The longest key of a record, in bytes. A longer prefix matches nothing and is refused, too.
-pub const MAX_RECORD_KEY_BYTES: usize = 1024;
-/// The longest name of a holder, in bytes.
-pub const MAX_RECORD_HOLDER_BYTES: usize = 256;
-/// The longest value of a record, in bytes.
-pub const MAX_RECORD_VALUE_BYTES: usize = 64 * 1024;
-/// The most records of one page of a list.
-pub const MAX_RECORD_PAGE: usize = 100;
-/// The longest lease, and the longest time for which a record is kept after it.
-pub const MAX_RECORD_TIME: Duration = Duration::from_secs(30 * 24 * 3600);
-/// How many leases the broker renews in one step.
-pub(crate) const RENEWED_AT_ONCE: usize = 500;
 
 /// Reads and writes keyed records that all servers of an application share.
 ///
@@ -77,121 +70,6 @@ pub(crate) const RENEWED_AT_ONCE: usize = 500;
 #[derive(Clone, Debug)]
 pub struct Records {
     broker: Arc<dyn Broker>,
-}
-
-/// How long a record counts, by the broker's clock. The broker counts in milliseconds, and rounds up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RecordTerms {
-    /// How long the holder has it.
-    pub lease: Duration,
-    /// How long the broker keeps it after the end of the lease.
-    pub keep: Duration,
-}
-
-/// A record as the broker has it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Record {
-    /// Who has it, or had it last.
-    pub holder: String,
-    /// What the holder wrote.
-    pub value: Vec<u8>,
-    /// Higher with each claim and each take-over of this key.
-    pub epoch: u64,
-    /// What is left of the lease; zero if it is over.
-    pub lease_left: Duration,
-}
-
-/// Without the value, which may be a secret of a client.
-impl fmt::Debug for Record {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { holder, value, epoch, lease_left } = self;
-        let bytes = value.len();
-        write!(f, "Record {{ holder: {holder:?}, bytes: {bytes}, epoch: {epoch}, lease_left: {lease_left:?} }}")
-    }
-}
-
-/// Names the claim that a write belongs to. The broker refuses the write once the record has another epoch or store.
-#[derive(Clone, Copy, Debug)]
-pub struct RecordFence<'a> {
-    /// The holder of the claim.
-    pub holder: &'a str,
-    /// The store that accepted the claim.
-    pub store: &'a str,
-    /// The epoch that the claim has.
-    pub epoch: u64,
-}
-
-/// Whose record a caller takes over.
-#[derive(Clone, Copy, Debug)]
-pub enum RecordTakeOver<'a> {
-    /// That of anybody whose lease is over.
-    Expired,
-    /// That of one claim, also if its lease is not over.
-    Claim {
-        /// The store that answered with the record.
-        store: &'a str,
-        /// The epoch that the record has.
-        epoch: u64,
-    },
-}
-
-/// An answer, and the store that gave it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FromStore<T> {
-    /// A random value. If it is not that of the answer before, the broker has forgotten all records in between.
-    pub store: Arc<str>,
-    /// What was asked for.
-    pub answer: T,
-}
-
-/// What became of a write.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RecordOutcome {
-    /// It was done.
-    Accepted {
-        /// The epoch that the record has, or had.
-        epoch: u64,
-    },
-    /// Nothing was written: the record is as it was.
-    Held(Record),
-    /// Nothing was written: there is no record.
-    Absent,
-}
-
-/// Some records in the order of their keys.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecordPage {
-    /// The keys, with their records. They may be fewer than asked for although more follow.
-    pub records: Vec<(String, Record)>,
-    /// The key after which the next page begins; none if this is the last.
-    pub next: Option<String>,
-}
-
-/// Why a call was not answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RecordError {
-    /// The call did not reach the broker: nothing was written.
-    #[error("the broker cannot be reached; nothing was written, retry later")]
-    Down,
-    /// The call may have reached the broker: it was done, or it was not. Renewing may have been done in part.
-    #[error("the connection to the broker ended before its answer; read the record to see whether it was written")]
-    Unknown,
-    /// A key, or a prefix, with more than [`MAX_RECORD_KEY_BYTES`]. Nothing was asked.
-    #[error("a key of a record must have at most {MAX_RECORD_KEY_BYTES} bytes")]
-    KeyTooLong,
-    /// A holder with more than [`MAX_RECORD_HOLDER_BYTES`]. Nothing was asked.
-    #[error("a holder of a record must have at most {MAX_RECORD_HOLDER_BYTES} bytes")]
-    HolderTooLong,
-    /// A value with more than [`MAX_RECORD_VALUE_BYTES`]. Nothing was asked.
-    #[error("a value of a record must have at most {MAX_RECORD_VALUE_BYTES} bytes")]
-    ValueTooLong,
-    /// A lease, or a time to keep, of more than [`MAX_RECORD_TIME`]. Nothing was asked.
-    #[error("a lease, and the time that a record is kept after it, must be at most 30 days each")]
-    TimeTooLong,
-    /// A page of no record, or of more than [`MAX_RECORD_PAGE`]. Nothing was asked.
-    #[error("a page must have between 1 and {MAX_RECORD_PAGE} records")]
-    PageSize,
 }
 
 impl Records {
@@ -335,86 +213,4 @@ fn check_holder(holder: &str) -> Result<(), RecordError> {
 
 fn check_time(time: Duration) -> Result<(), RecordError> {
     if time > MAX_RECORD_TIME { Err(RecordError::TimeTooLong) } else { Ok(()) }
-}
-
-/// Keeps the records of an application. What it is asked is within the limits.
-pub(crate) trait RecordStore: fmt::Debug + Send + Sync {
-    /// Changes one record in one step, if it is as the write says.
-    fn write<'a>(&'a self, write: Write<'a>) -> BoxFuture<'a, Result<FromStore<RecordOutcome>, RecordError>>;
-
-    /// Renews some leases of a holder in one step, in the order of the keys.
-    fn renew<'a>(
-        &'a self,
-        holder: &'a str,
-        lease: Duration,
-        after: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<FromStore<Renewed>, RecordError>>;
-
-    /// Reads a page in one step. No key before the prefix is named.
-    fn list<'a>(
-        &'a self,
-        prefix: &'a str,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<FromStore<RecordPage>, RecordError>>;
-}
-
-/// A change of one record.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Write<'a> {
-    pub(crate) key: &'a str,
-    pub(crate) when: When<'a>,
-    pub(crate) then: Then<'a>,
-}
-
-/// What must be so for a write. All but a claim need an existing record.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum When<'a> {
-    Absent,
-    TakenOver(RecordTakeOver<'a>),
-    HeldBy(RecordFence<'a>),
-}
-
-/// What a write does. The record has a new epoch unless its holder writes it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Then<'a> {
-    Set { holder: &'a str, value: &'a [u8], terms: RecordTerms },
-    Remove,
-}
-
-/// How many leases were renewed, and the key after which more may follow.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Renewed {
-    pub(crate) count: u64,
-    pub(crate) next: Option<String>,
-}
-
-/// The text of a condition between processes, with the holder, the store and the epoch that it names.
-#[cfg(any(feature = "postgres", feature = "redis"))]
-impl<'a> When<'a> {
-    pub(crate) fn parts(self) -> (&'static str, &'a str, &'a str, u64) {
-        match self {
-            Self::Absent => ("absent", "", "", 0),
-            Self::TakenOver(RecordTakeOver::Expired) => ("expired", "", "", 0),
-            Self::TakenOver(RecordTakeOver::Claim { store, epoch }) => ("claim", "", store, epoch),
-            Self::HeldBy(RecordFence { holder, store, epoch }) => ("held", holder, store, epoch),
-        }
-    }
-}
-
-/// In milliseconds, rounded up, so that nothing becomes zero that is not.
-#[cfg(any(feature = "postgres", feature = "redis"))]
-pub(crate) fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
-}
-
-/// The outcome that a broker between servers names by a text.
-#[cfg(any(feature = "postgres", feature = "redis"))]
-pub(crate) fn outcome(verdict: &str, record: Record) -> Option<RecordOutcome> {
-    match verdict {
-        "accepted" => Some(RecordOutcome::Accepted { epoch: record.epoch }),
-        "held" => Some(RecordOutcome::Held(record)),
-        "absent" => Some(RecordOutcome::Absent),
-        _ => None,
-    }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     model::{EXPIRED, GONE, HELD, LONG, SHORT, agrees_with_the_model, list_all, seen, until},
+    store::RENEWED_AT_ONCE,
     *,
 };
 use crate::{

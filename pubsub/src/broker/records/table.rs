@@ -11,8 +11,8 @@ use futures_util::future::{BoxFuture, ready};
 use tokio::time::Instant;
 
 use super::{
-    FromStore, RENEWED_AT_ONCE, Record, RecordError, RecordFence, RecordOutcome, RecordPage, RecordStore,
-    RecordTakeOver, RecordTerms, Renewed, Then, When, Write,
+    record::{FromStore, Record, RecordError, RecordFence, RecordOutcome, RecordPage, RecordTakeOver, RecordTerms},
+    store::{RENEWED_AT_ONCE, RecordStore, Renewed, Then, When, Write},
 };
 use crate::epoch;
 

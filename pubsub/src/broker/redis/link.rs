@@ -24,9 +24,9 @@ use tokio::{
 };
 
 use super::{
-    Shared,
     message::{Message, copies},
     session::{Change, Cut, Failure, LIMIT, Nodes, Session, change},
+    shared::Shared,
 };
 
 /// How often the server is asked whether it is there.

@@ -4,9 +4,11 @@ mod keys;
 mod link;
 mod message;
 mod outbox;
+mod publish;
 mod records;
 mod script;
 mod session;
+mod shared;
 
 use std::{
     fmt,
@@ -23,6 +25,7 @@ use self::{
     link::Link,
     script::Script,
     session::{Nodes, Session},
+    shared::Shared,
 };
 use super::{Attached, Backend, Broker, Down, Read, RecordStore, Sent};
 use crate::{BrokerEvents, Node, Position, PublishedEvent, epoch};
@@ -117,27 +120,6 @@ impl From<Redis> for Backend {
     }
 }
 
-/// What the broker and its link share.
-#[derive(Debug)]
-struct Shared {
-    keys: Keys,
-    flow: BrokerEvents,
-    /// The name of this node.
-    node: String,
-    /// The connection, if there is one.
-    session: Mutex<Option<Arc<Session>>>,
-}
-
-impl Shared {
-    fn session(&self) -> Option<Arc<Session>> {
-        self.session.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn set_session(&self, session: Option<Arc<Session>>) {
-        *self.session.lock().unwrap_or_else(PoisonError::into_inner) = session;
-    }
-}
-
 /// The broker. Its link ends with it.
 #[derive(Debug)]
 struct RedisBroker {
@@ -171,16 +153,17 @@ impl Broker for RedisBroker {
         &'a self,
         stream: &'a Arc<str>,
         known: Option<Position>,
-        turn: bool,
+        alone: Option<Duration>,
     ) -> BoxFuture<'a, Result<Attached, Down>> {
         Box::pin(async move {
             let session = self.session()?;
             session.subscribe(stream).await.map_err(|_| Down)?;
             let known = known.unwrap_or(Position { epoch: "".into(), offset: 0 });
             let keys = self.keys(stream);
+            let alone = alone.map_or_else(String::new, |alone| alone.as_millis().to_string());
             let attached = session.call(Script::Attach, &keys, |command| {
                 command.arg(&*epoch()).arg(self.shared.keys.channel(stream)).arg(&self.shared.node);
-                command.arg(&*known.epoch).arg(known.offset).arg(u8::from(turn));
+                command.arg(&*known.epoch).arg(known.offset).arg(alone);
             });
             let attached = attached.await;
             let (epoch, top, floor): (String, u64, u64) = attached.map_err(|_| Down)?;

@@ -1,67 +1,51 @@
-//! What waits to be published: one call counts all that came while the one before it was under way.
+//! What waits to be published.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use redis::Cmd;
 use tokio::sync::oneshot;
 
-use super::{
-    message,
-    script::Script,
-    session::{Failure, Session},
-};
-use crate::{
-    History, Position, PublishedEvent,
-    broker::{Sent, encoding},
-    epoch,
-};
+use crate::{PublishedEvent, broker::Sent};
 
 /// The most entries that one call counts, and bytes of them unless a single one has more: the server does nothing else
 /// meanwhile.
 const MAX_ENTRIES: usize = 128;
 const MAX_BYTES: usize = 1024 * 1024;
-/// No history is kept longer than this by Redis: its times are of limited size.
-const MAX_AGE: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// The entries that wait, in their order.
 #[derive(Debug, Default)]
 pub(super) struct Outbox(Mutex<State>);
 
 #[derive(Debug, Default)]
-struct State {
-    waiting: Vec<Waiting>,
+pub(super) struct State {
+    pub(super) waiting: Vec<Waiting>,
     /// A task sends what waits.
-    sending: bool,
+    pub(super) sending: bool,
     /// A call failed, and nothing more is sent on this connection.
-    failed: bool,
+    pub(super) failed: bool,
 }
 
 /// An entry, and who waits for what becomes of it.
 #[derive(Debug)]
-struct Waiting {
-    entry: PublishedEvent,
-    text: String,
-    done: oneshot::Sender<Sent>,
+pub(super) struct Waiting {
+    pub(super) entry: PublishedEvent,
+    pub(super) text: String,
+    pub(super) done: oneshot::Sender<Sent>,
 }
 
 impl Waiting {
-    fn end(self, sent: impl FnOnce(PublishedEvent) -> Sent) {
+    pub(super) fn end(self, sent: impl FnOnce(PublishedEvent) -> Sent) {
         // Whoever published it may have gone.
         let _ = self.done.send(sent(self.entry));
     }
 }
 
 impl Outbox {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the next call counts; nothing if no entry waits, and then nobody is sending any more.
-    fn next(&self) -> Vec<Waiting> {
+    pub(super) fn next(&self) -> Vec<Waiting> {
         let mut state = self.lock();
         let mut bytes = 0;
         let fits = |waiting: &&Waiting| {
@@ -75,151 +59,14 @@ impl Outbox {
     }
 }
 
-impl Session {
-    /// Publishes an entry, together with others that come meanwhile.
-    pub(super) async fn publish(self: Arc<Self>, entry: PublishedEvent) -> Sent {
-        let text = encoding::encode(&entry);
-        let (done, sent) = oneshot::channel();
-        {
-            let mut outbox = self.outbox.lock();
-            if outbox.failed {
-                return Sent::Not(entry);
-            }
-            outbox.waiting.push(Waiting { entry, text, done });
-            if !std::mem::replace(&mut outbox.sending, true) {
-                // What is on its way goes on when whoever asked for it is gone.
-                tokio::spawn(Sending { session: self.clone(), done: false }.run());
-            }
-        }
-        sent.await.unwrap_or(Sent::Unknown)
-    }
-
-    /// Has entries counted; gives the positions of each.
-    async fn count(&self, entries: &[Waiting]) -> Result<Vec<Vec<Position>>, Failure> {
-        let streams = StreamRegistry::of(entries);
-        let names = streams.list.iter();
-        let keys = names.flat_map(|(name, _)| [self.keys.meta(name), self.keys.history(name)]);
-        let keys: Vec<_> = keys.chain([self.keys.generation()]).collect();
-        let answers = self.call::<Vec<String>>(Script::Publish, &keys, |command| {
-            command.arg(&*epoch()).arg(streams.list.len());
-            for (name, History { entries, bytes, age, .. }) in &streams.list {
-                let age = age.map_or(0, |age| u64::try_from(age.min(MAX_AGE).as_millis()).unwrap_or_default());
-                command.arg(self.keys.channel(name)).arg(entries).arg(bytes).arg(age);
-            }
-            entries.iter().for_each(|waiting| streams.write(waiting, command));
-        });
-        positions(entries, &answers.await?).ok_or_else(|| self.lost("it counted something else"))
-    }
-}
-
-/// The positions of all destinations of some entries, from an answer for each.
-fn positions(entries: &[Waiting], answers: &[String]) -> Option<Vec<Vec<Position>>> {
-    if answers.len() != entries.len() {
-        return None;
-    }
-    let all = entries.iter().zip(answers).map(|(waiting, answer)| {
-        let positions = message::positions(answer)?;
-        (positions.len() == waiting.entry.destinations.len()).then_some(positions)
-    });
-    all.collect()
-}
-
-/// A task that sends what waits until nothing does. If a call fails or the task ends early, whoever still waits is told that
-/// nothing was sent.
-struct Sending {
-    session: Arc<Session>,
-    done: bool,
-}
-
-impl Sending {
-    async fn run(mut self) {
-        loop {
-            let entries = self.session.outbox.next();
-            if entries.is_empty() {
-                self.done = true;
-                return;
-            }
-            match self.session.count(&entries).await {
-                Ok(positions) => {
-                    for (waiting, positions) in entries.into_iter().zip(positions) {
-                        waiting.end(|mut entry| {
-                            for (destination, position) in entry.destinations.iter_mut().zip(positions) {
-                                destination.position = Some(position);
-                            }
-                            Sent::Counted(Arc::new(entry))
-                        });
-                    }
-                }
-                Err(failure) => {
-                    drop(self);
-                    for waiting in entries {
-                        waiting.end(|entry| match failure {
-                            Failure::Refused(_) => Sent::Not(entry),
-                            Failure::Lost => Sent::Unknown,
-                        });
-                    }
-                    return;
-                }
-            }
-        }
-    }
-}
-
-impl Drop for Sending {
-    /// Sends nothing more on this connection, which is about to be given up.
-    fn drop(&mut self) {
-        if self.done {
-            return;
-        }
-        let waiting = {
-            let mut state = self.session.outbox.lock();
-            state.failed = true;
-            std::mem::take(&mut state.waiting)
-        };
-        waiting.into_iter().for_each(|waiting| waiting.end(Sent::Not));
-    }
-}
-
-/// The streams of some entries, each once, with the most history that any of its channels asks for.
-struct StreamRegistry<'a> {
-    list: Vec<(&'a str, History)>,
-    /// Where each of them is in the list.
-    numbers: HashMap<&'a str, usize>,
-}
-
-impl<'a> StreamRegistry<'a> {
-    fn of(entries: &'a [Waiting]) -> Self {
-        let mut streams = Self { list: Vec::new(), numbers: HashMap::new() };
-        for target in
-            entries.iter().flat_map(|waiting| &waiting.entry.destinations).map(|destination| &destination.target)
-        {
-            let number = *streams.numbers.entry(&*target.stream).or_insert(streams.list.len());
-            match streams.list.get_mut(number) {
-                Some((_, history)) => *history = history.and(target.history),
-                None => streams.list.push((&*target.stream, target.history)),
-            }
-        }
-        streams
-    }
-
-    /// Writes an entry as the script reads it.
-    fn write(&self, waiting: &Waiting, command: &mut Cmd) {
-        let destinations = &waiting.entry.destinations;
-        command.arg(&*waiting.text).arg(destinations.len());
-        for destination in destinations {
-            command.arg(self.numbers[&*destination.target.stream] + 1);
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::{Destination, EncodedEvent, Id, Node, Target};
+    use crate::{Destination, EncodedEvent, History, Id, Node, Target};
 
-    fn waiting(streams: &[(&str, usize)], text: &str) -> Waiting {
+    pub(in super::super) fn waiting(streams: &[(&str, usize)], text: &str) -> Waiting {
         let destination = |(stream, entries): &(&str, usize)| {
             let target =
                 Target { channel: "c".into(), stream: (*stream).into(), history: History::of(*entries), shape: None };
@@ -247,29 +94,5 @@ mod tests {
         let taken: Vec<_> = std::iter::from_fn(|| Some(outbox.next().len()).filter(|taken| *taken > 0)).collect();
         assert_eq!(taken, [1, 2, MAX_ENTRIES, 2]);
         assert!(!outbox.lock().sending);
-    }
-
-    #[test]
-    fn entries_share_streams_with_the_most_history() {
-        let entries = [waiting(&[("a", 1), ("b", 2)], "one"), waiting(&[("b", 9), ("b", 3)], "two")];
-        let streams = StreamRegistry::of(&entries);
-        assert_eq!(streams.list, [("a", History::of(1)), ("b", History::of(9))]);
-        let mut command = Cmd::new();
-        entries.iter().for_each(|waiting| streams.write(waiting, &mut command));
-        let packed = command.get_packed_command();
-        let words: Vec<_> = std::str::from_utf8(&packed).unwrap().split("\r\n").skip(2).step_by(2).collect();
-        assert_eq!(words, ["one", "2", "1", "2", "two", "2", "2", "2"]);
-    }
-
-    #[test]
-    fn answers_that_do_not_fit_the_entries_are_none() {
-        let entries = [waiting(&[("a", 1), ("b", 2)], "one")];
-        let read = |answers: &[&str]| {
-            positions(&entries, &answers.iter().map(|answer| (*answer).to_owned()).collect::<Vec<_>>())
-        };
-        assert_eq!(read(&["e 1 f 2"]).map(|all| all[0].len()), Some(2));
-        for answers in [&["e 1"][..], &[], &["e 1 f 2", "e 1"], &["e 1 f"], &["e 1 f x"], &[""]] {
-            assert!(read(answers).is_none(), "{answers:?}");
-        }
     }
 }

@@ -5,9 +5,6 @@
 -- entries; then of each entry its text, how many places it has, and for each of these which of the streams it is in.
 local ticket, epoch, count = ARGV[1], ARGV[2], tonumber(ARGV[3])
 
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-
 -- Channels that share a stream may ask for different histories: it keeps enough for both.
 local function retain(stream, entries, bytes, age)
   if stream.max_entries == 0 then

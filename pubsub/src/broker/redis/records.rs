@@ -8,7 +8,7 @@ use redis::{Cmd, FromRedisValue};
 use super::{RedisBroker, script::Script, session::Failure};
 use crate::{
     FromStore, Record, RecordError, RecordOutcome, RecordPage, RecordTerms,
-    broker::records::{RENEWED_AT_ONCE, RecordStore, Renewed, Then, Write, milliseconds, outcome},
+    broker::records::store::{RENEWED_AT_ONCE, RecordStore, Renewed, Then, Write, milliseconds, outcome},
     epoch,
 };
 

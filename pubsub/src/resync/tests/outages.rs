@@ -1,5 +1,7 @@
 //! Outages of the broker: what is delivered meanwhile, and who hears of what afterwards.
 
+use tokio::time::advance;
+
 use super::*;
 
 #[tokio::test]
@@ -288,6 +290,48 @@ async fn others_hear_the_gap_of_a_cancelled_renewal() {
     for client in [&mut ada, &mut bob] {
         client.hears_gap().await;
     }
+}
+
+/// Two servers are cut off, and `there` gives the stream a new epoch as it comes back.
+async fn bob_after_two_debts(is_before: bool) -> (Hub, Client) {
+    let backend = Backend::default();
+    let (here, there, elsewhere) = (node(&backend), node(&backend), node(&backend));
+    let mut bob = Client::of(&elsewhere, "bob", &Room(ROOM)).await;
+    let mut ada = Client::of(&here, "ada", &Room(ROOM)).await;
+    let mut alone = async || {
+        assert_eq!(here.publish(&Room(ROOM), said("here alone")).await, PublishOutcome::LocalOnly);
+        ada.next("said").await;
+        advance(Duration::from_millis(10)).await;
+    };
+    backend.down(0);
+    backend.down(1);
+    if is_before {
+        alone().await;
+    }
+    assert_eq!(there.publish(&Room(ROOM), said("there alone")).await, PublishOutcome::LocalOnly);
+    backend.up(1);
+    bob.hears_gap().await;
+    if !is_before {
+        advance(Duration::from_millis(10)).await;
+        alone().await;
+    }
+    backend.up(0);
+    ada.hears_gap().await;
+    (elsewhere, bob)
+}
+
+#[tokio::test(start_paused = true)]
+async fn delivered_alone_after_a_new_epoch_is_another_gap() {
+    let (_, mut bob) = bob_after_two_debts(false).await;
+    bob.hears_gap().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn delivered_alone_before_a_new_epoch_is_no_second_gap() {
+    let (elsewhere, mut bob) = bob_after_two_debts(true).await;
+    publish(&elsewhere, &["counted"]).await;
+    bob.hears(1, "counted").await;
+    bob.hears_nothing_more();
 }
 
 /// Polls until the broker has been asked to attach, and not answered.

@@ -25,7 +25,13 @@ impl<E: Clone + Send + Sync + 'static> State<E> {
 
     pub(super) fn stream(&mut self, name: &str, fresh: u64) -> &mut Stream<E> {
         let life = self.life;
-        let new = || Stream { life, top: At { epoch: fresh, offset: 0 }, kept: VecDeque::new(), most: 0 };
+        let new = || Stream {
+            life,
+            top: At { epoch: fresh, offset: 0 },
+            kept: VecDeque::new(),
+            most: 0,
+            begun: Instant::now(),
+        };
         let stream = self.streams.entry(name.to_owned()).or_insert_with(new);
         if stream.life != life {
             *stream = new();

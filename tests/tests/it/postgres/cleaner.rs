@@ -40,7 +40,7 @@ async fn open_snapshot_does_not_slow_the_cleaner() {
         here.publish(&Log { id: 8 }, &n.to_string()).await;
     }
     // A stream with a new epoch has to delete all of the former.
-    admin.query("select catamaran.attach(1, 'log:8', null, null, true, 'fresh')", &[]).await.unwrap();
+    admin.query("select catamaran.attach(1, 'log:8', null, null, 0, 'fresh')", &[]).await.unwrap();
     assert!(trim(&admin).await > 600);
     here.publish(&Tick { id: 7 }, "last").await;
     // That one, and the first that `log:7` keeps, each a few times.

@@ -88,7 +88,7 @@ async fn paused_server_reports_a_missed_epoch() {
     there.signal("STOP").await;
     is_alone(&here).await;
     let admin = backend.client().await;
-    let turn = "select catamaran.attach(1, 'kept:1'::bytea, null, null, true, 'fresh')";
+    let turn = "select catamaran.attach(1, 'kept:1'::bytea, null, null, 0, 'fresh')";
     admin.query(turn, &[]).await.unwrap();
     // The cleaner deletes the notice, as it does when it is ten seconds old.
     admin.execute("update catamaran.entries set at = at - interval '1 minute' where body is null", &[]).await.unwrap();
