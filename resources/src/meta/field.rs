@@ -3,7 +3,8 @@
 use std::any::TypeId;
 
 use sea_orm::{
-    ColumnTrait, DbErr, EntityTrait, IdenStatic, ModelTrait, QueryResult, TryGetable, Value, sea_query::Expr,
+    ColumnTrait, ColumnType, DbErr, EntityTrait, IdenStatic, ModelTrait, QueryResult, TryGetable, Value,
+    sea_query::Expr,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
@@ -48,6 +49,7 @@ struct Column {
     save: Cast,
     load: Cast,
     value: Box<Read>,
+    json: bool,
 }
 
 type Cast = Box<dyn Fn(Expr) -> Expr + Send + Sync>;
@@ -60,6 +62,7 @@ impl Column {
     {
         Self {
             name: column.as_str(),
+            json: *column.def().get_column_type() == ColumnType::Json,
             save: Box::new(move |value| column.save_as(value)),
             load: Box::new(move |expr| column.select_as(expr)),
             value: Box::new(move |model| Some(model.downcast_ref::<E::Model>()?.get(column))),
@@ -141,6 +144,11 @@ impl Field {
     /// Whether operators on text apply.
     pub(crate) fn is_text(&self) -> bool {
         self.text
+    }
+
+    /// Whether it is JSON as text, which PostgreSQL cannot compare.
+    pub(crate) fn is_json(&self) -> bool {
+        self.column.json
     }
 
     pub(crate) fn parse(&self, json: &Json) -> Result<Value, String> {

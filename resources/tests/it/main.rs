@@ -30,6 +30,7 @@ mod policies;
 mod races;
 mod random;
 mod records;
+mod refusals;
 mod resume;
 mod socket;
 mod sockets;
