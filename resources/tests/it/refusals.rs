@@ -22,7 +22,7 @@ on_each_database! {
     exhausted_pool_is_503
 }
 
-#[allow(unreachable_pub)]
+#[allow(dead_code, unreachable_pub)]
 mod account {
     use sea_orm::entity::prelude::*;
 
@@ -50,7 +50,7 @@ mod account {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-#[allow(unreachable_pub)]
+#[allow(dead_code, unreachable_pub)]
 mod profile {
     use sea_orm::entity::prelude::*;
 
