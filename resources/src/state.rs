@@ -199,7 +199,7 @@ impl Resources {
     ///
     /// # Errors
     ///
-    /// If the database refuses, or is neither SQLite nor PostgreSQL.
+    /// If the database refuses, or is neither SQLite nor PostgreSQL; or if tables of several schemas have one name.
     pub async fn triggers(
         mut self,
         resources: impl IntoIterator<Item = &'static Meta>,

@@ -14,6 +14,7 @@ impl Writer<'_> {
     pub(crate) async fn destroy(&mut self, meta: &'static Meta, row: &Row) -> Result<(), Error> {
         self.permit_delete(meta, row)?;
         self.changes.push(Change::destroyed(meta, row));
+        let ended = self.changes.len();
         for association in &meta.associations {
             match meta.link(association) {
                 Link::Own(_) => {}
@@ -23,6 +24,12 @@ impl Writer<'_> {
         }
         let owners = self.owner_changes(meta, Some(row), None).await?;
         self.changes.extend(owners);
+        // A record may lead to itself: of one that is gone there is nothing else to say.
+        let mut at = 0;
+        self.changes.retain(|change| {
+            at += 1;
+            at <= ended || !std::ptr::eq(change.meta, meta) || change.id != *row.id()
+        });
         self.delete(meta, row).await
     }
 

@@ -58,6 +58,7 @@ pub(crate) async fn make_with_triggers(resources: &Resources, watched: &[&'stati
     let transaction = begin_making(resources).await?;
     triggers::make(&transaction, watched).await?;
     transaction.commit().await?;
+    triggers::names_differ(watched)?;
     Ok(Outbox { by_triggers: true, ..Outbox::default() })
 }
 

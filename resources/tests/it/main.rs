@@ -22,6 +22,7 @@ mod door;
 mod fields;
 mod forms;
 mod hostile;
+mod keys;
 mod limits;
 mod messages;
 mod other;
