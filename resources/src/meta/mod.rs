@@ -1,6 +1,7 @@
 //! What the engine knows of a resource: its fields, its associations, its policy; without its types.
 
 mod association;
+mod exact;
 mod field;
 mod row;
 
@@ -19,7 +20,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
 
 pub use self::association::Association;
-pub(crate) use self::association::Link;
+pub(crate) use self::{association::Link, exact::read as read_exact};
 pub use self::{field::Field, row::Row};
 use crate::{
     Policy, Resource, Write,
