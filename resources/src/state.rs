@@ -9,7 +9,10 @@ use catamaran::{__resources::except, Hub, Socket};
 #[cfg(feature = "sqlite")]
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbBackend, DbErr, SchemaBuilder};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::{
+    sync::{Mutex, OwnedMutexGuard},
+    task::yield_now,
+};
 
 use crate::{
     Limits, Meta, Relay,
@@ -17,6 +20,9 @@ use crate::{
     messages::{self, Changes},
     outbox::{self, Outbox},
 };
+
+/// How many changes of one write are sent before sockets get the time to pass them on: a socket that cannot is disconnected.
+const BURST: usize = 64;
 
 /// The state of resources: a cheap handle to the database and to what orders the writes.
 ///
@@ -215,7 +221,10 @@ impl Resources {
         if let Some(outbox) = &self.outbox {
             return outbox.written.notify_one();
         }
-        for change in changes.iter() {
+        for (number, change) in changes.iter().enumerate() {
+            if number % BURST == BURST - 1 {
+                yield_now().await;
+            }
             let left_out = sender.map(except);
             messages::publish(hub, change.meta.identity(), messages::write(change), left_out).await;
         }

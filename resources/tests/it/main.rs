@@ -24,6 +24,7 @@ mod forms;
 mod hostile;
 mod keys;
 mod limits;
+mod many;
 mod messages;
 mod other;
 mod outbox;
