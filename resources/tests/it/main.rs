@@ -29,6 +29,7 @@ mod messages;
 mod other;
 mod outbox;
 mod policies;
+mod pools;
 mod races;
 mod random;
 mod records;
