@@ -174,10 +174,7 @@ fn pair(asking: &Asking, at: usize, id: Id, child: Child) -> Result<(Value, &'st
     Ok((identity(asking.meta, id.0)?, association, identity(association.target(), child.0)?))
 }
 
-/// Fails while the application is built if an association of a resource leads nowhere.
+/// Fails while the application is built if a resource makes no sense.
 pub fn check<E: Resource>() {
-    let meta = E::meta();
-    meta.associations.iter().for_each(|association| {
-        meta.link(association);
-    });
+    E::meta().check::<E>();
 }

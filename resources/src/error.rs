@@ -7,13 +7,18 @@ use axum::{
     http::{Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use sea_orm::{DbErr, RuntimeErr, SqlErr, SqlxError};
+use sea_orm::{DbErr, RuntimeErr, SqlxError, Value};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
-use crate::{Meta, meta::Field};
+use crate::{
+    Meta,
+    refusal::{Cause, Named, code_of},
+};
 
 const TOO_MANY_WRITES: &str = "as many writes wait for the database as may, and this one did not begin: retry later";
+
+const DATABASE_BUSY: &str = "the database is busy or cannot be reached: retry later";
 
 /// Why a request to a resource was not carried out.
 #[derive(Debug)]
@@ -35,6 +40,8 @@ pub(crate) enum Error {
     },
     /// Other records need this one.
     Needed(String),
+    /// The database refused a write, and has yet to be asked what it means.
+    Violation(Box<Violation>),
     NotFound,
     Forbidden,
     /// As many writes wait as may.
@@ -88,48 +95,46 @@ impl Error {
     }
 
     /// What a database said to a statement that writes into the table of a resource.
-    pub(crate) fn written(meta: &Meta, error: DbErr) -> Self {
-        match error.sql_err() {
-            Some(SqlErr::UniqueConstraintViolation(said)) => {
-                Self::Unique { identity: meta.identity, names: names(meta, &said) }
-            }
-            Some(SqlErr::ForeignKeyConstraintViolation(_)) => {
-                Self::Needed("a record that does not exist is referred to, or one that is referred to would go".into())
-            }
-            _ if is_unfit(&error) => {
+    pub(crate) fn written(meta: &'static Meta, error: DbErr) -> Self {
+        match Cause::of(&error).filter(|cause| cause.is_about_values()) {
+            Some(cause) => {
                 // It may be the model's mistake. What the database says has values in it.
-                tracing::warn!(
-                    resource = meta.identity,
-                    code = code(&error),
-                    "the database does not take the values of a write"
-                );
-                Self::Values(vec![Problem::general("the database does not take these values")])
+                tracing::debug!(resource = meta.identity, code = code_of(&error), "the database refuses a write");
+                let named = Named::by(&error);
+                Self::Violation(Box::new(Violation { meta, cause, named, is_new: false, ended: None }))
             }
-            _ => Self::Database(error),
+            None => Self::Database(error),
         }
     }
 
-    /// Whether the same may succeed at another time: two transactions were in each other's way.
-    pub(crate) fn may_pass(&self) -> bool {
-        // PostgreSQL: serialization failure, deadlock; MySQL: deadlock; SQLite: busy.
-        let database = match self {
-            Self::Database(error) => Some(error),
-            Self::Own(error) => error.source().and_then(|source| source.downcast_ref()),
+    /// Whether the same may succeed at once: two transactions were in each other's way.
+    pub(crate) fn is_retryable(&self) -> bool {
+        self.cause() == Some(Cause::Conflict)
+    }
+
+    /// Whether the same may succeed at another time.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.cause().is_some_and(Cause::passes)
+    }
+
+    fn cause(&self) -> Option<Cause> {
+        match self {
+            Self::Database(error) => Cause::of(error),
+            Self::Own(error) => Cause::of(error.source()?.downcast_ref()?),
             _ => None,
-        };
-        database.is_some_and(|error| ["40001", "40P01", "5", "261", "517"].contains(&&*code(error)))
+        }
     }
 
     /// Whether the database did not take values of a write, which says something about other records.
     pub(crate) fn is_about_values(&self) -> bool {
-        matches!(self, Self::Unique { .. } | Self::Values(_) | Self::Needed(_))
+        matches!(self, Self::Unique { .. } | Self::Values(_) | Self::Needed(_) | Self::Violation(_))
     }
 
     /// What an action of an application's own is told, with the answer to the request.
     pub(crate) fn into_own(self, method: &Method, path: &str) -> catamaran::Error {
         match self {
             Self::Own(error) => error,
-            Self::Database(error) if !is_unfit(&error) => error.into(),
+            Self::Database(error) if Cause::of(&error).is_none() => error.into(),
             error => catamaran::Error::answered(error.to_string(), error.respond(method, path)),
         }
     }
@@ -141,8 +146,9 @@ impl Error {
             DbErr::Exec(RuntimeErr::SqlxError(cause)) | DbErr::Query(RuntimeErr::SqlxError(cause)) => match &**cause {
                 // PostgreSQL: a name that is none; SQLite: JSON that is none.
                 SqlxError::Database(_) => {
-                    let code = code(&error);
-                    is_unfit(&error) || code == "1" || (code.len() == 5 && code.starts_with("42"))
+                    let code = code_of(&error);
+                    let is_about_values = Cause::of(&error).is_some_and(Cause::is_about_values);
+                    is_about_values || code == "1" || (code.len() == 5 && code.starts_with("42"))
                 }
                 cause => matches!(cause, SqlxError::ColumnDecode { .. } | SqlxError::ColumnNotFound(_)),
             },
@@ -189,11 +195,19 @@ impl Error {
                 catamaran::Error::new(StatusCode::FORBIDDEN, error.to_string()).into_response()
             }
             Self::Refused(rejection) => *rejection,
+            Self::Violation(violation) => violation.into_error().respond(method, path),
             // What the database did not take of a query is a mistake in its values; the rest is ours.
-            Self::Database(error) if is_unfit(&error) => {
-                bad("E_INVALID_CRITERIA", "the database does not take these values".into(), None)
-            }
-            Self::Database(error) => catamaran::Error::from(error).into_response(),
+            Self::Database(error) => match Cause::of(&error) {
+                Some(cause) if cause.passes() => {
+                    tracing::warn!(%error, "database busy");
+                    busy()
+                }
+                Some(Cause::Incomparable) => {
+                    bad("E_INVALID_CRITERIA", "the database cannot compare values of this type".into(), None)
+                }
+                Some(_) => bad("E_INVALID_CRITERIA", "the database does not take these values".into(), None),
+                None => catamaran::Error::from(error).into_response(),
+            },
             Self::Own(error) => error.into_response(),
         }
     }
@@ -210,6 +224,7 @@ impl fmt::Display for Error {
             Self::NewRecord(problems) | Self::Values(problems) | Self::Associated(problems) => {
                 f.write_str(&details(problems))
             }
+            Self::Violation(violation) => violation.clone().into_error().fmt(f),
             Self::Unique { identity, names } => {
                 write!(f, "another `{identity}` has the same value already: {}", names.join(", "))
             }
@@ -233,36 +248,56 @@ impl From<DbErr> for Error {
     }
 }
 
-/// The unique fields that a message of a database is about.
-fn names(meta: &Meta, said: &str) -> Vec<&'static str> {
-    let said: Vec<&str> = said.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
-    // SQLite names the column. PostgreSQL and MySQL name an index: `user_email_key`, `idx-user-email`, and that of a
-    // primary key `user_pkey` or `PRIMARY`.
-    let about = |field: &&Field| {
-        let column = field.column();
-        let in_index = |word: &str| word == column || word.contains(&format!("_{column}_"));
-        let of_key = |word: &str| word == "PRIMARY" || word.ends_with("_pkey");
-        let unique = field.flags.unique || field.flags.primary_key;
-        unique && said.iter().any(|word| in_index(word) || (field.flags.primary_key && of_key(word)))
-    };
-    meta.fields.iter().filter(about).map(|field| field.name).collect()
+/// The answer while the database has no time for a request.
+pub(crate) fn busy() -> Response {
+    let body = json!({"code": "database_busy", "message": DATABASE_BUSY});
+    (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], Body(body)).into_response()
 }
 
-/// The code of the database's own.
-fn code(error: &DbErr) -> String {
-    match error {
-        DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) => match &**error {
-            SqlxError::Database(error) => error.code().unwrap_or_default().into_owned(),
-            _ => String::new(),
-        },
-        _ => String::new(),
+/// What a database refused of a write.
+#[derive(Clone, Debug)]
+pub(crate) struct Violation {
+    pub(crate) meta: &'static Meta,
+    pub(crate) cause: Cause,
+    pub(crate) named: Named,
+    /// Whether the record would have been new.
+    pub(crate) is_new: bool,
+    /// The key of the record that would have ended.
+    pub(crate) ended: Option<Value>,
+}
+
+impl Violation {
+    /// What a client is told of it, by the columns that are known.
+    pub(crate) fn into_error(self) -> Error {
+        let Self { meta, cause, named, is_new, .. } = self;
+        let told = meta.fields.iter().filter(|field| {
+            let is_told = !field.flags.hidden || field.flags.create || field.flags.update;
+            is_told && named.columns.iter().any(|column| column == field.column())
+        });
+        let names: Vec<&'static str> = told.map(|field| field.name).collect();
+        let message = match cause {
+            Cause::Unique => return Error::Unique { identity: meta.identity, names },
+            Cause::ForeignKey => return Error::Needed(needed(&names)),
+            Cause::NotNull => "a value is required".to_owned(),
+            Cause::Check => match named.constraint {
+                Some(constraint) => format!("the value violates the constraint `{constraint}`"),
+                None => "the value violates a constraint".to_owned(),
+            },
+            Cause::Trigger => "a rule of the database refuses these values".to_owned(),
+            Cause::TooLong => "a value is too long for its column".to_owned(),
+            _ => "the database does not take these values".to_owned(),
+        };
+        let problems = match &names[..] {
+            [] => vec![Problem::general(message)],
+            names => names.iter().map(|name| Problem::of(*name, message.clone())).collect(),
+        };
+        if is_new { Error::NewRecord(problems) } else { Error::Values(problems) }
     }
 }
 
-/// Whether the values are at fault: by the SQL standard class 22 is data that does not fit, class 23 a constraint.
-fn is_unfit(error: &DbErr) -> bool {
-    // SQLite: NOT NULL and CHECK constraints, a value of the wrong type, a value that is too large.
-    let sqlite = ["1299", "275", "3091", "18", "20"];
-    let code = code(error);
-    sqlite.contains(&&*code) || code.len() == 5 && (code.starts_with("22") || code.starts_with("23"))
+fn needed(names: &[&str]) -> String {
+    match names {
+        [] => "a record that does not exist is referred to, or one that is referred to would go".into(),
+        names => format!("`{}` leads to a record that does not exist", names.join("`, `")),
+    }
 }

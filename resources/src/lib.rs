@@ -21,6 +21,7 @@ mod meta;
 mod outbox;
 mod policy;
 mod records;
+mod refusal;
 mod resource;
 mod state;
 pub mod test;

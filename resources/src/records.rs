@@ -5,7 +5,7 @@ use std::{fmt, marker::PhantomData, ops::Deref, panic::resume_unwind};
 use axum::{
     Json as Body,
     extract::FromRequestParts,
-    http::{StatusCode, request::Parts},
+    http::request::Parts,
     response::{IntoResponse, Response},
 };
 use catamaran::Result;
@@ -17,7 +17,8 @@ use crate::{
     Change, Error, Resource,
     asking::Asking,
     body::{self, Purpose},
-    engine::{Attempt, Ready, Writer},
+    engine::{Attempt, Ready, Writer, named},
+    error,
     messages::Following,
     meta::Row,
     resource::Viewed,
@@ -93,7 +94,7 @@ impl<E: Resource> Records<E> {
     ///
     /// That of `work`, or of the database; if another process was in the way it is a 503.
     pub async fn transaction<T>(&self, work: impl AsyncFnOnce(&mut Transaction<'_, E>) -> Result<T>) -> Result<T> {
-        self.run(work).await.map_err(|error| if error.may_pass() { in_the_way() } else { self.asking.own(error) })
+        self.run(work).await.map_err(|error| if error.is_busy() { busy() } else { self.asking.own(error) })
     }
 
     async fn run<T>(
@@ -118,7 +119,10 @@ impl<E: Resource> Records<E> {
         };
         let commit = async move {
             let _queued = queued;
-            let changes = attempt.commit(E::meta(), changes).await.map_err(|(_, error)| error)?;
+            let changes = match attempt.commit(E::meta(), changes).await {
+                Ok(changes) => changes,
+                Err((_held, error)) => return Err(named(error, &resources.db).await),
+            };
             resources.hand_on(&hub, &changes, socket.as_ref()).await;
             Ok(())
         };
@@ -140,9 +144,8 @@ async fn whole<T: Send + 'static>(
     }
 }
 
-fn in_the_way() -> catamaran::Error {
-    let message = "another write was in the way: ask again";
-    catamaran::Error::new(StatusCode::SERVICE_UNAVAILABLE, message)
+fn busy() -> catamaran::Error {
+    catamaran::Error::answered("the database is busy: retry later", error::busy())
 }
 
 impl<E> fmt::Debug for Records<E> {
@@ -233,7 +236,7 @@ impl<'a, E: Resource> Transaction<'a, E> {
             }
             Err(error) => {
                 savepoint.rollback().await?;
-                Err(self.own(error))
+                Err(self.own(named(error, self.db).await))
             }
         }
     }

@@ -3,11 +3,11 @@
 use std::pin::Pin;
 
 use axum::{extract::FromRequestParts, http::request::Parts};
-use sea_orm::EntityTrait;
+use sea_orm::{EntityTrait, sea_query::ValueType};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value as Json;
 
-use crate::{Meta, Policy, input::Input, policy::Viewers};
+use crate::{Meta, Policy, input::Input, meta::read_exact, policy::Viewers};
 
 /// An entity whose records answer requests: what `#[resource]` makes of a model.
 #[diagnostic::on_unimplemented(
@@ -77,8 +77,8 @@ impl Columns {
 
     /// The next one.
     #[expect(clippy::should_implement_trait, reason = "each has a type of its own")]
-    pub fn next<T: DeserializeOwned>(&mut self) -> Result<T, Unreadable> {
-        serde_json::from_value(self.0.next().unwrap_or_default())
+    pub fn next<T: DeserializeOwned + ValueType>(&mut self) -> Result<T, Unreadable> {
+        read_exact(self.0.next().unwrap_or_default())
     }
 }
 

@@ -9,7 +9,10 @@ use catamaran::{__resources::except, Hub, Socket};
 #[cfg(feature = "sqlite")]
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbBackend, DbErr, SchemaBuilder};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::{
+    sync::{Mutex, OwnedMutexGuard},
+    task::yield_now,
+};
 
 use crate::{
     Limits, Meta, Relay,
@@ -17,6 +20,13 @@ use crate::{
     messages::{self, Changes},
     outbox::{self, Outbox},
 };
+
+/// The connections of a file of SQLite: one that writes, since there is one writer at a time, and some that read.
+#[cfg(feature = "sqlite")]
+const FILE_CONNECTIONS: u32 = 5;
+
+/// How many changes of one write are sent before sockets get the time to pass them on: a socket that cannot is disconnected.
+const BURST: usize = 64;
 
 /// The state of resources: a cheap handle to the database and to what orders the writes.
 ///
@@ -82,23 +92,41 @@ pub enum Compat {
 impl Resources {
     /// Opens a database by its URL: `sqlite://app.db`, `sqlite::memory:`, `postgres://..`, `mysql://..`.
     ///
-    /// SQLite is set up for a server: its file is made if there is none, readers do not wait for writers (WAL), foreign
-    /// keys are checked.
+    /// A [`ConnectOptions`] in the place of the URL sets the size of the pool and its timeouts.
+    ///
+    /// ```no_run
+    /// # use catamaran_resources::Resources;
+    /// use sea_orm::ConnectOptions;
+    ///
+    /// # async fn open() -> Result<Resources, sea_orm::DbErr> {
+    /// let mut options = ConnectOptions::new("sqlite://app.db");
+    /// options.max_connections(9).acquire_timeout(std::time::Duration::from_secs(2));
+    /// Resources::open(options).await
+    /// # }
+    /// ```
+    ///
+    /// SQLite is set up for a server: its file is made if there is none, foreign keys are checked, and a statement waits up to
+    /// 5 s for the lock of another process. A file has a write-ahead log (WAL) and, unless the options say another number,
+    /// 5 connections: one request writes while others read. A database in memory has one connection, so a read waits for a
+    /// write.
     ///
     /// # Errors
     ///
     /// If the database does not answer, or the feature of its kind (`sqlite`, `postgres`, `mysql`) is off.
-    pub async fn open(url: &str) -> Result<Self, DbErr> {
-        let mut options = ConnectOptions::new(url);
+    pub async fn open(database: impl Into<ConnectOptions>) -> Result<Self, DbErr> {
+        let mut options = database.into();
         // Each statement would be a line of the log.
         options.sqlx_logging(false);
-        if url.starts_with("sqlite:") {
-            for_sqlite(&mut options, url);
+        if options.get_url().starts_with("sqlite:") {
+            for_sqlite(&mut options);
         }
         Ok(Self::new(Database::connect(options).await?))
     }
 
     /// Takes a connection that is there already.
+    ///
+    /// Of SQLite it needs what [`open`](Self::open) sets: `foreign_keys`, a `busy_timeout`, and for reads that do not wait for a
+    /// write the journal mode WAL and several connections. SeaORM's default is one connection.
     pub fn new(db: DatabaseConnection) -> Self {
         let turn = (db.get_database_backend() == DbBackend::Sqlite).then(Arc::default);
         let (compat, limits) = Default::default();
@@ -199,7 +227,7 @@ impl Resources {
     ///
     /// # Errors
     ///
-    /// If the database refuses, or is neither SQLite nor PostgreSQL.
+    /// If the database refuses, or is neither SQLite nor PostgreSQL; or if tables of several schemas have one name.
     pub async fn triggers(
         mut self,
         resources: impl IntoIterator<Item = &'static Meta>,
@@ -215,7 +243,10 @@ impl Resources {
         if let Some(outbox) = &self.outbox {
             return outbox.written.notify_one();
         }
-        for change in changes.iter() {
+        for (number, change) in changes.iter().enumerate() {
+            if number % BURST == BURST - 1 {
+                yield_now().await;
+            }
             let left_out = sender.map(except);
             messages::publish(hub, change.meta.identity(), messages::write(change), left_out).await;
         }
@@ -262,11 +293,14 @@ where
 
 /// SQLite as a server needs it.
 #[cfg(feature = "sqlite")]
-fn for_sqlite(options: &mut ConnectOptions, url: &str) {
+fn for_sqlite(options: &mut ConnectOptions) {
+    let url = options.get_url();
     let in_memory = url.contains(":memory:") || url.contains("mode=memory");
     if in_memory {
         // Each connection would be a database of its own, which ends with it.
         options.min_connections(1).max_connections(1).idle_timeout(None).max_lifetime(None);
+    } else if options.get_max_connections().is_none() {
+        options.max_connections(FILE_CONNECTIONS);
     }
     options.map_sqlx_sqlite_opts(|options| {
         options
@@ -280,4 +314,4 @@ fn for_sqlite(options: &mut ConnectOptions, url: &str) {
 
 /// Opening it will say that the feature is off.
 #[cfg(not(feature = "sqlite"))]
-fn for_sqlite(_: &mut ConnectOptions, _: &str) {}
+fn for_sqlite(_: &mut ConnectOptions) {}

@@ -142,7 +142,7 @@ impl ::catamaran_resources::Resource for Entity {
         static META: ::std::sync::OnceLock<::catamaran_resources::Meta> = ::std::sync::OnceLock::new();
         META.get_or_init(|| {
             let mut meta = ::catamaran_resources::Meta::new::<Self>("pet");
-            meta.add_field::<Self, i64>("id", Column::Id).primary_key();
+            meta.add_field::<Self, i64>("id", Column::Id).primary_key().generated();
             meta.add_field::<Self, String>("name", Column::Name).create().update();
             meta.add_field::<Self, bool>("private", Column::Private).create().update();
             meta.add_field::<Self, String>("token", Column::Token).hidden();

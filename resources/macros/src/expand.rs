@@ -61,6 +61,7 @@ fn field(column: &Column) -> TokenStream {
     let Column { ty, variant, name, .. } = column;
     let flags = [
         ("primary_key", column.primary_key),
+        ("generated", column.generated),
         ("nullable", column.nullable),
         ("unique", column.unique),
         ("hidden", column.said.hidden.is_some()),

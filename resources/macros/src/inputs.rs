@@ -2,7 +2,7 @@
 
 use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::{format_ident, quote};
-use syn::ext::IdentExt;
+use syn::{Expr, Token, ext::IdentExt, punctuated::Punctuated};
 
 use crate::model::{Column, Resource};
 
@@ -67,7 +67,7 @@ pub(crate) fn patch(resource: &Resource) -> TokenStream {
     let written = || resource.columns.iter().enumerate().filter(|(_, column)| column.in_patch());
     let fields = written().map(|(_, column)| {
         let (ident, ty) = (&column.ident, &column.ty);
-        let (docs, rules) = (docs(column), rules(column, any_rules));
+        let (docs, rules) = (docs(column), rules_within(column, any_rules));
         quote!(#docs #rules pub #ident: ::core::option::Option<#ty>)
     });
     let read = written().map(|(_, Column { ty, name, .. })| quote!(optional::<#ty>(#name)));
@@ -157,6 +157,29 @@ fn rules(column: &Column, any: bool) -> TokenStream {
         [] => quote!(#[garde(skip)]),
         rules => quote!(#(#rules)*),
     }
+}
+
+/// The same where the field may be absent. Most rules of garde look into an option by themselves; these are asked of its value.
+fn rules_within(column: &Column, any: bool) -> TokenStream {
+    const OF_THE_VALUE: &[&str] = &["custom", "required", "inner"];
+    let is_of_the_value = |rule: &Expr| match rule {
+        Expr::Call(call) => is_named(&call.func, OF_THE_VALUE),
+        rule => is_named(rule, OF_THE_VALUE),
+    };
+    let parse = Punctuated::<Expr, Token![,]>::parse_terminated;
+    let lists = column.said.garde.iter().map(|attr| attr.parse_args_with(parse)).collect::<Result<Vec<_>, _>>();
+    match lists {
+        Ok(lists) if lists.iter().flatten().any(is_of_the_value) => {
+            let (within, beside): (Vec<_>, Vec<_>) = lists.iter().flatten().partition(|rule| is_of_the_value(rule));
+            quote!(#[garde(inner(#(#within),*) #(, #beside)*)])
+        }
+        // What is wrong with the others, garde says.
+        _ => rules(column, any),
+    }
+}
+
+fn is_named(expr: &Expr, names: &[&str]) -> bool {
+    matches!(expr, Expr::Path(path) if names.iter().any(|name| path.path.is_ident(name)))
 }
 
 fn docs(column: &Column) -> TokenStream {

@@ -54,7 +54,8 @@ pub(crate) struct Association {
     pub(crate) key: Option<String>,
 }
 
-const INTEGERS: &[&str] = &["i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64"];
+/// The types of keys that SeaORM does not take for numbers, by the ends of their names.
+const NOT_NUMBERS: &[&str] = &["String", "Uuid", "Vec"];
 
 impl Resource {
     /// Reads what is written; none if that is no entity.
@@ -136,7 +137,7 @@ impl Column {
             primary_key,
             nullable: segment == "Option",
             unique: sea_orm.is("unique"),
-            generated: primary_key && sea_orm.makes_key() && INTEGERS.contains(&segment.as_str()),
+            generated: primary_key && sea_orm.makes_key() && !NOT_NUMBERS.iter().any(|end| segment.ends_with(end)),
             docs: attrs.iter().filter(|attr| attr.path().is_ident("doc")).cloned().collect(),
             ident,
             ty: ty.clone(),

@@ -59,18 +59,19 @@ impl Attempt {
     }
 
     /// Commits changes whose records are all held.
-    pub(crate) async fn commit(self, meta: &Meta, list: Vec<Change>) -> Result<Changes, (Held, Error)> {
+    pub(crate) async fn commit(self, meta: &'static Meta, list: Vec<Change>) -> Result<Changes, (Held, Error)> {
         let written = match &self.resources.outbox {
             Some(outbox) => outbox.end(&self.transaction, &list, self.except.as_ref()).await,
             None => Ok(()),
         };
+        // The outbox takes whatever a resource takes, so its error is no fault of the request.
         let committed = match written {
-            Ok(()) => self.transaction.commit().await,
-            Err(error) => self.transaction.rollback().await.and(Err(error)),
+            Ok(()) => self.transaction.commit().await.map_err(|error| Error::written(meta, error)),
+            Err(error) => Err(self.transaction.rollback().await.err().unwrap_or(error).into()),
         };
         match committed {
             Ok(()) => Ok(Changes::new(list, self.held)),
-            Err(error) => Err((self.held, Error::written(meta, error))),
+            Err(error) => Err((self.held, error)),
         }
     }
 

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     Compat, Error, Meta,
-    error::Problem,
+    error::{Problem, Violation},
     meta::{Row, Values},
 };
 
@@ -56,6 +56,7 @@ impl Writer<'_> {
 fn as_new_record(error: Error) -> Error {
     match error {
         Error::Values(problems) => Error::NewRecord(problems),
+        Error::Violation(violation) => Error::Violation(Box::new(Violation { is_new: true, ..*violation })),
         error => error,
     }
 }

@@ -14,6 +14,7 @@ impl Writer<'_> {
     pub(crate) async fn destroy(&mut self, meta: &'static Meta, row: &Row) -> Result<(), Error> {
         self.permit_delete(meta, row)?;
         self.changes.push(Change::destroyed(meta, row));
+        let ended = self.changes.len();
         for association in &meta.associations {
             match meta.link(association) {
                 Link::Own(_) => {}
@@ -23,10 +24,16 @@ impl Writer<'_> {
         }
         let owners = self.owner_changes(meta, Some(row), None).await?;
         self.changes.extend(owners);
+        // A record may lead to itself: of one that is gone there is nothing else to say.
+        let mut at = 0;
+        self.changes.retain(|change| {
+            at += 1;
+            at <= ended || !std::ptr::eq(change.meta, meta) || change.id != *row.id()
+        });
         self.delete(meta, row).await
     }
 
-    /// Sets to null the keys that lead to a record, and tells of the first of them.
+    /// Sets to null the keys that lead to a record, and tells of each.
     ///
     /// A key that may not be null is the database's to decide about. One that no request could change is not changed
     /// in this way either, so the record stays.
@@ -50,17 +57,13 @@ impl Writer<'_> {
             };
         }
         let mut page = self.view.matching(target, led.clone(), Lock::Yes, Some(MAX_MEMBERS)).await?;
-        let mut is_first = true;
         while let Some(last) = page.last() {
             let key = target.fields[target.key()].save(last.value(target.key()).clone());
             let is_last = (page.len() as u64) < MAX_MEMBERS;
             let after_last = led.clone().add(sql::column(target, target.key()).gt(key));
             for (before, after) in self.change_all(target, page, (at, null.clone())).await? {
-                if is_first {
-                    self.changes.extend(Change::updated(target, &before, &after));
-                }
+                self.changes.extend(Change::updated(target, &before, &after));
             }
-            is_first = false;
             if is_last {
                 break;
             }
@@ -69,7 +72,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Ends the links of a record, and tells the first of the others that they lead to it no longer.
+    /// Ends the links of a record, and tells the others that they lead to it no longer.
     async fn part(&mut self, meta: &'static Meta, row: &Row, association: &Association) -> Result<(), Error> {
         let target = association.target();
         let mut criteria = Criteria { limit: MAX_MEMBERS, ..Criteria::first(target) };
@@ -79,7 +82,7 @@ impl Writer<'_> {
             let others: Vec<Row> = found.into_values().flatten().collect();
             for other in &others {
                 self.permit_link_back(meta, association, row, other, false)?;
-                if let Some(inverse) = meta.inverse(association).filter(|_| criteria.skip == 0) {
+                if let Some(inverse) = meta.inverse(association) {
                     self.changes.extend(Change::member(target, other, inverse, row, Membership::Ends));
                 }
             }

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     Error, Meta, Write,
+    error::Violation,
     meta::{Association, Link, Row, Values, key_text},
 };
 
@@ -122,10 +123,17 @@ impl Writer<'_> {
     }
 
     /// Removes a record whose end is [permitted](Self::permit_delete).
-    pub(super) async fn delete(&self, meta: &Meta, row: &Row) -> Result<(), Error> {
+    pub(super) async fn delete(&self, meta: &'static Meta, row: &Row) -> Result<(), Error> {
+        let key = row.value(meta.key());
         let mut delete = Query::delete();
-        delete.from_table(meta.table.clone()).and_where(sql::equals(meta, meta.key(), row.value(meta.key()).clone()));
-        self.view.db.execute(&delete).await.map_err(|error| Error::written(meta, error))?;
+        delete.from_table(meta.table.clone()).and_where(sql::equals(meta, meta.key(), key.clone()));
+        let failed = |error| match Error::written(meta, error) {
+            Error::Violation(violation) => {
+                Error::Violation(Box::new(Violation { ended: Some(key.clone()), ..*violation }))
+            }
+            error => error,
+        };
+        self.view.db.execute(&delete).await.map_err(failed)?;
         Ok(())
     }
 
@@ -161,7 +169,7 @@ impl Writer<'_> {
     /// Adds a row to the table between two records; false if it is there. Both are locked, so nobody else adds it.
     pub(super) async fn link(
         &self,
-        meta: &Meta,
+        meta: &'static Meta,
         parent: &Row,
         association: &Association,
         child: &Row,

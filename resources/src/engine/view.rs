@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use sea_orm::{
-    Condition, ConnectionTrait, DbBackend, Order, Value,
+    Condition, ConnectionTrait, DbBackend, DbErr, Order, Value,
     sea_query::{Expr, SelectStatement},
 };
 use serde_json::Value as Json;
@@ -14,6 +14,7 @@ use crate::{
     criteria::{Criteria, Shape},
     meta::{Association, Row, key_text},
     policy::Viewers,
+    refusal::Cause,
 };
 
 /// A connection or a transaction, and who asks.
@@ -79,7 +80,7 @@ impl<C: ConnectionTrait> View<'_, C> {
     }
 
     pub(super) async fn rows(&self, meta: &'static Meta, select: &SelectStatement) -> Result<Vec<Row>, Error> {
-        let rows = self.db.query_all(select).await?;
+        let rows = self.db.query_all(select).await.map_err(|error| incomparable(meta, error))?;
         Ok(rows.iter().map(|row| (meta.decode)(meta, row)).collect::<Result<_, _>>()?)
     }
 
@@ -124,6 +125,17 @@ impl<C: ConnectionTrait> View<'_, C> {
     pub(super) async fn show_one(&self, meta: &'static Meta, row: Row, shape: &Shape) -> Result<Shown, Error> {
         self.show(meta, vec![row], shape).await?.pop().ok_or(Error::NotFound)
     }
+}
+
+/// Says which columns PostgreSQL could not compare.
+fn incomparable(meta: &Meta, error: DbErr) -> Error {
+    let json = meta.fields.iter().filter(|field| field.is_json() && field.can_be_filtered());
+    let names: Vec<_> = json.map(|field| format!("`{}`", field.name)).collect();
+    if Cause::of(&error) != Some(Cause::Incomparable) || names.is_empty() {
+        return error.into();
+    }
+    let names = names.join(", ");
+    Error::criteria(format!("this database cannot compare or sort JSON: {names} can only be compared with null"))
 }
 
 /// Whether what is read stays as it is until the transaction ends.

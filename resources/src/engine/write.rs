@@ -9,6 +9,7 @@ use super::{
     Change, Shown, View,
     attempt::{Attempt, Ready},
     change::Membership,
+    named::named,
     stripes::{Held, stripe},
     view::{Lock, identity},
 };
@@ -114,8 +115,8 @@ pub(crate) async fn write(
             },
             Err(error) => (attempt.rollback().await?, error),
         };
-        if !error.may_pass() || number == MAX_ATTEMPTS {
-            return Err(error);
+        if !error.is_retryable() || number == MAX_ATTEMPTS {
+            return Err(named(error, &resources.db).await);
         }
         wanted = held.stripes();
         number += 1;

@@ -34,6 +34,20 @@ mod sample {
         pub bytes: Vec<u8>,
         pub json: Json,
         pub mood: Mood,
+        /// Neither null nor not a number is in JSON.
+        pub nan: f64,
+        pub maybe: Option<Json>,
+        pub token: Redacted,
+    }
+
+    /// Serde makes of it less than it is.
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveValueType, Deserialize)]
+    pub struct Redacted(pub String);
+
+    impl Serialize for Redacted {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.serialize_none()
+        }
     }
 
     impl ActiveModelBehavior for ActiveModel {}
@@ -66,6 +80,9 @@ fn sample(id: i64) -> sample::Model {
         bytes: vec![0, 255],
         json: json!({"deep": [{"er": null}]}),
         mood: sample::Mood::Bad,
+        nan: f64::INFINITY,
+        maybe: Some(json!(null)),
+        token: sample::Redacted("t0ken".into()),
     }
 }
 
@@ -152,4 +169,15 @@ async fn gate_that_does_not_know_the_viewer_names_no_member() {
     assert!(!knows_nobody.same_viewer(&knows_ann) && !knows_ann.same_viewer(&knows_nobody));
     assert!(knows_ann.same_viewer(&gate(&viewers_of(Some(1)).await)));
     knows_ann.widen(&knows_ann);
+}
+
+#[test]
+fn not_a_number_comes_through() {
+    let model = sample::Model { nan: f64::NAN, ..sample(1) };
+    let row = Row::of::<sample::Entity>(meta(), model);
+    let change =
+        Change { meta: meta(), id: json!(1), kind: Kind::Created, before: None, after: Some(row), member: None };
+    let after = travelled(&change).unwrap().after.unwrap();
+    assert!(after.model::<sample::Entity>().unwrap().nan.is_nan());
+    assert_eq!(after.told().find(|(name, _)| *name == "token").unwrap().1, &json!(null));
 }

@@ -56,6 +56,11 @@ impl Association {
         self.many
     }
 
+    /// What SeaORM knows of it.
+    pub(crate) fn relation(&self) -> RelationDef {
+        (self.to)()
+    }
+
     pub(crate) fn target(&self) -> &'static Meta {
         (self.target)()
     }

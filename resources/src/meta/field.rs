@@ -3,7 +3,8 @@
 use std::any::TypeId;
 
 use sea_orm::{
-    ColumnTrait, DbErr, EntityTrait, IdenStatic, ModelTrait, QueryResult, TryGetable, Value, sea_query::Expr,
+    ColumnTrait, ColumnType, DbErr, EntityTrait, IdenStatic, ModelTrait, QueryResult, TryGetable, Value,
+    sea_query::Expr,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
@@ -17,6 +18,8 @@ use crate::input;
 pub(crate) struct Flags {
     /// Whether it identifies the record.
     pub(crate) primary_key: bool,
+    /// Whether the database makes its value.
+    pub(crate) generated: bool,
     /// Whether it may be null.
     pub(crate) nullable: bool,
     /// Whether no two records have the same value.
@@ -48,6 +51,7 @@ struct Column {
     save: Cast,
     load: Cast,
     value: Box<Read>,
+    kind: ColumnType,
 }
 
 type Cast = Box<dyn Fn(Expr) -> Expr + Send + Sync>;
@@ -60,6 +64,7 @@ impl Column {
     {
         Self {
             name: column.as_str(),
+            kind: column.def().get_column_type().clone(),
             save: Box::new(move |value| column.save_as(value)),
             load: Box::new(move |expr| column.select_as(expr)),
             value: Box::new(move |model| Some(model.downcast_ref::<E::Model>()?.get(column))),
@@ -95,6 +100,12 @@ impl Field {
     /// It identifies the record.
     pub fn primary_key(&mut self) -> &mut Self {
         self.flags.primary_key = true;
+        self
+    }
+
+    /// The database makes its value.
+    pub fn generated(&mut self) -> &mut Self {
+        self.flags.generated = true;
         self
     }
 
@@ -141,6 +152,52 @@ impl Field {
     /// Whether operators on text apply.
     pub(crate) fn is_text(&self) -> bool {
         self.text
+    }
+
+    /// Whether it is JSON as text, which PostgreSQL cannot compare.
+    pub(crate) fn is_json(&self) -> bool {
+        self.column.kind == ColumnType::Json
+    }
+
+    /// Fails if records cannot be identified by it.
+    ///
+    /// # Panics
+    ///
+    /// With words that say how to repair it.
+    pub(super) fn check_key(&self, identity: &str) {
+        use ColumnType as Kind;
+        let (name, kind) = (self.name, &self.column.kind);
+        let is_opaque = matches!(
+            kind,
+            Kind::Binary(_)
+                | Kind::VarBinary(_)
+                | Kind::Blob
+                | Kind::Bit(_)
+                | Kind::VarBit(_)
+                | Kind::Json
+                | Kind::JsonBinary
+                | Kind::Array(_)
+        );
+        assert!(
+            !is_opaque,
+            "the key `{name}` of `{identity}` is {kind:?}, which cannot stand in a path: use a number, text or a UUID"
+        );
+        let is_integer = matches!(
+            kind,
+            Kind::TinyInteger
+                | Kind::SmallInteger
+                | Kind::Integer
+                | Kind::BigInteger
+                | Kind::TinyUnsigned
+                | Kind::SmallUnsigned
+                | Kind::Unsigned
+                | Kind::BigUnsigned
+        );
+        assert!(
+            is_integer || !self.flags.generated,
+            "the key `{name}` of `{identity}` is no number, so no database makes it: write \
+             `#[sea_orm(primary_key, auto_increment = false)]`"
+        );
     }
 
     pub(crate) fn parse(&self, json: &Json) -> Result<Value, String> {

@@ -1,10 +1,16 @@
 //! What the engine knows of a resource: its fields, its associations, its policy; without its types.
 
 mod association;
+mod exact;
 mod field;
 mod row;
 
-use std::{any::TypeId, fmt};
+use std::{
+    any::TypeId,
+    collections::BTreeMap,
+    fmt,
+    sync::{Mutex, PoisonError},
+};
 
 use sea_orm::{
     Condition, DbErr, EntityTrait, FromQueryResult, QueryResult, RelationDef, TryGetable, Value,
@@ -14,7 +20,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
 
 pub use self::association::Association;
-pub(crate) use self::association::Link;
+pub(crate) use self::{association::Link, exact::read as read_exact};
 pub use self::{field::Field, row::Row};
 use crate::{
     Policy, Resource, Write,
@@ -118,6 +124,29 @@ impl Meta {
     /// Whether requests may do this with the records.
     pub(crate) fn does(&self, verb: &str) -> bool {
         !self.except.contains(&verb)
+    }
+
+    /// Fails while the application is built if the resource makes no sense, in words.
+    ///
+    /// # Panics
+    ///
+    /// If its key identifies nothing, an association leads nowhere, or another resource has its identity: both would have
+    /// one channel, and each would be asked for the policy of the other.
+    pub(crate) fn check<E: Resource>(&self) {
+        static KNOWN: Mutex<BTreeMap<&str, (TypeId, &str)>> = Mutex::new(BTreeMap::new());
+        self.fields[self.key()].check_key(self.identity);
+        for association in &self.associations {
+            self.link(association);
+        }
+        let own = (TypeId::of::<E>(), std::any::type_name::<E>());
+        let known = *KNOWN.lock().unwrap_or_else(PoisonError::into_inner).entry(self.identity).or_insert(own);
+        assert!(
+            known.0 == own.0,
+            "`{}` and `{}` are both the resource `{}`: give one of them another name, `#[resource(.., identity = \"..\")]`",
+            known.1,
+            own.1,
+            self.identity
+        );
     }
 
     /// What the resource is called on the wire.

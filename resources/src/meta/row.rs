@@ -10,7 +10,7 @@ use sea_orm::Value;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value as Json};
 
-use super::{Field, Meta};
+use super::{Field, Meta, exact};
 use crate::Resource;
 
 /// A model of any entity.
@@ -58,8 +58,8 @@ impl Row {
 
     /// Everything that the record is, by the names of its columns, for other servers.
     pub(crate) fn whole(&self) -> Map<String, Json> {
-        let columns = self.meta.fields.iter().map(|field| field.column().to_owned());
-        columns.zip(self.columns.iter().cloned()).collect()
+        let columns = self.meta.fields.iter().zip(&*self.columns).enumerate();
+        columns.map(|(at, (field, shown))| (field.column().to_owned(), exact::write(self.value(at), shown))).collect()
     }
 
     /// What everybody who sees the record may see of it, by the names on the wire.

@@ -27,6 +27,9 @@ const TABLE: &str = "catamaran_outbox";
 /// The lock of whoever makes the table, or tells what is in it: `catamara`, as a number.
 const LOCK: i64 = 0x6361_7461_6d61_7261;
 
+/// How many changes one statement writes down: a statement of SQLite has 32,766 parameters at most.
+const ROWS: usize = 1_000;
+
 /// For how many milliseconds whoever has that lock may be silent.
 const FROZEN: u32 = 10_000;
 
@@ -55,6 +58,7 @@ pub(crate) async fn make(resources: &Resources) -> Result<Outbox, DbErr> {
 
 /// Makes the table, and the triggers that write into it.
 pub(crate) async fn make_with_triggers(resources: &Resources, watched: &[&'static Meta]) -> Result<Outbox, DbErr> {
+    triggers::names_differ(watched)?;
     let transaction = begin_making(resources).await?;
     triggers::make(&transaction, watched).await?;
     transaction.commit().await?;
@@ -120,17 +124,17 @@ impl Outbox {
         if self.by_triggers {
             return triggers::leave_out_nobody(transaction).await;
         }
-        if changes.is_empty() {
-            return Ok(());
-        }
         let except = except.and_then(text);
-        let mut insert = Query::insert();
-        insert.into_table(Alias::new(TABLE)).columns(["resource", "message", "leaves_out"].map(Alias::new));
-        for change in changes {
-            let message = messages::write(change).get().to_owned();
-            insert.values_panic([change.meta.identity().into(), message.into(), except.clone().into()]);
+        for changes in changes.chunks(ROWS) {
+            let mut insert = Query::insert();
+            insert.into_table(Alias::new(TABLE)).columns(["resource", "message", "leaves_out"].map(Alias::new));
+            for change in changes {
+                let message = messages::write(change).get().to_owned();
+                insert.values_panic([change.meta.identity().into(), message.into(), except.clone().into()]);
+            }
+            transaction.execute(&insert).await?;
         }
-        transaction.execute(&insert).await.map(drop)
+        Ok(())
     }
 }
 

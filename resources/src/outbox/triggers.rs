@@ -32,6 +32,25 @@ pub(super) fn tables<'a>(resources: &'a [&'static Meta]) -> BTreeMap<String, Wat
     tables
 }
 
+/// Refuses tables of one name in several schemas: their triggers and rows would be those of one.
+pub(super) fn names_differ(resources: &[&'static Meta]) -> Result<(), DbErr> {
+    let (mut known, tables) = (BTreeMap::new(), resources.iter().map(|meta| (meta.name.to_owned(), &meta.table)));
+    let between = resources.iter().flat_map(|meta| {
+        meta.associations.iter().filter_map(|association| match meta.link(association) {
+            Link::Between { table, name, .. } => Some((name.to_string(), table)),
+            _ => None,
+        })
+    });
+    for (name, table) in tables.chain(between) {
+        let (one, other) = (qualified(table), known.entry(name).or_insert_with(|| qualified(table)).clone());
+        if one != other {
+            let message = format!("the tables {one} and {other} have one name, so triggers cannot tell them apart");
+            return Err(DbErr::Custom(message));
+        }
+    }
+    Ok(())
+}
+
 /// The tables that have triggers.
 pub(super) async fn there(transaction: &DatabaseTransaction) -> Result<Vec<String>, DbErr> {
     let backend = transaction.get_database_backend();

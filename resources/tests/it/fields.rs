@@ -17,6 +17,7 @@ on_each_database! {
     left_out_verbs_are_refused_in_bodies_and_queries
     database_errors_are_kept_from_viewers_who_may_not_write
     hidden_change_is_sent_only_to_those_whose_sight_it_moves
+    custom_rules_hold_for_changes
 }
 
 /// A resource whose records lead to a holder by a key with these rules.
@@ -446,4 +447,58 @@ async fn hidden_change_is_sent_only_to_those_whose_sight_it_moves(world: World) 
     assert_eq!(one.heard().await, [json!(null); 0]);
     let told = [json!({"verb": "destroyed", "id": 1}), json!({"verb": "created", "id": 1, "data": {"id": 1}})];
     assert_eq!(two.heard().await, told.map(|message| json!(["draft", message])));
+}
+
+#[allow(dead_code, unreachable_pub)]
+mod booking {
+    use sea_orm::entity::prelude::*;
+
+    #[catamaran_resources::resource(path = "/booking", policy = catamaran_resources::Public)]
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "booking")]
+    pub struct Model {
+        #[sea_orm(primary_key)]
+        pub id: i64,
+        #[garde(custom(even), range(max = 10))]
+        pub seats: i32,
+        #[garde(required, length(min = 2))]
+        pub name: Option<String>,
+        #[garde(custom(short))]
+        pub remark: Option<String>,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    fn even(seats: &i32, (): &()) -> garde::Result {
+        if seats % 2 == 0 { Ok(()) } else { Err(garde::Error::new("seats are sold in pairs")) }
+    }
+
+    fn short(remark: &Option<String>, (): &()) -> garde::Result {
+        let is_short = remark.as_ref().is_none_or(|remark| remark.len() < 5);
+        if is_short { Ok(()) } else { Err(garde::Error::new("too long")) }
+    }
+}
+
+async fn custom_rules_hold_for_changes(world: World) {
+    world.resources.sync(|schema| schema.register(booking::Entity)).await.expect("the schema is sound");
+    let app = App::new(world.resources.clone()).mount(routes![booking]);
+    let world = world.with(app);
+    let details = |answer: Answer| answer.body["details"].clone();
+    let odd = world.post("/booking", json!({"seats": 3, "name": "Ann"})).await;
+    assert_eq!(details(odd), "`seats`: seats are sold in pairs");
+    world.post("/booking", json!({"seats": 4})).await.refused("E_INVALID_NEW_RECORD");
+    world.post("/booking", json!({"seats": 4, "name": "Ann"})).await.ok();
+
+    let odd = world.patch("/booking/1", json!({"seats": 3})).await;
+    odd.refused("E_INVALID_VALUES_TO_SET");
+    assert_eq!(details(odd), "`seats`: seats are sold in pairs");
+    assert_eq!(details(world.patch("/booking/1", json!({"seats": 12})).await), "`seats`: greater than 10");
+    assert_eq!(details(world.patch("/booking/1", json!({"name": null})).await), "`name`: not set");
+    assert_eq!(details(world.patch("/booking/1", json!({"name": "A"})).await), "`name`: length is lower than 2");
+    assert_eq!(details(world.patch("/booking/1", json!({"remark": "12345"})).await), "`remark`: too long");
+    // What is absent breaks no rule.
+    let changed = world.patch("/booking/1", json!({"remark": null, "seats": 6})).await;
+    assert_eq!((&changed.ok()["seats"], &changed.ok()["name"]), (&json!(6), &json!("Ann")));
 }

@@ -12,7 +12,7 @@ use axum::{
 };
 use catamaran::{App, Hub, routes};
 use catamaran_resources::{Compat, Meta, Relay, Resources};
-use sea_orm::{ConnectionTrait, DbBackend};
+use sea_orm::{ConnectOptions, ConnectionTrait, DbBackend};
 use serde_json::{Value as Json, json};
 use tower::ServiceExt;
 
@@ -113,7 +113,7 @@ impl World {
         static DATABASES: AtomicUsize = AtomicUsize::new(0);
         let server = std::env::var("CATAMARAN_MYSQL").expect("`CATAMARAN_MYSQL` says where a server is");
         let name = format!("test_{}_{}", std::process::id(), DATABASES.fetch_add(1, Ordering::Relaxed));
-        let any = Self::of(&format!("{server}/information_schema")).await;
+        let any = Self::of(format!("{server}/information_schema")).await;
         any.run(&format!("create database {name} character set utf8mb4 collate utf8mb4_bin")).await;
         Self::on(&format!("{server}/{name}"), None).await
     }
@@ -129,12 +129,14 @@ impl World {
     }
 
     /// On a database of somebody else.
-    pub(crate) async fn of(url: &str) -> Self {
-        let resources = Resources::open(url).await.expect("the database is there");
+    pub(crate) async fn of(database: impl Into<ConnectOptions>) -> Self {
+        let options = database.into();
+        let url = options.get_url().to_owned();
+        let resources = Resources::open(options).await.expect("the database is there");
         Self {
             router: router(resources.clone()),
             resources,
-            url: url.to_owned(),
+            url,
             _file: None,
             #[cfg(feature = "backends")]
             _database: None,
