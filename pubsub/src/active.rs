@@ -11,7 +11,6 @@ use super::{
     filter::{self, EventFilter, FilterInput, Panicked},
     log::Recovery,
     position::Position,
-    stream::Stream,
     subscriber::Subscriber,
 };
 use crate::metrics;
@@ -41,9 +40,9 @@ pub(super) const UNTOLD: u64 = 64;
 
 impl ActiveSubscription {
     /// Another request subscribed: the later of both ends is the end.
-    pub(super) fn extend(&mut self, end: Option<Instant>, stream: &Arc<Stream>, channel: &Arc<str>) {
+    pub(super) fn extend(&mut self, end: Option<Instant>, end_at: impl FnOnce(Instant, &Subscriber) -> Expiry) {
         if self.expiry.as_ref().is_some_and(|expiry| end.is_none_or(|end| end > expiry.time())) {
-            self.expiry = end.map(|end| stream.alarms.end(end, stream, channel, &self.subscriber));
+            self.expiry = end.map(|end| end_at(end, &self.subscriber));
         }
     }
 

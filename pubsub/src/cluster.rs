@@ -26,6 +26,7 @@ use super::{
     entry::{Destination, Id, Node, PublishedEvent, StreamEntry, Target},
     event::EncodedEvent,
     history::History,
+    names::{ANSWERS, CLOSINGS, COMMANDS},
     registry::StreamRegistry,
     stream::Stream,
     task,
@@ -34,17 +35,6 @@ use crate::broker::Sent;
 
 /// How long other servers have to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// What the names of the streams begin with that are not an application's.
-pub const RESERVED: &str = "catamaran:";
-const COMMANDS: &str = "catamaran:commands";
-const CLOSINGS: &str = "catamaran:closings";
-const ANSWERS: &str = "catamaran:answers:";
-
-/// Whether what is published on a stream is for the servers, and not for sockets.
-pub(super) fn is_for_commands(stream: &str) -> bool {
-    stream == COMMANDS || stream == CLOSINGS || stream.starts_with(ANSWERS)
-}
 
 /// The closings that are kept for servers that are away.
 const KEPT: History = History::of(closings::KEPT).seconds(KEPT_SECONDS);

@@ -5,8 +5,9 @@ mod tests;
 
 use std::{
     collections::BTreeMap,
+    fmt,
     hash::BuildHasher,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -18,15 +19,10 @@ use tokio::{
 use super::{
     delivery::{Delivery, GapReason},
     environment::RandomState,
-    pending::Renewal,
     position::Position,
-    stream::Stream,
     subscriber::Subscriber,
     task,
 };
-
-/// How long what is published is kept for a subscription that ended, so that renewing it misses nothing.
-const RENEWAL: Duration = Duration::from_secs(10);
 
 /// A loss that concerns a whole channel disconnects its standard clients at random within this time: all at once would also
 /// return at once.
@@ -39,25 +35,24 @@ pub(super) struct Alarms {
     changed: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Set {
     by_time: BTreeMap<Key, Alarm>,
     next: u64,
     running: bool,
 }
 
+impl fmt::Debug for Set {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Set").field("times", &self.by_time.keys()).finish_non_exhaustive()
+    }
+}
+
 /// A time, and what tells two apart that are set for it.
 type Key = (Instant, u64);
 
-#[derive(Debug)]
-enum Alarm {
-    /// An authorization ends.
-    End { stream: Weak<Stream>, channel: Arc<str>, subscriber: Subscriber },
-    /// What was kept for its renewal is dropped.
-    Forget { _renewal: Renewal },
-    /// A standard client learns that it may have missed something.
-    Disconnect { subscriber: Subscriber },
-}
+/// What is done then, under no lock.
+type Alarm = Box<dyn FnOnce() + Send>;
 
 /// An alarm that is set for as long as this value lives.
 #[derive(Debug)]
@@ -74,23 +69,21 @@ impl Expiry {
 
 impl Drop for Expiry {
     fn drop(&mut self) {
-        self.alarms.lock().by_time.remove(&self.key);
+        // Dropped after the lock.
+        let _alarm = self.alarms.lock().by_time.remove(&self.key);
         self.alarms.changed.notify_one();
     }
 }
 
 impl Alarms {
-    /// Ends a subscription at a time.
-    pub(super) fn end(
-        self: &Arc<Self>,
-        at: Instant,
-        stream: &Arc<Stream>,
-        channel: &Arc<str>,
-        subscriber: &Subscriber,
-    ) -> Expiry {
-        let end =
-            Alarm::End { stream: Arc::downgrade(stream), channel: channel.clone(), subscriber: subscriber.clone() };
-        Expiry { alarms: self.clone(), key: self.set(at, end) }
+    /// Does something at a time, unless the value is dropped before.
+    pub(super) fn expire(self: &Arc<Self>, at: Instant, end: impl FnOnce() + Send + 'static) -> Expiry {
+        Expiry { alarms: self.clone(), key: self.set(at, Box::new(end)) }
+    }
+
+    /// Drops a value at a time.
+    pub(super) fn keep_until(self: &Arc<Self>, at: Instant, value: impl Send + 'static) {
+        self.set(at, Box::new(move || drop(value)));
     }
 
     /// Sends a gap to a subscriber. A client without positions is disconnected instead: it has no other way to learn of a
@@ -104,8 +97,8 @@ impl Alarms {
             GapReason::NotRetained => subscriber.end(),
             GapReason::Missed if subscriber.miss() => {
                 let pause = RandomState::new().hash_one(0) % u64::try_from(JITTER.as_millis()).unwrap_or(u64::MAX);
-                let disconnect = Alarm::Disconnect { subscriber: subscriber.clone() };
-                self.set(Instant::now() + Duration::from_millis(pause), disconnect);
+                let subscriber = subscriber.clone();
+                self.set(Instant::now() + Duration::from_millis(pause), Box::new(move || subscriber.end()));
             }
             GapReason::Missed => {}
         }
@@ -136,14 +129,7 @@ impl Alarms {
                 if next.key().0 <= Instant::now() { Ok(next.remove()) } else { Err(next.key().0) }
             };
             match due {
-                Ok(Alarm::End { stream, channel, subscriber }) => {
-                    let renewal = stream.upgrade().and_then(|stream| stream.expire(&channel, &subscriber));
-                    if let Some(renewal) = renewal {
-                        self.set(Instant::now() + RENEWAL, Alarm::Forget { _renewal: renewal });
-                    }
-                }
-                Ok(Alarm::Forget { .. }) => {}
-                Ok(Alarm::Disconnect { subscriber }) => subscriber.end(),
+                Ok(alarm) => alarm(),
                 Err(at) => tokio::select! {
                     () = sleep_until(at) => {}
                     () = self.changed.notified() => {}

@@ -12,9 +12,6 @@ use super::{
     event::EncodedEvent,
 };
 
-/// What the names of the streams of filtered channels begin with.
-pub const FILTERED: &str = "catamaran:gated:";
-
 /// Decides what one socket is sent of a channel, live and in replays alike.
 ///
 /// It is asked under the lock of the channel's stream: it must not wait, nor publish. If it panics, its subscriber is sent a gap,
@@ -75,11 +72,6 @@ fn guard<T>(call: impl FnOnce() -> T) -> Result<T, Panicked> {
     })
 }
 
-/// Whether a stream is that of a channel behind filters.
-pub(super) fn is_behind(stream: &str) -> bool {
-    stream.starts_with(FILTERED)
-}
-
 #[cfg(test)]
 mod tests {
     use std::{
@@ -94,7 +86,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        History, Position, PublishOutcome, Received, Subscriber, Subscriptions, Target,
+        FILTERED, History, Position, PublishOutcome, Received, Subscriber, Subscriptions, Target,
         active::UNTOLD,
         broker::mock,
         expiry::JITTER,

@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// The most entries, and bytes of them, that a stream keeps for subscriptions that are not live yet.
+pub(crate) const MAX_HELD: usize = 4096;
+pub(crate) const MAX_HELD_BYTES: usize = 4 * 1024 * 1024;
+
 /// The bytes that are kept unless a channel says otherwise.
 const BYTES: usize = 1024 * 1024;
 

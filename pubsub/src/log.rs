@@ -14,13 +14,10 @@ use std::{
 use super::{
     entry::{StreamEntry, Target},
     environment,
-    history::History,
+    history::{History, MAX_HELD, MAX_HELD_BYTES},
     position::Position,
 };
 
-/// The most entries, and bytes of them, that a stream keeps for subscriptions that are not live yet.
-pub(crate) const MAX_HELD: usize = 4096;
-pub(crate) const MAX_HELD_BYTES: usize = 4 * 1024 * 1024;
 /// About what a kept entry takes beside its message and its names, and each socket that it leaves out.
 const ENTRY_BYTES: usize = 128;
 const EXCEPT_BYTES: usize = 64;

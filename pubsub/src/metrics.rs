@@ -2,8 +2,6 @@
 
 use ::metrics::{Unit, counter, describe_counter};
 
-use crate::log::Recovery;
-
 /// Counter: the subscriptions of clients that came back and missed nothing.
 pub const RESUMED: &str = "catamaran_subscriptions_resumed_total";
 
@@ -16,12 +14,8 @@ pub fn describe() {
     describe_counter!(GAPS, Unit::Count, "Times that a client was told that it may have missed events");
 }
 
-pub(crate) fn subscribed(outcome: Recovery) {
-    match outcome {
-        Recovery::Fresh => {}
-        Recovery::Recovered => counter!(RESUMED).increment(1),
-        Recovery::Gap => gap(),
-    }
+pub(crate) fn resumed() {
+    counter!(RESUMED).increment(1);
 }
 
 pub(crate) fn gap() {

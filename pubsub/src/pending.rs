@@ -1,8 +1,11 @@
 //! A subscription before it is live: what follows its start is kept for it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use tokio::time::Instant;
@@ -13,10 +16,11 @@ use super::{
     entry::{Shape, StreamEntry, Target},
     environment,
     event::EncodedEvent,
+    expiry::Expiry,
     filter::{self, EventFilter, FilterInput, Panicked},
     log::Recovery,
     position::Position,
-    stream::{State, Stream},
+    stream::{Kept, Key, Pin, State, Stream},
     subscriber::Subscriber,
 };
 use crate::metrics;
@@ -38,22 +42,14 @@ pub(crate) struct PendingSubscription {
     shape: Option<Shape>,
 }
 
+/// How long what is published is kept for a subscription that ended, so that renewing it misses nothing.
+pub(super) const RENEWAL: Duration = Duration::from_secs(10);
+
 /// An entry, and what a filter made of it if there is one.
 type Seen<'a> = (&'a StreamEntry, Option<Arc<EncodedEvent>>);
 
 /// How often a socket was made live in a channel, of all streams: these come and go.
 static JOININGS: AtomicU64 = AtomicU64::new(0);
-
-/// A channel, and the id of a socket.
-pub(super) type Key = (Arc<str>, String);
-
-#[derive(Clone, Debug)]
-pub(super) struct Pin {
-    pub(super) subscriber: Subscriber,
-    start: Position,
-    outcome: Recovery,
-    requests: usize,
-}
 
 impl Stream {
     /// Keeps what is published to a channel from now on, or from where the client was, until the subscription is live.
@@ -88,9 +84,28 @@ impl Stream {
         }
     }
 
+    /// Another request subscribed to a channel that a socket is live in: the later of both ends is the end.
+    pub(super) fn extend(self: &Arc<Self>, channel: &Arc<str>, subscriber: &Subscriber, end: Option<Instant>) {
+        let mut state = self.lock();
+        if let Some(live) = state.live.get_mut(channel).and_then(|all| all.get_mut(subscriber.id())) {
+            live.extend(end, |end, subscriber| self.end_at(end, channel, subscriber));
+        }
+    }
+
+    /// Ends a subscription at a time. What is published afterwards is kept for a while.
+    fn end_at(self: &Arc<Self>, end: Instant, channel: &Arc<str>, subscriber: &Subscriber) -> Expiry {
+        let (stream, channel, subscriber) = (Arc::downgrade(self), channel.clone(), subscriber.clone());
+        self.alarms.expire(end, move || {
+            let Some(stream) = stream.upgrade() else { return };
+            if let Some(renewal) = stream.expire(&channel, &subscriber) {
+                stream.alarms.keep_until(Instant::now() + RENEWAL, renewal);
+            }
+        })
+    }
+
     /// Takes a socket out of a channel whose authorization has ended, and tells it. For a client that can renew it, what is
     /// published from now on is kept as long as the answer lives.
-    pub(super) fn expire(self: &Arc<Self>, channel: &Arc<str>, subscriber: &Subscriber) -> Option<Renewal> {
+    fn expire(self: &Arc<Self>, channel: &Arc<str>, subscriber: &Subscriber) -> Option<Renewal> {
         let mut joined = subscriber.joined();
         let mut state = self.lock();
         let live = state.live.get(channel)?.get(subscriber.id())?;
@@ -188,7 +203,7 @@ impl PendingSubscription {
         if self.subscriber.is_gone() {
             return false;
         }
-        if joined.insert(self.channel().clone(), self.stream.clone()).is_none() {
+        if joined.insert(self.channel().clone(), self.stream.name.clone()).is_none() {
             self.stream.lock().join(self, end);
         } else {
             self.stream.lock().join_again(self, end);
@@ -224,21 +239,10 @@ impl Drop for PendingSubscription {
 
 /// What is published to a channel is kept, as long as this value lives or until the subscription is renewed.
 #[derive(Debug)]
-pub(super) struct Renewal {
+struct Renewal {
     stream: Arc<Stream>,
     key: Key,
     number: u64,
-}
-
-/// What is kept for a [`Renewal`].
-#[derive(Debug)]
-pub(super) struct Kept {
-    /// Up to where the subscription was live that has ended.
-    until: Position,
-    /// What tells it from the next of the same socket.
-    number: u64,
-    /// Its filter: another viewer has no use of it.
-    filter: Option<Arc<dyn EventFilter>>,
 }
 
 impl Kept {
@@ -344,11 +348,15 @@ impl State {
         if let Some(client) = subscriber.client().filter(|_| held.since_subscribe && outcome != Recovery::Recovered) {
             self.readers.begin(channel, client, start);
         }
-        let expiry = end.map(|end| held.stream.alarms.end(end, &held.stream, channel, subscriber));
+        let expiry = end.map(|end| held.stream.end_at(end, channel, subscriber));
         if self.renewals.get(&held.key).is_some_and(|kept| kept.is_for(held.filter())) {
             self.forget_renewal(&held.key);
         }
-        metrics::subscribed(outcome);
+        match outcome {
+            Recovery::Fresh => {}
+            Recovery::Recovered => metrics::resumed(),
+            Recovery::Gap => metrics::gap(),
+        }
         let live = ActiveSubscription {
             subscriber: subscriber.clone(),
             outcome,
@@ -368,8 +376,9 @@ impl State {
     fn join_again(&mut self, held: &PendingSubscription, end: Option<Instant>) {
         let (channel, subscriber) = (held.channel(), &held.subscriber);
         let Some(live) = self.live.get_mut(channel).and_then(|all| all.get_mut(subscriber.id())) else { return };
+        let end_at = |end, subscriber: &Subscriber| held.stream.end_at(end, channel, subscriber);
         let Some((had, filter)) = live.filter.clone().zip(held.filter.as_ref()) else {
-            return live.extend(end, &held.stream, channel);
+            return live.extend(end, end_at);
         };
         let same_viewer = filter::same_viewer(&*had, &**filter);
         if !same_viewer && held.request < live.request {
@@ -393,11 +402,11 @@ impl State {
             }
             // The client is past its offset, so it is sent as an event that no position counts.
             unseen.iter().flatten().for_each(|message| subscriber.send(&Delivery::Event(message)));
-            live.extend(end, &held.stream, channel);
+            live.extend(end, end_at);
         } else {
             unseen.iter().flatten().for_each(|message| subscriber.send(&Delivery::Event(message)));
             live.filter = Some(filter.clone());
-            live.expiry = end.map(|end| held.stream.alarms.end(end, &held.stream, channel, subscriber));
+            live.expiry = end.map(|end| end_at(end, subscriber));
         }
         // What the former viewer asked for ends, though no request said so.
         let reason = match (is_whole, same_viewer) {

@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use futures_util::{StreamExt, stream};
 use tokio::{
     runtime::Handle,
@@ -283,16 +282,17 @@ impl StreamRegistry {
     /// How a socket came into a channel that it is live in.
     pub(crate) fn joined(&self, subscriber: &Subscriber, channel: &str) -> Option<(Position, Recovery)> {
         let stream = subscriber.joined().get(channel)?.clone();
-        stream.joined(channel, subscriber.id())
+        self.find(&stream)?.joined(channel, subscriber.id())
     }
 
     /// Takes a socket out of a channel; false if it was not in it.
     pub(crate) fn leave(&self, subscriber: &Subscriber, channel: &str) -> bool {
         let mut joined = subscriber.joined();
         let Some((channel, stream)) = joined.remove_entry(channel) else { return false };
-        stream.leave(&channel, subscriber, true);
+        let stream = self.find(&stream);
+        stream.iter().for_each(|stream| stream.leave(&channel, subscriber, true));
         drop(joined);
-        self.freed(&stream);
+        stream.iter().for_each(|stream| self.freed(stream));
         true
     }
 
@@ -443,6 +443,7 @@ impl StreamRegistry {
     pub fn leave_all(&self, subscriber: &Subscriber) {
         let joined = std::mem::take(&mut *subscriber.joined());
         for (channel, stream) in joined {
+            let Some(stream) = self.find(&stream) else { continue };
             stream.leave(&channel, subscriber, false);
             self.freed(&stream);
         }
@@ -573,8 +574,7 @@ impl StreamRegistry {
         if !is_current {
             return;
         }
-        // One is the caller's.
-        if self.cluster().is_none() && Arc::strong_count(stream) == 2 && stream.lock().is_blank() {
+        if self.cluster().is_none() && is_unused(stream) && stream.lock().is_blank() {
             known.streams.remove(&stream.name);
             self.broker().detach(&stream.name);
         } else {
@@ -727,14 +727,19 @@ impl Known {
     /// Drops a stream, unless a subscription has it, or other nodes are to hear of what was delivered on this one alone.
     /// The broker hears of it before it can be asked for the stream again.
     fn drop_idle(&mut self, stream: &Arc<Stream>, broker: &Arc<dyn Broker>) -> bool {
-        // One is the caller's.
-        if Arc::strong_count(stream) > 2 || stream.lock().link.delivered_locally {
+        if !is_unused(stream) || stream.lock().link.delivered_locally {
             return false;
         }
         self.streams.remove(&stream.name);
         broker.detach(&stream.name);
         true
     }
+}
+
+/// Whether only its caller and the registry, which is locked, have a stream. Whoever is about to use it has it too, and has it
+/// until it is used: so it is asked afterwards whether somebody uses it.
+fn is_unused(stream: &Arc<Stream>) -> bool {
+    Arc::strong_count(stream) == 2 && stream.lock().is_unused()
 }
 
 /// Detaches the streams that stay idle, now and then. One that is used is not looked at, so a thousand of them cost nothing.
@@ -746,16 +751,6 @@ async fn sweep(streams: Weak<StreamRegistry>, linger: Duration) {
             tokio::task::yield_now().await;
         }
     }
-}
-
-/// The name of a new count, which no other count shares: 48 random bits.
-pub(crate) fn epoch() -> Arc<str> {
-    epoch_of(environment::random().unwrap_or_else(|| RandomState::new().hash_one(0)))
-}
-
-/// The name of the count that this number stands for: 48 of its bits.
-pub(crate) fn epoch_of(number: u64) -> Arc<str> {
-    BASE64_URL_SAFE_NO_PAD.encode(&number.to_be_bytes()[..6]).into()
 }
 
 #[cfg(test)]

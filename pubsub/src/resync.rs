@@ -14,8 +14,8 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     entry::{Node, StreamEntry},
-    position::Position,
-    registry::{LATE, StreamRegistry, epoch},
+    position::{Position, epoch},
+    registry::{LATE, StreamRegistry},
     stream::{Next, State, Stream},
     task,
 };

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     entry::{Id, PublishedEvent, StreamEntry},
-    log::MAX_HELD,
+    history::MAX_HELD,
     position::Position,
 };
 

@@ -11,14 +11,14 @@ use tokio::{sync::OnceCell, time::Instant};
 use super::{
     active::ActiveSubscription,
     applied::Applied,
-    cluster::is_for_commands,
     delivery::GapReason,
     entry::{PublishedEvent, StreamEntry},
     environment::{self, HashMap},
     expiry::Alarms,
-    filter,
-    log::{Log, MAX_HELD, MAX_HELD_BYTES, Recovery, weight},
-    pending::{Kept, Key, Pin},
+    filter::EventFilter,
+    history::{MAX_HELD, MAX_HELD_BYTES},
+    log::{Log, Recovery, weight},
+    names::{ANSWERS, CLOSINGS, COMMANDS, is_behind_filters},
     position::Position,
     readers::Readers,
     registry::StreamRegistry,
@@ -77,6 +77,30 @@ pub(super) struct State {
     pub(super) listed: bool,
     /// When it was last found to be idle.
     pub(super) idle: Option<Instant>,
+}
+
+/// A channel, and the id of a socket.
+pub(super) type Key = (Arc<str>, String);
+
+/// The start of the subscriptions that a socket holds for a channel.
+#[derive(Clone, Debug)]
+pub(super) struct Pin {
+    pub(super) subscriber: Subscriber,
+    pub(super) start: Position,
+    pub(super) outcome: Recovery,
+    /// How many requests hold one.
+    pub(super) requests: usize,
+}
+
+/// What is kept for a subscription that has ended with its authorization, until it is renewed.
+#[derive(Debug)]
+pub(super) struct Kept {
+    /// Up to where the subscription was live that has ended.
+    pub(super) until: Position,
+    /// What tells it from the next of the same socket.
+    pub(super) number: u64,
+    /// Its filter: another viewer has no use of it.
+    pub(super) filter: Option<Arc<dyn EventFilter>>,
 }
 
 /// About what an idle stream takes beside its names and what it knows of clients.
@@ -143,8 +167,8 @@ pub(super) enum Next {
 
 impl Stream {
     pub(super) fn new(name: Arc<str>, streams: &StreamRegistry) -> Self {
-        let commands = is_for_commands(&name);
-        let applied = filter::is_behind(&name).then(Recent::default);
+        let commands = [COMMANDS, CLOSINGS].contains(&&*name) || name.starts_with(ANSWERS);
+        let applied = is_behind_filters(&name).then(Recent::default);
         let state = State {
             log: Log::new(streams.kept().clone()),
             link: Link::default(),
@@ -215,14 +239,6 @@ impl Stream {
     pub(super) fn freed(self: &Arc<Self>) {
         if let Some(streams) = self.streams.upgrade() {
             streams.freed(self);
-        }
-    }
-
-    /// Another request subscribed to a channel that a socket is live in: the later of both ends is the end.
-    pub(super) fn extend(self: &Arc<Self>, channel: &Arc<str>, subscriber: &Subscriber, end: Option<Instant>) {
-        let mut state = self.lock();
-        if let Some(live) = state.live.get_mut(channel).and_then(|all| all.get_mut(subscriber.id())) {
-            live.extend(end, self, channel);
         }
     }
 

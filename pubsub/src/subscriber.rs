@@ -14,11 +14,10 @@ use super::{
     entry::{Excluded, Identity, PublishedEvent, StreamEntry},
     environment::HashMap,
     event::EncodedEvent,
-    filter,
     moment::Moment,
+    names::is_behind_filters,
     position::Position,
     sent::{Resume, Sent},
-    stream::Stream,
 };
 
 /// The most bytes of entries in one replay.
@@ -53,7 +52,8 @@ struct Inner {
     outlet: Arc<dyn Outlet>,
     /// When its connection began.
     opened: Moment,
-    joined: Mutex<HashMap<Arc<str>, Arc<Stream>>>,
+    /// The names of the streams of its channels.
+    joined: Mutex<HashMap<Arc<str>, Arc<str>>>,
     /// How many subscriptions are held for it that are not live yet.
     held: AtomicUsize,
     /// It may have missed something, and is about to be disconnected for that.
@@ -108,7 +108,7 @@ impl Subscriber {
     /// are not among them.
     pub fn channels(&self) -> Vec<String> {
         let joined = self.joined();
-        let own = joined.iter().filter(|(_, stream)| !filter::is_behind(&stream.name));
+        let own = joined.iter().filter(|(_, stream)| !is_behind_filters(stream));
         let mut channels: Vec<_> = own.map(|(channel, _)| channel.as_ref().to_owned()).collect();
         channels.sort_unstable();
         channels
@@ -147,8 +147,9 @@ impl Subscriber {
         self.0.outlet.close(reason)
     }
 
-    /// The channels that the socket is live in. A stream's lock may be taken under this one, not the other way round.
-    pub(crate) fn joined(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Stream>>> {
+    /// The channels that the socket is live in, with the names of their streams, which are known as long as that is so. The lock
+    /// of all streams and that of one may be taken under this one, not the other way round.
+    pub(crate) fn joined(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<str>>> {
         self.0.joined.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -17,7 +17,6 @@ use super::{
     position::Position,
     registry::StreamRegistry,
     sent::Resume,
-    stream::Stream,
     subscriber::Subscriber,
 };
 
@@ -79,7 +78,9 @@ struct State {
 #[derive(Debug)]
 struct Had {
     channel: Arc<str>,
-    stream: Weak<Stream>,
+    /// The name of its stream, and the streams that it is one of.
+    stream: Arc<str>,
+    streams: Weak<StreamRegistry>,
     /// Tells the subscription from the next, if the socket leaves the channel and comes back.
     joining: u64,
     outcome: Recovery,
@@ -148,7 +149,7 @@ impl Subscriptions {
             if state.has_on_another_stream(subscriber, &target) {
                 return Err(SubscribeError::OtherStream(target));
             }
-            if let Some(outcome) = state.has(subscriber, &target.channel, filter.as_deref()) {
+            if let Some(outcome) = state.has(streams, subscriber, &target.channel, filter.as_deref()) {
                 return Ok(outcome);
             }
             // Before there is a stream, and the broker is asked for it.
@@ -164,7 +165,7 @@ impl Subscriptions {
         }
         let mut state = self.lock();
         // The request may have asked for the channel twice at once.
-        if let Some(outcome) = state.has(subscriber, held.channel(), filter.as_deref()) {
+        if let Some(outcome) = state.has(streams, subscriber, held.channel(), filter.as_deref()) {
             return Ok(outcome);
         }
         if subscriber.subscriptions() > limit {
@@ -233,15 +234,17 @@ impl Subscriptions {
 impl State {
     /// Whether the request or its socket has the name of a channel already, and it is another channel.
     fn has_on_another_stream(&self, subscriber: &Subscriber, target: &Target) -> bool {
-        let held = self.held.iter().find(|held| *held.channel() == target.channel).map(PendingSubscription::stream);
+        let held = self.held.iter().find(|held| *held.channel() == target.channel);
+        let held = held.map(|held| held.stream().name.clone());
         let joined = || subscriber.joined().get(&target.channel).cloned();
-        held.or_else(joined).is_some_and(|stream| *stream.name != *target.stream)
+        held.or_else(joined).is_some_and(|stream| stream != target.stream)
     }
 
     /// The outcome of a channel that the request or its socket has already. Behind a filter a socket may have a channel more
     /// than once, since what it sees by one request is not all that it sees by another.
     fn has(
         &mut self,
+        streams: &StreamRegistry,
         subscriber: &Subscriber,
         channel: &Arc<str>,
         filter: Option<&dyn EventFilter>,
@@ -256,12 +259,12 @@ impl State {
             return None;
         }
         let stream = subscriber.joined().get(channel)?.clone();
-        let (joining, outcome) = stream.joining(channel, subscriber.id())?;
+        let (joining, outcome) = streams.find(&stream)?.joining(channel, subscriber.id())?;
         // Who does not say where the client was has read nothing yet.
         let is_repeat = self.resume.contains_key(&**channel);
         let outcome = if outcome == Recovery::Recovered && !is_repeat { Recovery::Fresh } else { outcome };
         self.had.retain(|had| had.channel != *channel);
-        self.had.push(Had { channel: channel.clone(), stream: Arc::downgrade(&stream), joining, outcome });
+        self.had.push(Had { channel: channel.clone(), stream, streams: streams.weak(), joining, outcome });
         Some(outcome)
     }
 
@@ -273,7 +276,7 @@ impl State {
         left.retain(|channel| !is_held(channel) && !joined.contains_key(&**channel));
         let had = had.drain(..).filter(|had| !is_held(&had.channel));
         let still = had.filter_map(|had| {
-            let stream = joined.get(&had.channel)?;
+            let stream = had.streams.upgrade()?.find(joined.get(&had.channel)?)?;
             let (joining, _) = stream.joining(&had.channel, subscriber.id())?;
             let (position, _) = stream.joined(&had.channel, subscriber.id())?;
             (joining == had.joining).then_some((had, position))
@@ -311,12 +314,13 @@ impl Settled {
 
     /// The ack has named channels that the socket had before. One that it left meanwhile it is told of once more.
     fn extend(&self, subscriber: &Subscriber) {
-        for Had { channel, stream, .. } in &self.had {
+        for Had { channel, stream, streams, .. } in &self.had {
+            let Some(streams) = streams.upgrade() else { return };
             let joined = subscriber.joined();
             if let Some(stream) = joined.get(channel) {
-                stream.extend(channel, subscriber, self.end);
+                streams.find(stream).iter().for_each(|stream| stream.extend(channel, subscriber, self.end));
             } else if subscriber.client().is_some() {
-                let is_expired = stream.upgrade().is_some_and(|stream| stream.may_be_renewed(channel, subscriber));
+                let is_expired = streams.find(stream).is_some_and(|stream| stream.may_be_renewed(channel, subscriber));
                 let reason = if is_expired { LeftReason::Expired } else { LeftReason::Removed };
                 subscriber.send(&Delivery::Left { channel, reason });
             }

@@ -8,6 +8,7 @@ use crate::{
     EncodedEvent, History, Subscriptions,
     entry::Target,
     log::Recovery,
+    pending::RENEWAL,
     sent::{Received, Resume},
     testing::{Hub, Untyped},
 };

@@ -10,7 +10,7 @@ use crate::{
     broker::mock::Backend,
     entry::Shape,
     expiry::JITTER,
-    log::{MAX_HELD, MAX_HELD_BYTES},
+    history::{MAX_HELD, MAX_HELD_BYTES},
     testing::Hub,
 };
 

@@ -252,7 +252,7 @@ async fn copies_that_are_far_apart_are_one_event() {
     ada.join(&hub, 0, async || {}).await;
     // Channel 2 counts only if somebody is there.
     Page::new(&hub, "bob").join(&hub, 2, async || {}).await;
-    let many = crate::log::MAX_HELD as u64 + 1;
+    let many = crate::history::MAX_HELD as u64 + 1;
     let meanwhile = async || {
         publish(&hub, [0, 1], 0, None).await;
         for number in 1..=many {
@@ -311,7 +311,7 @@ async fn a_stock_client_in_two_of_the_channels_gets_one_frame_and_who_is_left_ou
 #[test]
 fn the_oldest_ids_are_forgotten() {
     let (mut recent, id) = (Recent::default(), |number| crate::Id { node: crate::Node(0), number });
-    assert!((0..10 * crate::log::MAX_HELD as u64).all(|number| recent.add(id(number))));
-    assert_eq!((recent.ids.len(), recent.order.len()), (crate::log::MAX_HELD, crate::log::MAX_HELD));
-    assert!(recent.add(id(0)) && !recent.add(id(10 * crate::log::MAX_HELD as u64 - 1)));
+    assert!((0..10 * crate::history::MAX_HELD as u64).all(|number| recent.add(id(number))));
+    assert_eq!((recent.ids.len(), recent.order.len()), (crate::history::MAX_HELD, crate::history::MAX_HELD));
+    assert!(recent.add(id(0)) && !recent.add(id(10 * crate::history::MAX_HELD as u64 - 1)));
 }
