@@ -131,7 +131,7 @@ mod tests {
 
     fn server(backend: &Backend) -> Hub {
         let hub = Hub::default();
-        hub.registry().join_by(|flow| Ok(Arc::new(backend.connect(flow)))).unwrap();
+        hub.cluster().join_by(|flow| Ok(Arc::new(backend.connect(flow)))).unwrap();
         assert!(hub.registry().end_outage(hub.registry().outage()));
         hub
     }

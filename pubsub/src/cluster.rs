@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     panic::AssertUnwindSafe,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
@@ -21,6 +21,7 @@ use tokio::{
 };
 
 use super::{
+    broker::{Backend, Broker, BrokerEvent, BrokerEvents, Sent},
     closings::{self, KEPT_SECONDS},
     commands::{Answer, Command},
     entry::{Destination, Id, Node, PublishedEvent, StreamEntry, Target},
@@ -28,10 +29,9 @@ use super::{
     history::History,
     names::{ANSWERS, CLOSINGS, COMMANDS},
     registry::StreamRegistry,
-    stream::Stream,
+    stream::{Orders, Stream},
     task,
 };
-use crate::broker::Sent;
 
 /// How long other servers have to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -49,9 +49,30 @@ pub struct UnreachedServers {
     pub servers: Vec<String>,
 }
 
+/// One server of an application: its streams and subscribers, and what is asked of all servers.
+///
+/// ```
+/// use catamaran_pubsub::{Cluster, Command};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let cluster = Cluster::new();
+/// assert!(cluster.registry().sockets().all().is_empty());
+/// let closed = cluster.everywhere(Command::CloseTagged { tag: "user:7".into(), reason: "logged out".into() }).await;
+/// assert_eq!(closed.map(|answer| answer.count), Ok(0));
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Cluster {
+    this: Weak<Self>,
+    streams: Arc<StreamRegistry>,
+    /// What joins this server to others, if there may be any.
+    membership: OnceLock<Membership>,
+}
+
 /// What a server knows of what it asked the others.
 #[derive(Debug)]
-pub(super) struct Cluster {
+struct Membership {
     /// The streams that bring commands and answers to this server.
     streams: [Arc<Stream>; 3],
     next: AtomicU64,
@@ -74,32 +95,27 @@ struct Closing {
 
 /// A command that waits for answers for as long as this value lives.
 struct Asked<'a> {
-    cluster: &'a Cluster,
+    membership: &'a Membership,
     number: u64,
 }
 
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
-        lock(&self.cluster.waiting).remove(&self.number);
+        lock(&self.membership.waiting).remove(&self.number);
     }
 }
 
-impl Cluster {
-    pub(super) fn new(streams: &StreamRegistry) -> Self {
-        let names = [CLOSINGS, COMMANDS, &answers_for(streams.node())];
+impl Membership {
+    fn new(cluster: &Cluster) -> Self {
+        let names = [CLOSINGS, COMMANDS, &answers_for(cluster.streams.node())];
         Self {
-            streams: names.map(|name| streams.stream(&name.into())),
+            streams: names.map(|name| cluster.stream(name)),
             next: AtomicU64::new(0),
             waiting: Mutex::default(),
             attaching: tokio::sync::Mutex::default(),
             closings: Mutex::default(),
             others: Mutex::default(),
         }
-    }
-
-    #[cfg(test)]
-    pub(super) fn is_attached(&self) -> bool {
-        self.streams.iter().all(|stream| stream.lock().link.started)
     }
 
     /// Remembers a closing for an hour. Those that the broker has not got yet are given to it when it can be reached.
@@ -113,7 +129,93 @@ impl Cluster {
     }
 }
 
-impl StreamRegistry {
+impl Cluster {
+    /// Creates one server, without another until [`join`](Self::join).
+    pub fn new() -> Arc<Self> {
+        Arc::new_cyclic(|this| Self { this: this.clone(), streams: StreamRegistry::new(), membership: OnceLock::new() })
+    }
+
+    /// Returns the streams and subscribers of this server.
+    pub fn registry(&self) -> &StreamRegistry {
+        &self.streams
+    }
+
+    /// Joins this server to others by a backend, which need not be reachable yet.
+    ///
+    /// # Errors
+    ///
+    /// If a setting of the backend makes no sense, with the reason.
+    ///
+    /// # Panics
+    ///
+    /// If something was published or subscribed to before.
+    pub fn join(&self, backend: Backend) -> Result<(), String> {
+        self.join_by(|flow| backend.start(flow))
+    }
+
+    pub(crate) fn join_by(
+        &self,
+        start: impl FnOnce(BrokerEvents) -> Result<Arc<dyn Broker>, String>,
+    ) -> Result<(), String> {
+        self.streams.begin_outage();
+        assert!(self.membership.set(Membership::new(self)).is_ok(), "an application has one broker");
+        self.streams.join(|| start(self.flow()))
+    }
+
+    /// What tells a broker where to bring what it has.
+    pub(crate) fn flow(&self) -> BrokerEvents {
+        let this = self.this.clone();
+        BrokerEvents::new(self.streams.node(), move |event| {
+            if let Some(cluster) = this.upgrade() {
+                cluster.on_event(event);
+            }
+        })
+    }
+
+    fn on_event(self: &Arc<Self>, event: BrokerEvent<'_>) {
+        match event {
+            BrokerEvent::Entry(copy) => self.streams.arrived(copy),
+            BrokerEvent::Lost(stream) => {
+                if let Some(stream) = self.streams.find(stream) {
+                    self.streams.renew(stream);
+                }
+            }
+            BrokerEvent::Down => {
+                tracing::warn!("the broker cannot be reached: events are delivered on this server alone");
+                self.streams.begin_outage();
+            }
+            BrokerEvent::Up => {
+                tracing::info!("the broker can be reached");
+                let (cluster, outage) = (self.clone(), self.streams.outage());
+                tokio::spawn(async move {
+                    task::finish("attach", || cluster.attach()).await;
+                    if cluster.streams.end_outage(outage) {
+                        task::finish("renew all", || cluster.renew_all()).await;
+                    }
+                });
+            }
+        }
+    }
+
+    /// A stream that brings commands or answers to this server.
+    fn stream(&self, name: &str) -> Arc<Stream> {
+        let (this, has_closings) = (self.this.clone(), name == CLOSINGS);
+        let apply = move |Orders { commands, missed }| {
+            let Some(cluster) = this.upgrade() else { return };
+            if let Some(lost_memory) = missed.filter(|_| has_closings) {
+                cluster.missed(lost_memory);
+            }
+            commands.iter().for_each(|copy| cluster.hear(copy));
+        };
+        self.streams.add_for_commands(name, Box::new(apply))
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_attached(&self) -> bool {
+        let streams = self.membership.get().into_iter().flat_map(|membership| &membership.streams);
+        streams.into_iter().all(|stream| stream.lock().link.started)
+    }
+
     /// Carries a command out on all servers, which goes on if this future is dropped.
     ///
     /// # Errors
@@ -127,8 +229,8 @@ impl StreamRegistry {
     /// Carries a command about one socket out on the server that has it. Whether others could be reached matters only if the
     /// socket was not found.
     pub async fn of_socket(&self, command: Command) -> Result<Answer, UnreachedServers> {
-        if command.socket().is_some_and(|socket| self.sockets().get(socket).is_some()) {
-            return Ok(self.carry_out(command, None).await);
+        if command.socket().is_some_and(|socket| self.streams.sockets().get(socket).is_some()) {
+            return Ok(self.streams.carry_out(command, None).await);
         }
         let (answer, unreached) = self.on_all(command).await;
         unreached.filter(|_| answer == Answer::default()).map_or(Ok(answer), Err)
@@ -136,15 +238,15 @@ impl StreamRegistry {
 
     /// What the servers answered that could be reached, and which could not.
     async fn on_all(&self, command: Command) -> (Answer, Option<UnreachedServers>) {
-        let Some((cluster, streams)) = self.cluster().zip(self.weak().upgrade()) else {
-            return (self.carry_out(command, None).await, None);
+        let Some((membership, cluster)) = self.membership.get().zip(self.this.upgrade()) else {
+            return (self.streams.carry_out(command, None).await, None);
         };
-        let number = cluster.next.fetch_add(1, Ordering::Relaxed);
+        let number = membership.next.fetch_add(1, Ordering::Relaxed);
         if command.is_closing() {
-            cluster.remember(Closing { command: command.clone(), number, given: Instant::now(), counted: false });
+            membership.remember(Closing { command: command.clone(), number, given: Instant::now(), counted: false });
         }
         // The request that asks may be one of a socket that is closed by this, and end before the others have heard.
-        let asked = tokio::spawn(async move { streams.ask_all(command, number).await });
+        let asked = tokio::spawn(async move { cluster.ask_all(command, number).await });
         let Ok((answer, missing)) = asked.await else { return (Answer::default(), Some(UnreachedServers::default())) };
         let unreached = match missing {
             Ok(missing) if missing.is_empty() => None,
@@ -164,11 +266,11 @@ impl StreamRegistry {
     ) -> (Answer, Result<BTreeSet<Node>, BTreeSet<Node>>) {
         let until = Instant::now() + PATIENCE;
         let mut theirs = Answer::default();
-        let here = timeout_at(until, self.carry_out(command.clone(), None));
+        let here = timeout_at(until, self.streams.carry_out(command.clone(), None));
         let (here, mut missing) = tokio::join!(here, self.ask(command, number, until, &mut theirs));
         let mut answer = here.unwrap_or_else(|_| {
             let (Ok(missing) | Err(missing)) = &mut missing;
-            missing.insert(self.node());
+            missing.insert(self.streams.node());
             Answer::default()
         });
         answer += theirs;
@@ -183,21 +285,21 @@ impl StreamRegistry {
         until: Instant,
         answer: &mut Answer,
     ) -> Result<BTreeSet<Node>, BTreeSet<Node>> {
-        let Some(cluster) = self.cluster() else { return Ok(BTreeSet::new()) };
+        let Some(membership) = self.membership.get() else { return Ok(BTreeSet::new()) };
         let (sender, mut answers) = mpsc::unbounded_channel();
-        lock(&cluster.waiting).insert(number, sender);
-        let _asked = Asked { cluster, number };
+        lock(&membership.waiting).insert(number, sender);
+        let _asked = Asked { membership, number };
         // A broker that takes its time gets it nevertheless.
-        let streams = self.clone();
-        let giving = tokio::spawn(async move { streams.give(&command, number).await });
+        let cluster = self.clone();
+        let giving = tokio::spawn(async move { cluster.give(&command, number).await });
         let counted = matches!(timeout_at(until, giving).await, Ok(Ok(true)));
         // Asked after the command was counted: a server that joins later reads it, if it is a closing, before it serves.
-        let others = match timeout_at(until, self.broker().others()).await {
+        let others = match timeout_at(until, self.streams.broker().others()).await {
             Ok(Ok(others)) => others.into_iter().collect(),
-            Ok(Err(_)) | Err(_) => return Err(lock(&cluster.others).clone()),
+            Ok(Err(_)) | Err(_) => return Err(lock(&membership.others).clone()),
         };
         let mut missing: BTreeSet<Node> = others;
-        lock(&cluster.others).clone_from(&missing);
+        lock(&membership.others).clone_from(&missing);
         if !counted {
             return Err(missing);
         }
@@ -213,8 +315,8 @@ impl StreamRegistry {
     async fn give(&self, command: &Command, number: u64) -> bool {
         let (stream, history) = if command.is_closing() { (CLOSINGS, KEPT) } else { (COMMANDS, History::NONE) };
         let counted = self.tell(stream, history, &(number, command)).await;
-        if let Some(cluster) = self.cluster().filter(|_| counted && command.is_closing()) {
-            let mut closings = lock(&cluster.closings);
+        if let Some(membership) = self.membership.get().filter(|_| counted && command.is_closing()) {
+            let mut closings = lock(&membership.closings);
             closings.iter_mut().filter(|closing| closing.number == number).for_each(|closing| closing.counted = true);
         }
         counted
@@ -226,32 +328,40 @@ impl StreamRegistry {
         let stream: Arc<str> = stream.into();
         let target = Target { channel: stream.clone(), stream, history, shape: None };
         let destinations = vec![Destination { target, position: None }];
-        let entry =
-            PublishedEvent { id: self.next_id(), message, except: Vec::new(), destinations, at: SystemTime::now() };
-        matches!(self.broker().publish(entry).await, Sent::Counted(_))
+        let entry = PublishedEvent {
+            id: self.streams.next_id(),
+            message,
+            except: Vec::new(),
+            destinations,
+            at: SystemTime::now(),
+        };
+        matches!(self.streams.broker().publish(entry).await, Sent::Counted(_))
     }
 
     /// The broker can be reached: closings that this server has missed come before anything else, and so do its own.
-    pub(super) async fn attach_cluster(&self) {
-        let Some(cluster) = self.cluster() else { return };
-        let _one_at_a_time = cluster.attaching.lock().await;
-        for stream in &cluster.streams {
-            stream.renew_now(&**self.broker()).await;
+    async fn attach(&self) {
+        let Some(membership) = self.membership.get() else { return };
+        let _one_at_a_time = membership.attaching.lock().await;
+        for stream in &membership.streams {
+            stream.renew_now(&**self.streams.broker()).await;
         }
-        self.give_closings(cluster).await;
+        self.give_closings(membership).await;
     }
 
-    /// Tells the other servers that this one ends.
-    pub async fn leave_cluster(&self) {
-        if self.cluster().is_some() {
-            self.broker().leave().await;
+    /// The outage is over: the streams are attached anew, and all servers are told if something was published to others.
+    async fn renew_all(&self) {
+        let Some(more) = self.streams.renew_all().await else { return };
+        // Servers that are away do it when they are back, and a broker that did not get it is given it again, as with closings.
+        if self.everywhere(Command::Turn).await.is_err() {
+            tracing::warn!("some servers report later what was published while the broker could not be reached");
         }
+        self.streams.told(more);
     }
 
     /// Gives the broker the closings of this server that it does not have.
-    async fn give_closings(&self, cluster: &Cluster) {
+    async fn give_closings(&self, membership: &Membership) {
         let uncounted: Vec<_> = {
-            let closings = lock(&cluster.closings);
+            let closings = lock(&membership.closings);
             let uncounted = closings.iter().filter(|closing| !closing.counted);
             uncounted.map(|closing| (closing.command.clone(), closing.number)).collect()
         };
@@ -263,16 +373,16 @@ impl StreamRegistry {
     }
 
     /// What came on one of the cluster's streams, in its order.
-    pub(super) fn hear(self: &Arc<Self>, copy: &StreamEntry) {
+    fn hear(self: &Arc<Self>, copy: &StreamEntry) {
         let node = copy.entry.id.node;
-        let Some(cluster) = self.cluster().filter(|_| node != self.node()) else { return };
+        let Some(membership) = self.membership.get().filter(|_| node != self.streams.node()) else { return };
         if *copy.target().stream == *CLOSINGS || *copy.target().stream == *COMMANDS {
             let Some((number, command)) = read::<(u64, Command)>(copy) else { return };
-            let streams = self.clone();
+            let cluster = self.clone();
             let asks_the_bus = command.asks_the_bus();
             let work = async move {
-                let answer = streams.carry_out(command, Some(Id { node, number })).await;
-                (streams, answer)
+                let answer = cluster.streams.carry_out(command, Some(Id { node, number })).await;
+                (cluster, answer)
             };
             let mut work = Box::pin(AssertUnwindSafe(work).catch_unwind());
             // What need not wait is done before the next entry of any stream is delivered. The broker, which may hold a lock as it
@@ -284,11 +394,11 @@ impl StreamRegistry {
                     None => work.await,
                 };
                 // Without an answer this server is named as one that has not done it.
-                let Ok((streams, answer)) = done else { return tracing::error!("command of another server panicked") };
-                streams.tell(&answers_for(node), History::NONE, &(number, answer)).await;
+                let Ok((cluster, answer)) = done else { return tracing::error!("command of another server panicked") };
+                cluster.tell(&answers_for(node), History::NONE, &(number, answer)).await;
             });
         } else if let Some((number, answer)) = read::<(u64, Answer)>(copy)
-            && let Some(waiting) = lock(&cluster.waiting).get(&number)
+            && let Some(waiting) = lock(&membership.waiting).get(&number)
         {
             // Whoever asked may have just given up.
             let _ = waiting.send((node, answer));
@@ -297,23 +407,23 @@ impl StreamRegistry {
 
     /// Closings may have been missed. If the backend lost its memory, each server tells it of its own again. If this server
     /// was away for longer than they are kept, its sockets are let in anew.
-    pub(super) fn missed(self: &Arc<Self>, stream: &str, lost_memory: bool) {
-        let Some(cluster) = self.cluster().filter(|_| stream == CLOSINGS) else { return };
+    pub(super) fn missed(self: &Arc<Self>, lost_memory: bool) {
+        let Some(membership) = self.membership.get() else { return };
         if lost_memory {
-            lock(&cluster.closings).iter_mut().for_each(|closing| closing.counted = false);
-            let streams = self.clone();
+            lock(&membership.closings).iter_mut().for_each(|closing| closing.counted = false);
+            let cluster = self.clone();
             tokio::spawn(task::finish("closings", move || {
-                let streams = streams.clone();
+                let cluster = cluster.clone();
                 async move {
-                    if let Some(cluster) = streams.cluster() {
-                        streams.give_closings(cluster).await;
+                    if let Some(membership) = cluster.membership.get() {
+                        cluster.give_closings(membership).await;
                     }
                 }
             }));
             return;
         }
         tracing::warn!("this server was away from the broker for too long: all its sockets are let in anew");
-        self.end_all();
+        self.streams.end_all();
     }
 }
 

@@ -5,21 +5,30 @@
 //! through the trait [`Outlet`], and reaches other servers through a broker: [`Redis`], [`Postgres`], or memory for a single
 //! server. Applications use it through the crate `catamaran`.
 //!
-//! The modules, from the bottom up. Those from `subscriber` on, without `filter`, `log`, `readers` and `applied`, still import each other
-//! in a circle:
+//! The modules, from the bottom up. Each imports from rows above its own alone, which a test reads from this table:
 //!
 //! | module | |
 //! |---|---|
 //! | `environment` | the wall clock, random names and the order of maps, which a simulation replaces |
-//! | `history`, `position`, `event`, `metrics`, `moment`, `task` | how much is kept, where an entry stands, an encoded event, what is counted, what came first, tasks that survive a panic |
+//! | `event`, `history`, `metrics`, `moment`, `names`, `position`, `task` | an encoded event, how much is kept, what is counted, what came first, the names of streams that are the engine's own, where an entry stands, tasks that survive a panic |
 //! | `entry` | a published event, its destinations, and its entry in one stream |
-//! | `delivery`, `sent`, `subscriber` | what happened to a subscriber, what it was sent already, and the way to it |
+//! | `delivery`, `sent` | what happened to a subscriber, and what it was sent already |
+//! | `subscriber` | one subscriber: the way to it, and the names of its channels |
 //! | `applied`, `filter`, `log`, `readers` | who waits for an entry, filters, the retained entries of a stream, and how far back each client may read |
-//! | `broker` | the trait between the servers of an application, and its implementations |
-//! | `expiry`, `stream`, `pending`, `active` | one stream, its pending and active subscriptions, and their ends |
-//! | `closings`, `subscribers`, `registry`, `resync` | the closings of late, all subscribers and streams of a server, and how streams recover from holes and outages |
+//! | `broker` | the trait between the servers of an application |
+//! | `broker::encoding` | an entry between servers |
+//! | `broker::memory`, `broker::postgres`, `broker::redis` | the brokers |
+//! | `expiry` | what is done at a certain time |
+//! | `active` | one active subscription |
+//! | `stream` | one stream: its log, its active subscriptions, and what is kept for those to come |
+//! | `pending` | one pending subscription, and how it becomes active, ends and is renewed |
+//! | `resync` | how a stream is attached, and recovers from holes and outages |
+//! | `closings`, `known`, `subscribers` | the closings of late, the streams of a server by name, its subscribers |
+//! | `registry` | one server: who subscribes and leaves, and whether the broker can be reached |
+//! | `publish`, `sockets` | publishing, and connections that are let in, tagged and closed |
 //! | `subscription` | the subscriptions of one request |
-//! | `commands`, `cluster` | what is asked of all servers, and their answers |
+//! | `commands` | what one server asks of all, and what each does about it |
+//! | `cluster` | the server among others: commands, their answers, and what the broker says |
 
 mod active;
 mod applied;
@@ -34,18 +43,21 @@ mod event;
 mod expiry;
 mod filter;
 mod history;
+mod known;
 mod log;
 mod metrics;
 mod moment;
 mod names;
 mod pending;
 mod position;
+mod publish;
 mod readers;
 mod registry;
 mod resync;
 mod sent;
 #[cfg(test)]
 mod simulation;
+mod sockets;
 mod stream;
 mod subscriber;
 mod subscribers;
@@ -55,11 +67,12 @@ mod task;
 mod testing;
 
 pub use broker::Backend;
+pub(crate) use broker::BrokerEvents;
 #[cfg(feature = "postgres")]
-pub use broker::Postgres;
+pub use broker::postgres::Postgres;
 #[cfg(feature = "redis")]
-pub use broker::Redis;
-pub use cluster::UnreachedServers;
+pub use broker::redis::Redis;
+pub use cluster::{Cluster, UnreachedServers};
 pub use commands::{Answer, Command};
 pub use delivery::{Delivery, GapReason, LeftReason, Replayed};
 pub(crate) use entry::{Alias, Destination, Id, Node, PublishedEvent, StreamEntry};
@@ -75,8 +88,8 @@ pub use position::Position;
 #[cfg(any(test, feature = "postgres", feature = "redis"))]
 pub(crate) use position::epoch;
 pub(crate) use position::epoch_of;
-pub use registry::{MAX_CHANNEL_BYTES, MAX_SUBSCRIPTIONS, PublishOutcome, StreamRegistry};
-pub(crate) use resync::BrokerEvents;
+pub use publish::PublishOutcome;
+pub use registry::{MAX_CHANNEL_BYTES, MAX_SUBSCRIPTIONS, StreamRegistry};
 pub use sent::{Received, Resume};
 pub use subscriber::{Outlet, Subscriber};
 pub use subscribers::{Subscribers, TagError};

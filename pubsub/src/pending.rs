@@ -95,10 +95,10 @@ impl Stream {
     /// Ends a subscription at a time. What is published afterwards is kept for a while.
     fn end_at(self: &Arc<Self>, end: Instant, channel: &Arc<str>, subscriber: &Subscriber) -> Expiry {
         let (stream, channel, subscriber) = (Arc::downgrade(self), channel.clone(), subscriber.clone());
-        self.alarms.expire(end, move || {
+        self.shared.alarms.expire(end, move || {
             let Some(stream) = stream.upgrade() else { return };
             if let Some(renewal) = stream.expire(&channel, &subscriber) {
-                stream.alarms.keep_until(Instant::now() + RENEWAL, renewal);
+                stream.shared.alarms.keep_until(Instant::now() + RENEWAL, renewal);
             }
         })
     }
@@ -223,7 +223,9 @@ impl PendingSubscription {
             Recovery::Fresh | Recovery::Recovered => {
                 self.subscriber.send(&Delivery::Joined { channel, position: &self.start });
             }
-            Recovery::Gap => self.stream.alarms.gap(&self.subscriber, channel, &self.start, GapReason::NotRetained),
+            Recovery::Gap => {
+                self.stream.shared.alarms.gap(&self.subscriber, channel, &self.start, GapReason::NotRetained)
+            }
         }
         self.join(end).then_some(self.outcome)
     }
@@ -342,7 +344,7 @@ impl State {
             subscriber.send_replay(channel, missed);
         } else {
             let top = self.log.top();
-            held.stream.alarms.gap(subscriber, channel, top, GapReason::NotRetained);
+            held.stream.shared.alarms.gap(subscriber, channel, top, GapReason::NotRetained);
             (start, outcome) = (top.offset, Recovery::Gap);
         }
         if let Some(client) = subscriber.client().filter(|_| held.since_subscribe && outcome != Recovery::Recovered) {
@@ -415,7 +417,7 @@ impl State {
             (true, true) => return,
         };
         if subscriber.client().is_some() || !is_whole {
-            held.stream.alarms.gap(subscriber, channel, self.log.top(), reason);
+            held.stream.shared.alarms.gap(subscriber, channel, self.log.top(), reason);
         }
     }
 }

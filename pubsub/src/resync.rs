@@ -1,88 +1,26 @@
-//! What the broker tells the hub, and how a stream comes right again: attached, filled after a hole, renewed after a loss.
+//! How a stream comes right again: attached, filled after a hole, renewed after a loss.
 
 #[cfg(test)]
 mod gaps;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::{sleep, timeout};
 
 use super::{
-    entry::{Node, StreamEntry},
+    entry::StreamEntry,
     position::{Position, epoch},
-    registry::{LATE, StreamRegistry},
-    stream::{Next, State, Stream},
+    stream::{State, Stream},
     task,
 };
 use crate::broker::{Attached, Broker, Read};
 
+/// How late an entry may come that the broker has counted; then its stream is attached anew.
+pub(super) const LATE: Duration = Duration::from_secs(1);
 /// How long an entry may come later than one after it.
 const HOLE: Duration = Duration::from_millis(20);
-
-/// The way from a broker to its hub, which may be gone.
-#[derive(Clone, Debug)]
-pub(crate) struct BrokerEvents {
-    pub(super) streams: Weak<StreamRegistry>,
-    /// The name of the hub.
-    #[cfg_attr(
-        not(any(test, feature = "postgres", feature = "redis")),
-        expect(dead_code, reason = "a broker between servers says it")
-    )]
-    pub(crate) node: Node,
-}
-
-impl BrokerEvents {
-    /// An entry came, perhaps not for the first time.
-    pub(crate) fn entry(&self, copy: StreamEntry) {
-        let Some(streams) = self.streams.upgrade() else { return };
-        let Some(stream) = streams.find(&copy.target().stream) else { return };
-        match stream.arrive(copy) {
-            Next::Nothing => {}
-            Next::Fill => drop(tokio::spawn(fill(stream, streams.broker().clone()))),
-            Next::Renew => streams.renew(stream),
-        }
-        streams.evict();
-    }
-}
-
-#[cfg_attr(
-    not(any(test, feature = "postgres", feature = "redis")),
-    expect(dead_code, reason = "only a broker between servers loses anything")
-)]
-impl BrokerEvents {
-    /// Entries of a stream were lost on their way, or it has a new epoch.
-    pub(crate) fn lost(&self, stream: &str) {
-        let Some(streams) = self.streams.upgrade() else { return };
-        if let Some(stream) = streams.find(stream) {
-            streams.renew(stream);
-        }
-    }
-
-    /// The broker cannot be reached.
-    pub(crate) fn down(&self) {
-        let Some(streams) = self.streams.upgrade() else { return };
-        tracing::warn!("the broker cannot be reached: events are delivered on this server alone");
-        streams.begin_outage();
-    }
-
-    /// The broker can be reached again, and may have lost anything meanwhile.
-    pub(crate) fn up(&self) {
-        let Some(streams) = self.streams.upgrade() else { return };
-        tracing::info!("the broker can be reached");
-        let outage = streams.outage();
-        tokio::spawn(async move {
-            task::finish("attach", || streams.attach_cluster()).await;
-            if streams.end_outage(outage) {
-                task::finish("renew all", || streams.renew_all()).await;
-            }
-        });
-    }
-}
 
 impl Stream {
     /// Waits until the broker brings the stream; of all that want it at once, one asks.
@@ -257,7 +195,7 @@ impl Drop for Debt<'_> {
 }
 
 /// Closes a hole: by itself, by what the broker has kept, or as a gap.
-async fn fill(stream: Arc<Stream>, broker: Arc<dyn Broker>) {
+pub(super) async fn fill(stream: Arc<Stream>, broker: Arc<dyn Broker>) {
     task::finish("fill", || close_hole(&stream, &*broker)).await;
 }
 

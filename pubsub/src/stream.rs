@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
     time::SystemTime,
 };
 
@@ -18,10 +19,9 @@ use super::{
     filter::EventFilter,
     history::{MAX_HELD, MAX_HELD_BYTES},
     log::{Log, Recovery, weight},
-    names::{ANSWERS, CLOSINGS, COMMANDS, is_behind_filters},
+    names::is_behind_filters,
     position::Position,
     readers::Readers,
-    registry::StreamRegistry,
     sent::Recent,
     subscriber::Subscriber,
 };
@@ -31,7 +31,6 @@ use crate::metrics;
 ///
 /// One lock covers the log and the live subscribers, so an entry is appended and sent before the next one, and a
 /// subscription becomes live between two entries. The broker is never called under it.
-#[derive(Debug)]
 pub(crate) struct Stream {
     pub(super) name: Arc<str>,
     /// Set once the broker brings what is published; all that want it at once wait for one attempt.
@@ -40,12 +39,40 @@ pub(crate) struct Stream {
     pub(super) renewing: tokio::sync::Mutex<()>,
     /// Tells publishers that an entry was applied.
     pub(super) applied: Applied,
-    pub(super) alarms: Arc<Alarms>,
-    streams: Weak<StreamRegistry>,
-    /// What is applied here is for the server itself, and not for sockets.
-    commands: bool,
+    pub(super) shared: Arc<Shared>,
+    /// Set if what is applied here is for the server itself, and not for sockets.
+    apply: Option<Apply>,
     state: Mutex<State>,
 }
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// What the streams of a server share.
+pub(super) struct Shared {
+    /// The bytes of history that all of them keep.
+    pub(super) kept: Arc<AtomicUsize>,
+    /// The clients that all of them know the start of.
+    pub(super) readers: Arc<AtomicUsize>,
+    /// The ends of subscriptions.
+    pub(super) alarms: Arc<Alarms>,
+    /// Called when something that used a stream has ended, under no lock of a stream.
+    pub(super) freed: Freed,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("kept", &self.kept).field("readers", &self.readers).finish_non_exhaustive()
+    }
+}
+
+type Freed = Box<dyn Fn(&Arc<Stream>) + Send + Sync>;
+
+/// Does what is for the server itself, under no lock of a stream.
+pub(super) type Apply = Box<dyn Fn(Orders) + Send + Sync>;
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -108,10 +135,10 @@ const STREAM_BYTES: usize = 1024;
 
 /// What was applied and is for the server itself.
 #[derive(Debug, Default)]
-struct Orders {
-    commands: Vec<StreamEntry>,
+pub(super) struct Orders {
+    pub(super) commands: Vec<StreamEntry>,
     /// Some were missed; whether because the broker lost its memory.
-    missed: Option<bool>,
+    pub(super) missed: Option<bool>,
 }
 
 /// How the stream stands to the broker.
@@ -166,11 +193,10 @@ pub(super) enum Next {
 }
 
 impl Stream {
-    pub(super) fn new(name: Arc<str>, streams: &StreamRegistry) -> Self {
-        let commands = [COMMANDS, CLOSINGS].contains(&&*name) || name.starts_with(ANSWERS);
+    pub(super) fn new(name: Arc<str>, shared: Arc<Shared>, apply: Option<Apply>) -> Self {
         let applied = is_behind_filters(&name).then(Recent::default);
         let state = State {
-            log: Log::new(streams.kept().clone()),
+            log: Log::new(shared.kept.clone()),
             link: Link::default(),
             early: BTreeMap::new(),
             early_bytes: 0,
@@ -179,23 +205,21 @@ impl Stream {
             holds: HashMap::default(),
             renewals: HashMap::default(),
             expired: 0,
-            readers: Readers::new(streams.readers().clone()),
+            readers: Readers::new(shared.readers.clone()),
             applied,
-            orders: commands.then(Orders::default),
-            alarms: streams.alarms().clone(),
+            orders: apply.is_some().then(Orders::default),
+            alarms: shared.alarms.clone(),
             used: environment::now(),
             listed: false,
             idle: None,
         };
-        let alarms = streams.alarms().clone();
         Self {
             name,
             attached: OnceCell::new(),
             renewing: tokio::sync::Mutex::default(),
             applied: Applied::default(),
-            alarms,
-            streams: streams.weak(),
-            commands,
+            shared,
+            apply,
             state: Mutex::new(state),
         }
     }
@@ -217,12 +241,9 @@ impl Stream {
 
     /// Does what was applied and is for the server itself. No lock of a stream may be held.
     pub(super) fn apply_commands(&self) {
-        let Some(streams) = self.commands.then(|| self.streams.upgrade()).flatten() else { return };
-        let Some(Orders { commands, missed }) = self.lock().orders.as_mut().map(std::mem::take) else { return };
-        if let Some(lost_memory) = missed {
-            streams.missed(&self.name, lost_memory);
-        }
-        commands.iter().for_each(|copy| streams.hear(copy));
+        let Some(apply) = &self.apply else { return };
+        let orders = self.lock().orders.as_mut().map(std::mem::take);
+        orders.into_iter().for_each(apply);
     }
 
     pub(super) fn set_stale(&self, outage: u64) {
@@ -232,14 +253,12 @@ impl Stream {
     }
 
     pub(super) fn is_for_commands(&self) -> bool {
-        self.commands
+        self.apply.is_some()
     }
 
     /// Something that used the stream has ended. No lock of a stream may be held.
     pub(super) fn freed(self: &Arc<Self>) {
-        if let Some(streams) = self.streams.upgrade() {
-            streams.freed(self);
-        }
+        (self.shared.freed)(self);
     }
 
     /// Where a socket is live: the top, and how it came into the channel.

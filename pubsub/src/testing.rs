@@ -14,9 +14,9 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use crate::{
-    Command, Delivery, EncodedEvent, Excluded, GapReason, History, LeftReason, Outlet, PublishOutcome, RESERVED,
-    Replayed, Resume, StreamRegistry, SubscribeError, Subscriber, Subscriptions, TagError, Target, UnreachedServers,
-    log::Recovery,
+    Cluster, Command, Delivery, EncodedEvent, Excluded, GapReason, History, LeftReason, Outlet, PublishOutcome,
+    RESERVED, Replayed, Resume, StreamRegistry, SubscribeError, Subscriber, Subscriptions, TagError, Target,
+    UnreachedServers, log::Recovery,
 };
 
 /// Writes deliveries as the packets that a socket would be sent.
@@ -182,11 +182,11 @@ impl EncodedEvent {
 
 /// The streams of one server, as an application uses them.
 #[derive(Clone)]
-pub(crate) struct Hub(Arc<StreamRegistry>);
+pub(crate) struct Hub(Arc<Cluster>);
 
 impl Default for Hub {
     fn default() -> Self {
-        Self(StreamRegistry::new())
+        Self(Cluster::new())
     }
 }
 
@@ -215,13 +215,17 @@ impl<'a> IntoFuture for Publish<'a> {
     type IntoFuture = Pin<Box<dyn Future<Output = PublishOutcome> + Send + 'a>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { self.hub.0.publish(self.to, self.message, self.except).await })
+        Box::pin(async move { self.hub.registry().publish(self.to, self.message, self.except).await })
     }
 }
 
 impl Hub {
-    pub(crate) fn registry(&self) -> &StreamRegistry {
+    pub(crate) fn cluster(&self) -> &Arc<Cluster> {
         &self.0
+    }
+
+    pub(crate) fn registry(&self) -> &StreamRegistry {
+        self.0.registry()
     }
 
     pub(crate) fn publish(&self, channel: &impl Channel, message: EncodedEvent) -> Publish<'_> {
@@ -230,7 +234,7 @@ impl Hub {
 
     /// Whether the broker cannot be reached.
     pub(crate) fn is_alone(&self) -> bool {
-        self.0.is_down()
+        self.registry().is_down()
     }
 
     async fn everywhere(&self, command: Command) -> Result<usize, UnreachedServers> {

@@ -64,6 +64,12 @@ impl Memory {
         Self { flow, counts: Mutex::new(counts), secret: RandomState::new() }
     }
 
+    /// How many streams are attached.
+    #[cfg(test)]
+    pub(crate) fn streams(&self) -> usize {
+        self.counts().by_stream.len()
+    }
+
     fn counts(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -136,11 +142,6 @@ impl Broker for Memory {
         if !silent {
             *counts.missed(stream, &self.secret) += 1;
         }
-    }
-
-    #[cfg(test)]
-    fn streams(&self) -> usize {
-        self.counts().by_stream.len()
     }
 
     fn others(&self) -> BoxFuture<'_, Result<Vec<Node>, Down>> {

@@ -5,24 +5,22 @@
 
 #[cfg_attr(not(any(test, feature = "postgres", feature = "redis")), expect(dead_code, reason = "memory needs no text"))]
 mod encoding;
-mod memory;
+pub(crate) mod memory;
 #[cfg(test)]
 pub(crate) mod mock;
 #[cfg(feature = "postgres")]
-mod postgres;
+pub(crate) mod postgres;
 #[cfg(feature = "redis")]
-mod redis;
+pub(crate) mod redis;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use futures_util::future::{BoxFuture, ready};
-pub(crate) use memory::Memory;
-#[cfg(feature = "postgres")]
-pub use postgres::Postgres;
-#[cfg(feature = "redis")]
-pub use redis::Redis;
 
-use crate::{BrokerEvents, Node, Position, PublishedEvent, StreamEntry};
+use crate::{
+    entry::{Node, PublishedEvent, StreamEntry},
+    position::Position,
+};
 
 /// Where the servers of an application meet: Redis or Postgres, for `App::broker`.
 pub struct Backend(Start);
@@ -39,6 +37,66 @@ impl Backend {
 impl fmt::Debug for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Backend").finish_non_exhaustive()
+    }
+}
+
+/// The way from a broker to its hub, which may be gone.
+#[derive(Clone)]
+pub(crate) struct BrokerEvents {
+    /// The name of the hub.
+    #[cfg_attr(
+        not(any(test, feature = "postgres", feature = "redis")),
+        expect(dead_code, reason = "a broker between servers says it")
+    )]
+    pub(crate) node: Node,
+    on_event: Arc<dyn Fn(BrokerEvent<'_>) + Send + Sync>,
+}
+
+/// What happened at a broker.
+#[derive(Debug)]
+pub(crate) enum BrokerEvent<'a> {
+    /// An entry came, perhaps not for the first time.
+    Entry(StreamEntry),
+    /// Entries of this stream were lost on their way, or it has a new epoch.
+    Lost(&'a str),
+    /// The broker cannot be reached.
+    Down,
+    /// The broker can be reached again, and may have lost anything meanwhile.
+    Up,
+}
+
+impl BrokerEvents {
+    /// The way to a hub that does this about each event.
+    pub(crate) fn new(node: Node, on_event: impl Fn(BrokerEvent<'_>) + Send + Sync + 'static) -> Self {
+        Self { node, on_event: Arc::new(on_event) }
+    }
+
+    pub(crate) fn entry(&self, copy: StreamEntry) {
+        (self.on_event)(BrokerEvent::Entry(copy));
+    }
+}
+
+#[cfg_attr(
+    not(any(test, feature = "postgres", feature = "redis")),
+    expect(dead_code, reason = "only a broker between servers loses anything")
+)]
+impl BrokerEvents {
+    pub(crate) fn lost(&self, stream: &str) {
+        (self.on_event)(BrokerEvent::Lost(stream));
+    }
+
+    pub(crate) fn down(&self) {
+        (self.on_event)(BrokerEvent::Down);
+    }
+
+    pub(crate) fn up(&self) {
+        (self.on_event)(BrokerEvent::Up);
+    }
+}
+
+impl fmt::Debug for BrokerEvents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BrokerEvents").field("node", &self.node).finish_non_exhaustive()
     }
 }
 
@@ -75,12 +133,6 @@ pub(crate) trait Broker: fmt::Debug + Send + Sync {
 
     /// How long a stream stays attached when nobody is subscribed any more; without a limit, as long as there is room.
     fn linger(&self) -> Option<Duration>;
-
-    /// How many streams are attached.
-    #[cfg(test)]
-    fn streams(&self) -> usize {
-        unimplemented!("only the broker in memory is asked")
-    }
 }
 
 /// Where a stream stands.

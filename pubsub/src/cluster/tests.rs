@@ -24,8 +24,8 @@ use crate::{
 
 fn server(backend: &Backend) -> Hub {
     let hub = Hub::default();
-    let flow = hub.registry().flow();
-    hub.registry().join_by(|_| Ok(Arc::new(backend.connect(flow.clone())))).unwrap();
+    let flow = hub.cluster().flow();
+    hub.cluster().join_by(|_| Ok(Arc::new(backend.connect(flow.clone())))).unwrap();
     flow.up();
     hub
 }
@@ -125,7 +125,7 @@ async fn socket_of_another_server_is_subscribed_by_its_id() {
         assert!(hub.subscribe(&id, &room("b")).await.unwrap());
         assert_eq!(hub.channels(&id).await.unwrap().unwrap(), ["a", "b"]);
         let command = Command::Subscribe { socket: id.clone(), to: Target::of(&room("c")) };
-        assert!(hub.registry().of_socket(command).await.unwrap().full);
+        assert!(hub.cluster().of_socket(command).await.unwrap().full);
         assert!(!hub.subscribe("nobody", &room("a")).await.unwrap());
         assert!(!hub.unsubscribe("nobody", &room("a")).await.unwrap());
         assert_eq!(hub.channels("nobody").await.unwrap(), None);
@@ -288,8 +288,8 @@ async fn a_server_that_joins_closes_what_it_had_opened_before() {
     let backend = Backend::default();
     let here = server(&backend);
     let late = Hub::default();
-    let flow = late.registry().flow();
-    late.registry().join_by(|_| Ok(Arc::new(backend.connect(flow)))).unwrap();
+    let flow = late.cluster().flow();
+    late.cluster().join_by(|_| Ok(Arc::new(backend.connect(flow)))).unwrap();
     backend.down(1);
     let (bob, _wire) = Subscriber::of_test("bob", Some("bob"));
     late.registry().connect(&bob);
@@ -373,7 +373,7 @@ fn bring_closing(hub: &Hub, number: u64, at: SystemTime) {
         destinations: vec![Destination { target, position: Some(position) }],
         at,
     };
-    hub.registry().flow().entry(StreamEntry::of(Arc::new(entry), 0));
+    hub.cluster().flow().entry(StreamEntry::of(Arc::new(entry), 0));
 }
 
 #[tokio::test]

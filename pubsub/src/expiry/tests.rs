@@ -70,7 +70,7 @@ impl Ada {
     }
 
     fn alarms(&self) -> usize {
-        self.hub.registry().alarms().lock().by_time.len()
+        self.hub.registry().shared.alarms.lock().by_time.len()
     }
 }
 
@@ -209,7 +209,7 @@ async fn an_alarm_goes_with_its_subscription() {
     ada.subscriber.end();
     ada.hub.registry().leave_all(&ada.subscriber);
     ada.wait(Duration::from_millis(1)).await;
-    let alarms = ada.hub.registry().alarms().lock();
+    let alarms = ada.hub.registry().shared.alarms.lock();
     assert!(alarms.by_time.is_empty() && !alarms.running);
 }
 

@@ -22,7 +22,7 @@ fn target(name: &str) -> Target {
 
 fn server(backend: &Backend) -> Hub {
     let hub = Hub::default();
-    hub.registry().join_by(|flow| Ok(Arc::new(backend.connect(flow)))).unwrap();
+    hub.cluster().join_by(|flow| Ok(Arc::new(backend.connect(flow)))).unwrap();
     assert!(hub.registry().end_outage(hub.registry().outage()));
     hub
 }
@@ -247,7 +247,7 @@ async fn cause(reason: Reason, backend: &Backend, there: &Hub, here: &Hub) -> Pa
         Reason::EverybodyIsTold => {
             let pair = live().await;
             // The other server has not joined the cluster yet, and does not answer.
-            assert!(here.registry().everywhere(Command::Turn).await.is_err());
+            assert!(here.cluster().everywhere(Command::Turn).await.is_err());
             pair
         }
         Reason::EventOfAnotherType => {
@@ -262,7 +262,7 @@ async fn cause(reason: Reason, backend: &Backend, there: &Hub, here: &Hub) -> Pa
         Reason::ClosingsMissed => {
             // All sockets are disconnected, whatever their clients understand.
             let pair = live().await;
-            here.registry().weak().upgrade().unwrap().missed("catamaran:closings", false);
+            here.cluster().missed(false);
             pair
         }
         Reason::HoldOverflows(aloud) => {

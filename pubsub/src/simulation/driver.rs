@@ -104,7 +104,7 @@ impl Server {
     pub(super) fn joined(backend: &Backend, skew: i64, counted: Counted, is_loud: bool) -> Self {
         let hub = Hub::default();
         let mut node = None;
-        let joined = hub.registry().join_by(|flow| {
+        let joined = hub.cluster().join_by(|flow| {
             let number = backend.join(flow.node.0, told(flow, is_loud));
             node = Some(number);
             Ok(Arc::new(Link { backend: backend.clone(), node: number, skew, counted, is_loud }))
@@ -119,7 +119,7 @@ impl Server {
     #[cfg(all(feature = "postgres", feature = "redis"))]
     pub(super) fn of(broker: impl Into<crate::Backend>) -> Self {
         let hub = Hub::default();
-        hub.registry().join_by(|flow| broker.into().start(flow)).expect("the URL makes sense");
+        hub.cluster().join_by(|flow| broker.into().start(flow)).expect("the URL makes sense");
         Self { hub, node: None, backend: None }
     }
 
@@ -198,7 +198,7 @@ impl Server {
             true => Command::Subscribe { socket, to },
             false => Command::Unsubscribe { socket, from: to.channel.to_string() },
         };
-        async move { hub.registry().of_socket(command).await.is_ok() }
+        async move { hub.cluster().of_socket(command).await.is_ok() }
     }
 
     /// What is still kept for subscriptions although none is under way.

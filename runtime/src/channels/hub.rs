@@ -10,7 +10,9 @@ use std::{
 };
 
 use axum::{extract::FromRequestParts, http::request::Parts};
-use catamaran_pubsub::{Answer, Backend, Command, Delivery, EncodedEvent, PublishOutcome, StreamRegistry, Target};
+use catamaran_pubsub::{
+    Answer, Backend, Cluster, Command, Delivery, EncodedEvent, PublishOutcome, StreamRegistry, Target,
+};
 
 use super::{
     channel::{self, Channel},
@@ -42,7 +44,7 @@ use crate::{Error, Socket, socketio::SocketSubscriber};
 pub struct Hub(Arc<Shared>);
 
 struct Shared {
-    streams: Arc<StreamRegistry>,
+    cluster: Arc<Cluster>,
     names: Names,
     /// How many slow consumers were disconnected.
     slow_sockets: Arc<AtomicU64>,
@@ -325,7 +327,7 @@ impl Hub {
 
     /// Joins this hub to those of other servers.
     pub(crate) fn join(&self, backend: Backend) -> Result<(), String> {
-        self.0.streams.join(backend)
+        self.0.cluster.join(backend)
     }
 
     /// Returns where a channel is: the one way to it for all that an application does with it.
@@ -350,11 +352,11 @@ impl Hub {
     }
 
     pub(super) async fn everywhere(&self, command: Command) -> Result<Answer, UnreachedServers> {
-        Ok(self.registry().everywhere(command).await?)
+        Ok(self.0.cluster.everywhere(command).await?)
     }
 
     pub(super) async fn of_socket(&self, command: Command) -> Result<Answer, UnreachedServers> {
-        Ok(self.registry().of_socket(command).await?)
+        Ok(self.0.cluster.of_socket(command).await?)
     }
 
     /// The hub of the application that a request came through, for an extractor that does nothing without one.
@@ -363,7 +365,7 @@ impl Hub {
     }
 
     pub(crate) fn registry(&self) -> &StreamRegistry {
-        &self.0.streams
+        self.0.cluster.registry()
     }
 
     pub(crate) fn slow_counter(&self) -> Arc<AtomicU64> {
@@ -381,7 +383,7 @@ impl fmt::Debug for Hub {
 impl Default for Hub {
     /// The hub of an application with one server.
     fn default() -> Self {
-        Self(Arc::new(Shared { streams: StreamRegistry::new(), names: Names::default(), slow_sockets: Arc::default() }))
+        Self(Arc::new(Shared { cluster: Cluster::new(), names: Names::default(), slow_sockets: Arc::default() }))
     }
 }
 
