@@ -10,6 +10,7 @@
 //! | module | |
 //! |---|---|
 //! | `environment` | the wall clock, random names and the order of maps, which a simulation replaces |
+//! | `sharded` | a map by name that many threads share |
 //! | `event`, `history`, `metrics`, `moment`, `names`, `position`, `task` | an encoded event, how much is kept, what is counted, what came first, the names of streams that are the engine's own, where an entry stands, tasks that survive a panic |
 //! | `entry` | a published event, its destinations, and its entry in one stream |
 //! | `delivery`, `sent` | what happened to a subscriber, and what it was sent already |
@@ -55,6 +56,7 @@ mod readers;
 mod registry;
 mod resync;
 mod sent;
+mod sharded;
 #[cfg(test)]
 mod simulation;
 mod sockets;
