@@ -21,6 +21,7 @@
 //! | `broker::memory`, `broker::postgres`, `broker::redis` | the brokers |
 //! | `expiry` | what is done at a certain time |
 //! | `active` | one active subscription |
+//! | `members` | the active subscriptions of a channel, and which of them are sent entries together |
 //! | `stream` | one stream: its log, its active subscriptions, and what is kept for those to come |
 //! | `pending` | one pending subscription, and how it becomes active, ends and is renewed |
 //! | `resync` | how a stream is attached, and recovers from holes and outages |
@@ -46,6 +47,7 @@ mod filter;
 mod history;
 mod known;
 mod log;
+mod members;
 mod metrics;
 mod moment;
 mod names;
@@ -93,6 +95,6 @@ pub(crate) use position::epoch_of;
 pub use publish::PublishOutcome;
 pub use registry::{MAX_CHANNEL_BYTES, MAX_SUBSCRIPTIONS, StreamRegistry};
 pub use sent::{Received, Resume};
-pub use subscriber::{Outlet, Subscriber};
+pub use subscriber::{Group, Outlet, Subscriber};
 pub use subscribers::{Subscribers, TagError};
 pub use subscription::{Settled, SubscribeError, Subscriptions};

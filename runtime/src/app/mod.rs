@@ -296,7 +296,8 @@ impl<S: Send + Sync + 'static> App<S> {
     /// Hands out the Socket.IO server, for an application's own namespaces.
     ///
     /// The namespace `/` is catamaran's: a setup that replaces it is an error at start. It must not be replaced later either,
-    /// through a clone of the `SocketIo`; nothing notices that.
+    /// through a clone of the `SocketIo`; nothing notices that. Its sockets are in rooms of catamaran's, so do not call
+    /// `leave_all` on them: they would miss events.
     ///
     /// ```
     /// # use catamaran::prelude::*;
