@@ -68,10 +68,11 @@ impl StreamRegistry {
         let destinations = to.into_iter().map(|target| Destination { target, position: None }).collect();
         let sent =
             self.broker().publish(PublishedEvent { id, message, except, destinations, at: environment::now() }).await;
-        // The broker in memory has it applied before it returns.
-        if let Sent::Counted(entry) = &sent
-            && self.is_joined()
-        {
+        if !self.is_joined() {
+            // The broker in memory has it applied before it returns.
+            return sent;
+        }
+        if let Sent::Counted(entry) = &sent {
             for Destination { target, position } in &entry.destinations {
                 if let Some((stream, position)) = self.find(&target.stream).zip(position.as_ref())
                     && timeout(LATE, stream.has_applied(position, || self.is_down())).await.is_err()

@@ -102,14 +102,18 @@ impl Backlog {
         self.waiting() <= self.limit / 2
     }
 
-    /// Whether the socket's queue certainly has a place for a packet, so that one may be sent to it together with others, where nobody
-    /// is told whose queue is full.
+    /// Counts a packet that is about to be queued, if the socket's queue certainly has a place for it. So it may be sent together with
+    /// others, where nobody is told whose queue is full.
     ///
     /// In the queue are the packets that are counted here, and what socketioxide answers by itself, such as a CONNECT to a namespace that
     /// there is not: one for each packet of the client at most. What the application emits by itself nobody counts.
-    pub(crate) fn has_place(&self) -> bool {
+    pub(crate) fn take_place(&self, bytes: usize) -> bool {
         let Outlet::ConnectionHandle(wire) = &self.outlet else { return false };
-        !wire.is_blocked() && (self.is_sure(wire) || self.settle(wire))
+        if wire.is_blocked() || !(self.is_sure(wire) || self.settle(wire)) {
+            return false;
+        }
+        self.count(wire.written(), framed(bytes));
+        true
     }
 
     fn is_sure(&self, wire: &ConnectionHandle) -> bool {
@@ -155,12 +159,16 @@ impl Backlog {
     /// Counts a packet; says how many bytes waited before it, and how many had left.
     fn push(&self, bytes: usize) -> Option<(u64, u64)> {
         let left = self.outlet.left()?;
+        Some((self.count(left, self.framed(bytes)).saturating_sub(left), left))
+    }
+
+    /// Counts a packet, and returns how many bytes were queued before it, of which so many have left.
+    fn count(&self, left: u64, bytes: u64) -> u64 {
         if self.queued.load(Ordering::Acquire) < left {
             self.queued.fetch_max(left, Ordering::AcqRel);
         }
         self.packets.fetch_add(1, Ordering::AcqRel);
-        let queued = self.queued.fetch_add(self.framed(bytes), Ordering::AcqRel);
-        Some((queued.saturating_sub(left), left))
+        self.queued.fetch_add(bytes, Ordering::AcqRel)
     }
 
     /// How many of the waiting bytes the client asked for, at most.
@@ -170,14 +178,18 @@ impl Backlog {
 
     /// The bytes of a packet with the header of its frame.
     fn framed(&self, bytes: usize) -> u64 {
-        let header = match bytes {
-            _ if !self.outlet.is_websocket() => 0,
-            ..126 => 2,
-            126..65_536 => 4,
-            _ => 10,
-        };
-        bytes as u64 + header
+        if self.outlet.is_websocket() { framed(bytes) } else { bytes as u64 }
     }
+}
+
+/// The bytes of a packet in a frame.
+fn framed(bytes: usize) -> u64 {
+    let header = match bytes {
+        ..126 => 2,
+        126..65_536 => 4,
+        _ => 10,
+    };
+    bytes as u64 + header
 }
 
 impl Outlet {
@@ -287,42 +299,39 @@ mod tests {
     fn place_is_sure_as_long_as_few_packets_can_wait() {
         let (backlog, wire) = backlog(1_000_000);
         wire.block(false);
-        for _ in 1..SURE_PACKETS {
-            assert!(backlog.has_place());
-            backlog.add(1).unwrap();
+        for _ in 0..SURE_PACKETS {
+            assert!(backlog.take_place(1));
         }
-        backlog.add(1).unwrap();
-        assert!(!backlog.has_place());
+        assert!(!backlog.take_place(1));
+        assert_eq!(backlog.waiting(), SURE_PACKETS * 3, "what found no place is not counted");
         wire.count_events(1);
-        assert!(backlog.has_place());
+        assert!(backlog.take_place(1));
+        wire.count_events(1);
         wire.block(true);
-        assert!(!backlog.has_place(), "a blocked connection has to be asked");
+        assert!(!backlog.take_place(1), "a blocked connection has to be asked");
     }
 
     #[test]
     fn packets_of_the_client_may_be_answered_until_a_later_packet_has_left() {
         let (backlog, wire) = backlog(1_000_000);
         wire.block(false);
-        backlog.add(1).unwrap();
+        assert!(backlog.take_place(1));
         wire.count_events(1);
         wire.count_read(usize::try_from(SURE_PACKETS * SMALLEST_PACKET).unwrap());
-        assert!(!backlog.has_place(), "all of it may be answered and wait");
+        assert!(!backlog.take_place(1), "all of it may be answered and wait");
         wire.ask();
-        assert!(
-            !backlog.has_place(),
-            "the mark is that of a packet that is not queued yet, and was set before this was handled"
-        );
+        assert!(!backlog.take_place(1), "the mark was set before this was handled");
         // One at a time, as a socket that is not sent to together with others.
         for left in 2..4 {
             backlog.add(1).unwrap();
-            assert!(!backlog.has_place());
+            assert!(!backlog.take_place(1));
             wire.count_events(1);
-            assert_eq!(backlog.has_place(), left == 3, "the first mark came before, the second after");
+            assert_eq!(backlog.take_place(1), left == 3, "the first mark came before, the second after");
         }
     }
 
     #[test]
     fn queue_of_others_is_never_sure() {
-        assert!(!Backlog::of(&Extensions::new(), 1).has_place());
+        assert!(!Backlog::of(&Extensions::new(), 1).take_place(1));
     }
 }

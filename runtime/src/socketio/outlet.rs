@@ -227,14 +227,8 @@ impl SocketOutlet {
     pub(super) fn place(&self, bytes: usize) -> Place {
         match &self.link {
             _ if self.is_closed() => Place::Gone,
-            Link::Socket { backlog, .. } if self.entered.load(Ordering::SeqCst) && backlog.has_place() => {
-                match backlog.add(bytes) {
-                    Ok(()) => Place::Sure,
-                    Err(waiting) => {
-                        self.end_slow(waiting);
-                        Place::Gone
-                    }
-                }
+            Link::Socket { backlog, .. } if self.entered.load(Ordering::SeqCst) && backlog.take_place(bytes) => {
+                Place::Sure
             }
             _ => Place::Unsure,
         }

@@ -144,7 +144,7 @@ async fn members_that_come_and_go_miss_nothing_between_their_acks() {
     let mut visitors = JoinSet::new();
     for n in 0..FICKLE {
         let (begun, done) = (begun.clone(), done.clone());
-        let mut client = member(&server, n).await;
+        let mut client = member(&server, STEADY + n).await;
         let leave = crate::support::Ask::new("delete", "/feeds/1");
         visitors.spawn(async move {
             assert_eq!(client.ask(&leave).await.status, 200);
