@@ -14,7 +14,9 @@ const DECIDING: usize = 8;
 
 /// Values by name.
 #[derive(Debug)]
-pub(super) struct Sharded<V>(Box<[Mutex<HashMap<Arc<str>, V>>]>);
+pub(super) struct Sharded<V>(Box<[Shard<V>]>);
+
+type Shard<V> = Mutex<HashMap<Arc<str>, V>>;
 
 impl<V: Clone> Sharded<V> {
     pub(super) fn get(&self, name: &str) -> Option<V> {

@@ -27,7 +27,10 @@ fn each_promise_names_tests_that_exist() {
         let text = fs::read_to_string(docs.join(document)).expect("the document");
         let mut tests = 0;
         for (path, names) in tests_of(&text) {
-            if !["../tests/", "../runtime/", "../resources/", "../pubsub/"].iter().any(|folder| path.starts_with(folder)) {
+            if !["../tests/", "../runtime/", "../resources/", "../pubsub/"]
+                .iter()
+                .any(|folder| path.starts_with(folder))
+            {
                 continue;
             }
             let source = fs::read_to_string(docs.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
