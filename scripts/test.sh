@@ -111,7 +111,7 @@ catamaran_client() {
   local files
   files="$(ls -- *.test.js | grep -v '^storm\.')"
   # shellcheck disable=SC2086
-  CATAMARAN_BINARIES="$binaries" node --test $files
+  CATAMARAN_BINARIES="$binaries" node --test --test-concurrency=3 $files
   CATAMARAN_BINARIES="$binaries" npm run test:src
 }
 
@@ -139,6 +139,8 @@ start "catamaran client" catamaran_client
 # `???*` is every name but `it`; none is shorter.
 start "other tests" \
   "${tests[@]}" nice cargo test "${everything[@]}" --no-fail-fast --lib --bins --examples --test '???*'
+# They measure the memory of a process of their own, and without the canary.
+start "leaks" env CATAMARAN_LEAK_CYCLES=50000 cargo test "${everything[@]}" --test it -- --test-threads 1 leak::
 start "doctests" nice cargo test "${everything[@]}" --no-fail-fast --doc
 start "benches run" nice "$binaries/catamaran-benches" --smoke
 start "docs" env RUSTDOCFLAGS="-D warnings" nice cargo doc "${everything[@]}" --no-deps
@@ -146,9 +148,8 @@ start "packages" nice ./scripts/check-packages.sh
 start "licences and sources" licences
 await_all
 
-# Alone, one after the other, and without the canary: they measure memory, or load the machine.
-start "load tests" env CATAMARAN_LEAK_CYCLES=50000 CATAMARAN_CROWD=2000 \
-  cargo test "${everything[@]}" --test it -- --test-threads 1 leak:: crowd::
+# Alone, one after the other: they load the machine.
+start "crowd" env CATAMARAN_CROWD=2000 cargo test "${everything[@]}" --test it -- --test-threads 1 crowd::
 await_all
 start "storm" env CATAMARAN_BINARIES="$binaries" node --test tests/js-client/storm.test.js
 await_all

@@ -17,7 +17,7 @@ use futures_util::FutureExt;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     sync::mpsc::{self, UnboundedSender},
-    time::{Instant, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 
 use super::{
@@ -35,6 +35,9 @@ use super::{
 
 /// How long other servers have to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// The first and the longest pause before the broker is given again what it refused.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// The closings that are kept for servers that are away.
 const KEPT: History = History::of(closings::KEPT).seconds(KEPT_SECONDS);
@@ -78,6 +81,7 @@ struct Membership {
     next: AtomicU64,
     waiting: Mutex<HashMap<u64, UnboundedSender<(Node, Answer)>>>,
     attaching: tokio::sync::Mutex<()>,
+    giving: tokio::sync::Mutex<()>,
     /// What this server closed of late. A backend that lost its memory is told of it again.
     closings: Mutex<VecDeque<Closing>>,
     /// The other servers that were there when this one last looked.
@@ -113,6 +117,7 @@ impl Membership {
             next: AtomicU64::new(0),
             waiting: Mutex::default(),
             attaching: tokio::sync::Mutex::default(),
+            giving: tokio::sync::Mutex::default(),
             closings: Mutex::default(),
             others: Mutex::default(),
         }
@@ -190,6 +195,7 @@ impl Cluster {
                 tokio::spawn(async move {
                     task::finish("attach", || cluster.attach()).await;
                     if cluster.streams.end_outage(outage) {
+                        cluster.give_again();
                         task::finish("renew all", || cluster.renew_all()).await;
                     }
                 });
@@ -291,7 +297,13 @@ impl Cluster {
         let _asked = Asked { membership, number };
         // A broker that takes its time gets it nevertheless.
         let cluster = self.clone();
-        let giving = tokio::spawn(async move { cluster.give(&command, number).await });
+        let giving = tokio::spawn(async move {
+            let counted = cluster.give(&command, number).await;
+            if !counted && command.is_closing() {
+                cluster.give_again();
+            }
+            counted
+        });
         let counted = matches!(timeout_at(until, giving).await, Ok(Ok(true)));
         // Asked after the command was counted: a server that joins later reads it, if it is a closing, before it serves.
         let others = match timeout_at(until, self.streams.broker().others()).await {
@@ -358,18 +370,42 @@ impl Cluster {
         self.streams.told(more);
     }
 
-    /// Gives the broker the closings of this server that it does not have.
-    async fn give_closings(&self, membership: &Membership) {
+    /// Gives the broker the closings that it did not take, until it has them or cannot be reached: the end of the outage begins
+    /// again.
+    fn give_again(self: &Arc<Self>) {
+        let this = self.this.clone();
+        tokio::spawn(task::finish("closings", move || {
+            let this = this.clone();
+            async move {
+                let mut pause = FIRST_PAUSE;
+                while let Some(cluster) = this.upgrade() {
+                    let Some(membership) = cluster.membership.get() else { return };
+                    if cluster.streams.is_down() || cluster.give_closings(membership).await {
+                        return;
+                    }
+                    drop(cluster);
+                    sleep(pause).await;
+                    pause = LONGEST_PAUSE.min(2 * pause);
+                }
+            }
+        }));
+    }
+
+    /// Gives the broker the closings of this server that it does not have; false if it did not take all of them.
+    async fn give_closings(&self, membership: &Membership) -> bool {
+        let _one_at_a_time = membership.giving.lock().await;
         let uncounted: Vec<_> = {
             let closings = lock(&membership.closings);
-            let uncounted = closings.iter().filter(|closing| !closing.counted);
+            let is_due = |closing: &&Closing| !closing.counted && closing.given.elapsed().as_secs() <= KEPT_SECONDS;
+            let uncounted = closings.iter().filter(is_due);
             uncounted.map(|closing| (closing.command.clone(), closing.number)).collect()
         };
         for (command, number) in uncounted {
             if !self.give(&command, number).await {
-                return;
+                return false;
             }
         }
+        true
     }
 
     /// What came on one of the cluster's streams, in its order.
@@ -411,15 +447,7 @@ impl Cluster {
         let Some(membership) = self.membership.get() else { return };
         if lost_memory {
             lock(&membership.closings).iter_mut().for_each(|closing| closing.counted = false);
-            let cluster = self.clone();
-            tokio::spawn(task::finish("closings", move || {
-                let cluster = cluster.clone();
-                async move {
-                    if let Some(membership) = cluster.membership.get() {
-                        cluster.give_closings(membership).await;
-                    }
-                }
-            }));
+            self.give_again();
             return;
         }
         tracing::warn!("this server was away from the broker for too long: all its sockets are let in anew");

@@ -74,6 +74,10 @@ pub use broker::Backend;
 pub(crate) use broker::BrokerEvents;
 #[cfg(feature = "postgres")]
 pub use broker::postgres::Postgres;
+pub use broker::records::{
+    FromStore, MAX_RECORD_HOLDER_BYTES, MAX_RECORD_KEY_BYTES, MAX_RECORD_PAGE, MAX_RECORD_TIME, MAX_RECORD_VALUE_BYTES,
+    Record, RecordError, RecordFence, RecordOutcome, RecordPage, RecordTakeOver, RecordTerms, Records,
+};
 #[cfg(feature = "redis")]
 pub use broker::redis::Redis;
 pub use cluster::{Cluster, UnreachedServers};
@@ -89,9 +93,7 @@ pub use log::Recovery;
 pub use metrics::{GAPS, RESUMED, describe as describe_metrics};
 pub use names::{FILTERED, RESERVED};
 pub use position::Position;
-#[cfg(any(test, feature = "postgres", feature = "redis"))]
-pub(crate) use position::epoch;
-pub(crate) use position::epoch_of;
+pub(crate) use position::{epoch, epoch_of};
 pub use publish::PublishOutcome;
 pub use registry::{MAX_CHANNEL_BYTES, MAX_SUBSCRIPTIONS, StreamRegistry};
 pub use sent::{Received, Resume};

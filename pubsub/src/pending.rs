@@ -190,10 +190,8 @@ impl PendingSubscription {
                 (hold.start, hold.outcome) = (self.start.clone(), self.outcome);
             }
         }
-        match self.outcome {
-            Recovery::Recovered => state.log.top().clone(),
-            Recovery::Fresh | Recovery::Gap => self.start.clone(),
-        }
+        // What follows begins there, also for a client that has forgotten meanwhile where it was.
+        self.start.clone()
     }
 
     /// Sends what was published since the start, and lets the rest follow until the end. False if the socket is gone.

@@ -16,7 +16,7 @@ use futures_util::{StreamExt, stream};
 use tokio::{runtime::Handle, task::JoinHandle, time::sleep};
 
 use super::{
-    broker::{Broker, BrokerEvent, BrokerEvents, memory::Memory},
+    broker::{Broker, BrokerEvent, BrokerEvents, memory::Memory, records::Records},
     closings::Closings,
     delivery::{Delivery, LeftReason},
     entry::{Id, Node, StreamEntry, Target},
@@ -154,6 +154,11 @@ impl StreamRegistry {
             Next::Renew => self.renew(stream),
         }
         self.evict();
+    }
+
+    /// Returns the keyed records that all servers of the application share.
+    pub fn records(&self) -> Records {
+        Records::new(self.broker().clone())
     }
 
     /// Returns whether anybody is subscribed to a channel of this stream, or about to be.

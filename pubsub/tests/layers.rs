@@ -45,7 +45,8 @@ fn tokens(text: &str) -> Vec<String> {
     tokens
 }
 
-const TEST: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
+/// What attributes begin with whose items only tests compile.
+const TEST: [&[&str]; 2] = [&["#", "[", "cfg", "(", "test", ")"], &["#", "[", "cfg", "(", "all", "(", "test", ","]];
 const ITEMS: [&str; 12] =
     ["fn", "mod", "use", "impl", "struct", "enum", "const", "static", "type", "trait", "async", "pub"];
 
@@ -53,12 +54,13 @@ const ITEMS: [&str; 12] =
 fn without_tests(tokens: &[String]) -> (Vec<String>, Vec<String>) {
     let (mut kept, mut modules, mut at) = (Vec::new(), Vec::new(), 0);
     while at < tokens.len() {
-        if !tokens[at..].iter().map(String::as_str).take(TEST.len()).eq(TEST) {
+        let rest = tokens[at..].iter().map(String::as_str);
+        if !TEST.iter().any(|test| rest.clone().take(test.len()).eq(test.iter().copied())) {
             kept.push(tokens[at].clone());
             at += 1;
             continue;
         }
-        at += TEST.len();
+        at += rest.take_while(|token| *token != "]").count() + 1;
         let is_item = ITEMS.contains(&&*tokens[at]);
         let start = at;
         let mut depth = 0;

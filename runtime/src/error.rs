@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use crate::{
     ChannelConflict, MembersError, PublishError, Route, SendError, SubscribeError, TagError, Transports,
-    UnreachedServers, logged, socketio::SocketRouter,
+    UnreachedServers, logged,
 };
 
 /// The header that says of a 503 that its request was not begun, so that it may be repeated whatever it does.
@@ -318,8 +318,12 @@ impl Error {
         Self::framework(StatusCode::PAYLOAD_TOO_LARGE, "connect_too_large", message)
     }
 
-    pub(crate) fn too_many_in_flight(limits: &SocketRouter) -> Self {
-        let SocketRouter { max_in_flight, max_in_flight_bytes, max_answer_bytes, .. } = limits;
+    /// A request of a socket that has so many unanswered ones already.
+    pub(crate) fn too_many_in_flight(
+        max_in_flight: usize,
+        max_in_flight_bytes: usize,
+        max_answer_bytes: usize,
+    ) -> Self {
         let message = format!(
             "at most {max_in_flight} requests of this socket, with {max_in_flight_bytes} bytes, wait for their answers, and \
              {max_answer_bytes} bytes of answers: await some before sending more"

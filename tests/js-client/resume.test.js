@@ -629,6 +629,21 @@ test('refused for good, a subscription is lost', async () => {
   }
 });
 
+test('a channel that the server joins while its repeat is refused goes on', async () => {
+  const world = new World();
+  const socket = await subscribed(world);
+  const heard = record(socket, ...HEARD);
+  world.socket.emit('$left', 'room:7', 'expired');
+  await world.advance(100);
+  world.socket.emit('$join', 'room:7', 'epoch-aa', 10);
+  world.socket.answer({ body: 'no', headers: {}, statusCode: 403 });
+  await settle();
+  world.socket.emit('$', 'room:7', 11, 'said', 'eleven');
+  assert.deepEqual(heard.map(([event]) => event), ['lost', 'said']);
+  await reconnect(world);
+  assert.deepEqual(positions(world.socket.payload.catamaran.resume), { 'room:7': ['epoch-aa', 11] });
+});
+
 test('refused for now, or not at all answered, it is asked again, and the position is kept', async () => {
   const world = new World();
   const socket = await subscribed(world);

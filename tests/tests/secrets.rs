@@ -219,7 +219,7 @@ fn asks() -> Vec<Ask> {
 }
 
 /// Packets that are no requests, or no packets.
-const MALFORMED: [&str; 12] = [
+const MALFORMED: [&str; 13] = [
     r#"42901["get","canary-no-object"]"#,
     r#"42902["get",{"url":"canary-no-path"}]"#,
     r#"42903["get",{"url":7,"data":"canary-beside"}]"#,
@@ -232,6 +232,8 @@ const MALFORMED: [&str; 12] = [
     r#"4291["canary-of-unknown-ack"]"#,
     r#"40/canary-namespace,{"token":"canary-payload"}"#,
     r#"42["post",{"url":"/vault/echo","data":"canary-unfinished"#,
+    // What is no packet ends the connection.
+    "4canary-of-no-type",
 ];
 
 const HANDSHAKE: [(&str, &str); 3] =
@@ -387,7 +389,7 @@ async fn control_characters_of_a_client_are_not_logged_raw() {
         client.ask(&post("/vault/inside", json!(text).to_string())).await;
         client.ask(&post("/vault/typed", json!({ "count": text }).to_string())).await;
         client.tell(&get(text)).await;
-        // socketioxide closes the connection of an event whose name has escapes.
+        // An event whose name has escapes is dropped.
         let mut odd = Client::connect(&server).await;
         odd.send(format!("42{}", json!([text, {}]))).await;
         odd.try_send(Message::text("1")).await;

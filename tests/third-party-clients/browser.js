@@ -35,7 +35,7 @@ function executable() {
 /** With `CATAMARAN_CLIENT=src` pages get the catamaran client from the modules as these lie now, and not as the server has it. */
 async function clientFromSource() {
   if (process.env.CATAMARAN_CLIENT !== 'src') return undefined
-  const { bundle } = (await import('../client/build.js')).default
+  const { bundle } = (await import('../js-client/build.js')).default
   return bundle('catamaran.io.js', { minify: false }).code
 }
 

@@ -3,12 +3,12 @@
 import assert from 'node:assert/strict'
 import { createRequire } from 'node:module'
 import { test } from 'node:test'
-import backends from '../client/backends.js'
+import backends from '../js-client/backends.js'
 import { inBrowser, picture, proxy } from './browser.js'
 import { enter, lines, people, say, sayOverHttp, state } from './chat.js'
 import { overHttp, startExample } from './server.js'
 
-const { Link } = createRequire(import.meta.url)('../client/link.js')
+const { Link } = createRequire(import.meta.url)('../js-client/link.js')
 
 const portOf = ({ url }) => new URL(url).port
 
@@ -50,6 +50,29 @@ for (const kind of ['Redis', 'Postgres']) {
       await say(ada, 'six')
       const zoe = await inRoom(third, 'Zoe')
       await lines(zoe, 'one', 'two', 'three', 'four', 'five', 'six')
+    }))
+
+  test(`three servers are one chat over ${kind}, of which one is killed`, (t) =>
+    withServers(t, kind, 3, async ({ servers, inRoom }) => {
+      const network = await proxy(t, portOf(servers[0]))
+      const pages = [await inRoom(network, 'Ada'), await inRoom(servers[1], 'Bob'), await inRoom(servers[2], 'Eve')]
+      const all = async (...texts) => {
+        for (const page of pages) {
+          await people(page, 'Ada', 'Bob', 'Eve')
+          await lines(page, ...texts)
+        }
+      }
+      for (const [index, page] of pages.entries()) await say(page, `from ${index}`).then(() => lines(page, ...froms(index)))
+      await all('from 0', 'from 1', 'from 2')
+
+      await servers[0].stop('SIGKILL')
+      await say(pages[1], 'meanwhile')
+      await lines(pages[2], 'from 0', 'from 1', 'from 2', 'meanwhile')
+      network.lead(portOf(servers[2]))
+      await say(pages[0], 'back')
+      await all('from 0', 'from 1', 'from 2', 'meanwhile', 'back')
+      assert.equal(await pages[0].getByText('may be missing').count(), 0)
+      await picture(pages[0], `three-${kind}`)
     }))
 
   test(`what is said on two servers at once is in one order everywhere over ${kind}`, (t) =>
@@ -124,14 +147,19 @@ for (const kind of ['Redis', 'Postgres']) {
   })
 }
 
-/** Two servers on a backend of their own. */
-async function withTwo(t, kind, run) {
+/** What the pages of the first servers have said, in the order of the servers. */
+const froms = (last) => Array.from({ length: last + 1 }, (_, index) => `from ${index}`)
+
+const withTwo = (t, kind, run) => withServers(t, kind, 2, run)
+
+/** Servers on a backend of their own. */
+async function withServers(t, kind, count, run) {
   const data = await backends[kind].start()
   t.after(() => data.close())
   const environment = data.environment(data.port)
-  const second = await startExample('chat', 0, environment)
-  t.after(() => second.stop())
-  const use = (first, open) => run({ data, environment, servers: [first, second], inRoom: roomsOf(open) })
+  const others = await Promise.all(Array.from({ length: count - 1 }, () => startExample('chat', 0, environment)))
+  for (const server of others) t.after(() => server.stop())
+  const use = (first, open) => run({ data, environment, servers: [first, ...others], inRoom: roomsOf(open) })
   await inBrowser('chat', use, environment)
 }
 

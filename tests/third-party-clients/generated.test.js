@@ -177,30 +177,16 @@ const PLAIN = ['a', 'Z', ' ', '/', '<', '\x7f', 'ö', '日', '😀', '\u2028']
 
 describe('generated names of events', () => {
   for (const { client, way, seed } of CASES) {
-    test(`${client.name} over ${way} harms nobody by them, seed ${seed}`, async (t) => {
+    test(`${client.name} over ${way} keeps its connection, seed ${seed}`, async (t) => {
       const random = new Random(seed)
-      const witness = await connect(client, way, server)
-      let connection
-      t.after(() => [witness, connection].forEach((each) => each.close()))
-      const ask = async (each) => (await each.request({ method: 'get', url: '/answers/object' })).statusCode
+      const connection = await connect(client, way, server)
+      t.after(() => connection.close())
       for (let round = 0; round < 6; round++) {
-        connection ??= await connect(client, way, server)
         const name = random.text(PLAIN, 4) + (round % 2 ? random.one(ESCAPED) : 'a') + random.text([...PLAIN, ...ESCAPED], 4)
-        const { raw } = connection
-        const ended = next(raw, 'disconnect')
-        ended.catch(() => {})
-        raw.emit(name, 1)
-        if (JSON.stringify(name).includes('\\')) {
-          // docs/upstream.md: the library of the server closes the connection for it.
-          await ended
-          connection.close()
-          connection = undefined
-        } else {
-          assert.equal(await ask(connection), 200, JSON.stringify(name))
-        }
-        assert.equal(await ask(witness), 200, JSON.stringify(name))
+        connection.raw.emit(name, 1)
+        const { statusCode } = await connection.request({ method: 'get', url: '/answers/object' })
+        assert.equal(statusCode, 200, JSON.stringify(name))
       }
-      connection ??= await connect(client, way, server)
     })
   }
 })

@@ -197,6 +197,16 @@ for (const client of CLIENTS) {
         assert.equal((await connection.request({ method: 'get', url: '/answers/text' })).statusCode, 200)
       })
 
+      test('an event of whatever name costs no connection', async () => {
+        const acks = []
+        for (const name of ['größe', 'say "hi"', 'back\\slash', 'line\nbreak', '😀']) {
+          connection.raw.emit(name, 1, (...args) => acks.push(args))
+        }
+        assert.equal((await connection.request({ method: 'get', url: '/answers/text' })).statusCode, 200)
+        // No action has such a name.
+        assert.deepEqual(acks, [])
+      })
+
       test('a body of 300 kB passes both ways', async () => {
         const list = Array.from({ length: 20_000 }, (_, n) => `${n} größer 😀`)
         assert.ok(JSON.stringify(list).length > 300_000)

@@ -12,7 +12,7 @@ use std::{
 
 use futures_util::future::{BoxFuture, ready};
 
-use super::{Attached, Broker, Down, Read, Sent};
+use super::{Attached, Broker, Down, Read, RecordStore, Sent, records::Table};
 use crate::{BrokerEvents, Node, Position, PublishedEvent, RandomState, StreamEntry, epoch_of, sharded::Sharded};
 
 /// Counts the streams that its one hub has attached. The hub keeps their history.
@@ -20,6 +20,7 @@ use crate::{BrokerEvents, Node, Position, PublishedEvent, RandomState, StreamEnt
 pub(crate) struct Memory {
     flow: BrokerEvents,
     counts: Sharded<Count>,
+    records: Mutex<Table>,
     /// What makes the names of epochs this process's own.
     secret: RandomState,
     /// How many events went to streams that were not attached, and how many streams with events were detached, by a hash of
@@ -56,7 +57,7 @@ impl Count {
 impl Memory {
     pub(crate) fn new(flow: BrokerEvents) -> Self {
         let missed = (0..MISSED).map(|_| AtomicU64::default()).collect();
-        Self { flow, counts: Sharded::default(), secret: RandomState::new(), missed }
+        Self { flow, counts: Sharded::default(), records: Mutex::default(), secret: RandomState::new(), missed }
     }
 
     /// How many streams are attached.
@@ -166,6 +167,10 @@ impl Broker for Memory {
 
     fn linger(&self) -> Option<Duration> {
         None
+    }
+
+    fn records(&self) -> &dyn RecordStore {
+        &self.records
     }
 }
 

@@ -9,7 +9,10 @@ use std::{
 use futures_util::future::{BoxFuture, pending, ready};
 use tokio::sync::Semaphore;
 
-use super::{Attached, Broker, Down, Read, Sent};
+use super::{
+    Attached, Broker, Down, Read, Sent,
+    records::{FromStore, RecordError, RecordOutcome, RecordPage, RecordStore, Renewed, Table, Write},
+};
 use crate::{BrokerEvents, Position, PublishedEvent, RESERVED, StreamEntry, epoch};
 
 /// What all nodes share, as a server of Redis or Postgres would.
@@ -31,11 +34,12 @@ pub(crate) struct State {
     pub(crate) panics: usize,
     /// It answers no attach, no publish, and not who else is there, as if a network dropped all packets.
     pub(crate) black_hole: bool,
-    /// The next publish is refused.
+    /// The next publish, or call for records, is refused.
     pub(crate) refused: bool,
-    /// The outcome of the next publish is not known; whether it arrives.
+    /// The outcome of the next publish, or call for records, is not known; whether it arrives.
     pub(crate) unknown: Option<bool>,
     pub(crate) linger: Option<Duration>,
+    records: Table,
 }
 
 #[derive(Debug)]
@@ -101,6 +105,11 @@ impl Backend {
     /// Knows nothing of a stream any more, and counts it anew.
     pub(crate) fn forget(&self, stream: &str) {
         self.lock().streams.remove(stream);
+    }
+
+    /// Knows no record any more.
+    pub(crate) fn forget_records(&self) {
+        self.lock().records = Table::default();
     }
 
     /// A mistake in the code of a backend.
@@ -265,5 +274,55 @@ impl Broker for MockBroker {
 
     fn linger(&self) -> Option<Duration> {
         self.backend.lock().linger
+    }
+
+    fn records(&self) -> &dyn RecordStore {
+        self
+    }
+}
+
+impl MockBroker {
+    /// Asks the records, as the test has it.
+    fn ask_records<'a, T: Send + 'a>(
+        &'a self,
+        ask: impl FnOnce(&mut Table) -> T + Send + 'a,
+    ) -> BoxFuture<'a, Result<T, RecordError>> {
+        let mut state = self.backend.lock();
+        if state.black_hole {
+            return Box::pin(pending());
+        }
+        let answer = match state.unknown.take() {
+            _ if state.nodes[self.node].down || std::mem::take(&mut state.refused) => Err(RecordError::Down),
+            Some(arrives) => {
+                arrives.then(|| ask(&mut state.records));
+                Err(RecordError::Unknown)
+            }
+            None => Ok(ask(&mut state.records)),
+        };
+        Box::pin(ready(answer))
+    }
+}
+
+impl RecordStore for MockBroker {
+    fn write<'a>(&'a self, write: Write<'a>) -> BoxFuture<'a, Result<FromStore<RecordOutcome>, RecordError>> {
+        self.ask_records(move |table| table.write(write))
+    }
+
+    fn renew<'a>(
+        &'a self,
+        holder: &'a str,
+        lease: Duration,
+        after: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<FromStore<Renewed>, RecordError>> {
+        self.ask_records(move |table| table.renew(holder, lease, after))
+    }
+
+    fn list<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<FromStore<RecordPage>, RecordError>> {
+        self.ask_records(move |table| table.list(prefix, after, limit))
     }
 }

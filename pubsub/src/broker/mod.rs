@@ -10,12 +10,16 @@ pub(crate) mod memory;
 pub(crate) mod mock;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
+pub(crate) mod records;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
+#[cfg(all(test, feature = "postgres", feature = "redis"))]
+pub(crate) mod servers;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use futures_util::future::{BoxFuture, ready};
+use records::RecordStore;
 
 use crate::{
     entry::{Node, PublishedEvent, StreamEntry},
@@ -44,10 +48,6 @@ impl fmt::Debug for Backend {
 #[derive(Clone)]
 pub(crate) struct BrokerEvents {
     /// The name of the hub.
-    #[cfg_attr(
-        not(any(test, feature = "postgres", feature = "redis")),
-        expect(dead_code, reason = "a broker between servers says it")
-    )]
     pub(crate) node: Node,
     on_event: Arc<dyn Fn(BrokerEvent<'_>) + Send + Sync>,
 }
@@ -133,6 +133,9 @@ pub(crate) trait Broker: fmt::Debug + Send + Sync {
 
     /// How long a stream stays attached when nobody is subscribed any more; without a limit, as long as there is room.
     fn linger(&self) -> Option<Duration>;
+
+    /// The keyed records of all servers.
+    fn records(&self) -> &dyn RecordStore;
 }
 
 /// Where a stream stands.

@@ -248,6 +248,17 @@ async fn what_was_closed_while_the_bus_was_away_is_closed_elsewhere_once_it_is_b
 }
 
 #[tokio::test(start_paused = true)]
+async fn closing_that_the_broker_refuses_is_given_to_it_again() {
+    let backend = Backend::default();
+    let (here, there) = two(&backend).await;
+    let (bob, _wire) = tagged(&there, "bob").await;
+    backend.lock().refused = true;
+    assert_eq!(here.close_tagged("user:7", "logged out").await.unwrap_err().servers, [name(&there)]);
+    assert!(!here.is_alone());
+    until(|| bob.is_gone()).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_backend_that_lost_its_memory_is_told_of_closings_again() {
     let backend = Backend::default();
     let (here, there) = two(&backend).await;

@@ -308,6 +308,8 @@ impl Client {
 
     /// Goes on from a position, which is new to the client.
     fn start(&mut self, channel: usize, epoch: &str, offset: u64, covers: u64) {
+        // Of another epoch it does not say any more what it has.
+        self.lose(channel);
         let standing = Standing { epoch: epoch.to_owned(), offset, since: offset };
         self.positions.insert(channel, Destination { standing, live: true });
         self.covers.insert(channel, covers);
@@ -317,11 +319,16 @@ impl Client {
         self.made.iter().any(|made| made.channels.contains(&channel))
     }
 
-    fn forget(&mut self, channel: usize) {
+    /// The client no longer says where it was in a channel, so the server does not know what it heard there.
+    fn lose(&mut self, channel: usize) {
         let heard = self.known.iter().filter(|(_, via)| **via == Some(channel));
         self.forgotten.extend(heard.map(|(number, _)| *number));
         self.positions.remove(&channel);
         self.covers.remove(&channel);
+    }
+
+    fn forget(&mut self, channel: usize) {
+        self.lose(channel);
         self.made.iter_mut().for_each(|made| made.channels.retain(|made| *made != channel));
         self.made.retain(|made| !made.channels.is_empty());
         if let Some(link) = &mut self.link {
@@ -333,8 +340,7 @@ impl Client {
     pub(super) fn report_unrestored(&mut self, channels: &BTreeSet<usize>) {
         for &channel in channels {
             if self.positions.get(&channel).is_some_and(|destination| !destination.live) && !self.is_made(channel) {
-                self.positions.remove(&channel);
-                self.covers.remove(&channel);
+                self.lose(channel);
             }
         }
     }
@@ -352,9 +358,10 @@ impl Client {
             if asked.is_repeat && status < 500 {
                 self.made.retain(|made| made.key != asked.key);
                 for &channel in &asked.channels {
-                    if !self.is_made(channel) {
-                        self.positions.remove(&channel);
-                        self.covers.remove(&channel);
+                    // The server may have subscribed it meanwhile.
+                    let is_live = self.positions.get(&channel).is_some_and(|destination| destination.live);
+                    if !self.is_made(channel) && !is_live {
+                        self.lose(channel);
                     }
                 }
             }
@@ -377,7 +384,8 @@ impl Client {
                 against.ledger.check(!stale || !against.stale_outcome, || {
                     format!("{who} asked again for channel {channel} and is told that it recovered")
                 });
-                let begun = subscribed.get(&channel).filter(|(_, then)| then == outcome);
+                // At a gap the page reads again, whatever the action has read: it may be a later gap than that of `subscribe`.
+                let begun = subscribed.get(&channel).filter(|(_, then)| then == outcome && outcome != "gap");
                 match self.positions.get_mut(&channel) {
                     Some(destination)
                         if destination.standing.epoch == epoch && (destination.live || outcome == "recovered") =>

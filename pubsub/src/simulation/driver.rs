@@ -80,8 +80,8 @@ fn has_turned(hub: &Hub, backend: &Backend, name: &str) -> bool {
 pub(super) enum Known {
     /// The event with this number.
     Event(u64),
-    /// A closing of the sockets with this tag.
-    Closing(String),
+    /// The closing with this number.
+    Closing(usize),
 }
 
 /// Hears of it.
@@ -180,10 +180,14 @@ impl Server {
         }
     }
 
-    /// Closes the sockets with a tag. The error names the servers that may not have done it.
-    pub(super) fn close_tagged(&self, tag: &str) -> impl Future<Output = Result<usize, Vec<String>>> + Send + use<> {
+    /// Closes the sockets with a tag, for a reason that carries a number. The error names the servers that may not have done it.
+    pub(super) fn close_tagged(
+        &self,
+        tag: &str,
+        number: usize,
+    ) -> impl Future<Output = Result<usize, Vec<String>>> + Send + use<> {
         let (hub, tag) = (self.hub.clone(), tag.to_owned());
-        async move { hub.close_tagged(&tag, "logged out").await.map_err(|unreached| unreached.servers) }
+        async move { hub.close_tagged(&tag, &number.to_string()).await.map_err(|unreached| unreached.servers) }
     }
 
     /// Subscribes the socket with this id, or ends its subscription, wherever it is.
@@ -474,6 +478,10 @@ impl Broker for Link {
     fn linger(&self) -> Option<Duration> {
         Some(Duration::from_secs(10))
     }
+
+    fn records(&self) -> &dyn broker::records::RecordStore {
+        unimplemented!("no plan has records")
+    }
 }
 
 fn known(message: &EncodedEvent) -> Option<Known> {
@@ -482,7 +490,7 @@ fn known(message: &EncodedEvent) -> Option<Known> {
         return serde_json::from_str(argument).ok().map(Known::Event);
     }
     match serde_json::from_str::<(u64, Command)>(argument) {
-        Ok((_, Command::CloseTagged { tag, .. })) => Some(Known::Closing(tag)),
+        Ok((_, Command::CloseTagged { reason, .. })) => reason.parse().ok().map(Known::Closing),
         _ => None,
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     driver::{Known, Outgoing},
-    plan::{CHANNELS, is_shown, tag_name},
+    plan::{CHANNELS, is_shown},
 };
 
 #[derive(Debug, Default)]
@@ -82,9 +82,9 @@ impl Ledger {
     pub(super) fn count(&mut self, known: &Known, stamp: u64) {
         match known {
             Known::Event(number) => drop(self.counted.insert(*number, stamp)),
-            Known::Closing(tag) => {
-                let of_tag = self.closings.iter_mut().filter(|closing| *tag == tag_name(closing.tag));
-                of_tag.for_each(|closing| closing.counted = closing.counted.or(Some(stamp)));
+            // A server may give the broker an older one of the same tag again.
+            Known::Closing(number) => {
+                self.closings[*number].counted.get_or_insert(stamp);
             }
         }
     }

@@ -154,13 +154,14 @@ fn holds(hazards: &[Hazard], seeds: u64) {
 }
 
 /// Faults of former versions, and what the simulation found by them.
-const SURVIVED: [Hazard; 6] = [
+const SURVIVED: [Hazard; 7] = [
     Hazard::PanickingFilter,
     Hazard::CancelledClosing,
     Hazard::Clocks,
     Hazard::StaleOutcome,
     Hazard::AskTwice,
     Hazard::StandardInOutage,
+    Hazard::SpoiledCommands,
 ];
 
 #[test]
@@ -171,11 +172,12 @@ fn guarantees_hold_for_every_seed() {
     }
 }
 
-/// Of the first 30,000 seeds.
+/// Those of the first 100,000 that failed once: a closing was taken for an older one of the same tag, the ack of a client that
+/// had given up did not say where its replay begins, a channel was lost with a refused repeat although the server had subscribed it,
+/// what such a repeat or a gap made a client forget, and a second gap while its subscription was pending.
 #[test]
-#[ignore = "these seeds fail, and nobody knows yet whether by the engine or by the simulation"]
-fn open_seeds_hold() {
-    let failed = [3236, 4778, 28_187].map(|seed| failures_of(seed..seed + 1, &[], 1)).concat();
+fn seeds_that_failed_hold() {
+    let failed = [3236, 4778, 28_187, 13_728, 54_112, 73_832].map(|seed| failures_of(seed..seed + 1, &[], 1)).concat();
     assert!(failed.is_empty(), "{failed:?}");
 }
 
@@ -195,11 +197,10 @@ fn seed_replays_exactly() {
 /// The simulation finds known faults. A hazard that the engine survives leaves this list for `SURVIVED`.
 #[test]
 fn known_faults_are_found() {
-    const FOUND: [Hazard; 6] = [
+    const FOUND: [Hazard; 5] = [
         Hazard::LeaveWhileAsking,
         Hazard::UnorderedAfterPause,
         Hazard::Failback,
-        Hazard::SpoiledCommands,
         Hazard::DebtAfterTurn,
         Hazard::OrderOfStreams,
     ];
@@ -225,7 +226,6 @@ hazards! {
     paused_server_closes_before_it_delivers: UnorderedAfterPause, "fault 4: the engine relies on its broker to bring closings first; Postgres and Redis do";
     failback_is_a_gap: Failback, "fault 9: the engine relies on its broker to see a failback; Redis does, by its replication id";
     stopped_server_leaves_no_debt: StopInDebt, "fault 11: debts of an outage end with the server";
-    command_is_repeated_until_it_is_counted: SpoiledCommands, "a closing that the broker refuses once is never repeated";
     debt_after_a_turn_is_a_gap: DebtAfterTurn, "what is delivered alone after another server's new epoch is no gap";
     client_is_not_set_back_where_histories_begin: SetBack, "a client further than its server hears an event twice";
     event_is_not_repeated_by_another_channel: ForgottenChannel, "a client forgets what it heard by a channel that it leaves";

@@ -10,14 +10,10 @@ use super::{
     plan::Plan,
     world::{Told, live_in_turn},
 };
-use crate::{Postgres, Redis};
-
-#[allow(dead_code, unreachable_pub)]
-#[path = "../../../tests/src/backends/postgres.rs"]
-mod postgres_server;
-#[allow(dead_code, unreachable_pub)]
-#[path = "../../../tests/src/backends/redis.rs"]
-mod redis_server;
+use crate::{
+    Postgres, Redis,
+    broker::servers::{postgres, redis},
+};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -50,7 +46,7 @@ fn check(plan: &Plan, broker: &str, make: &dyn Fn() -> Server) {
 
 #[test]
 fn redis_agrees_with_the_simulated_broker() {
-    let server = redis_server::RedisServer::start();
+    let server = redis::RedisServer::start();
     for plan in plans() {
         let prefix = format!("seed-{}", plan.seed);
         check(&plan, "Redis", &|| Server::of(Redis::connect(server.url()).prefix(&*prefix)));
@@ -59,7 +55,7 @@ fn redis_agrees_with_the_simulated_broker() {
 
 #[test]
 fn postgres_agrees_with_the_simulated_broker() {
-    let server = postgres_server::Server::start();
+    let server = postgres::Server::start();
     for plan in plans() {
         let database = format!("seed_{}", plan.seed);
         block_on(async {

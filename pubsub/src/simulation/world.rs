@@ -284,7 +284,7 @@ impl<'a> World<'a> {
         };
         // It is a debt until all have done it.
         slot.trouble = Some(Instant::now());
-        let closing = running.close_tagged(&tag_name(tag));
+        let closing = running.close_tagged(&tag_name(tag), number);
         let (ledger, stamps) = (self.ledger.clone(), self.stamps.clone());
         let task = tokio::spawn(async move {
             let closed = match cancel {

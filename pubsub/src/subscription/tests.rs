@@ -138,6 +138,22 @@ async fn recovered_is_only_for_who_says_where_it_was() {
     }
 }
 
+/// The client may have forgotten where it was by the time of the answer: then it starts at the offset of the ack.
+#[tokio::test]
+async fn ack_of_recovered_names_where_its_replay_begins() {
+    let (hub, (subscriber, _wire)) = (Hub::default(), Subscriber::of_test("ada", Some("ada")));
+    subscribed(&hub, &subscriber).await;
+    let at = hub.registry().joined(&subscriber, "room:7").unwrap().0;
+    hub.registry().leave_all(&subscriber);
+    let (back, mut wire) = Subscriber::of_test("back", Some("ada"));
+    let (again, _) = asks_again(&hub, &back, Some(at.clone())).await;
+    hub.publish(&Untyped::new("room:7"), EncodedEvent::of_test("said", "hi")).await;
+    let settled = again.settle(&back, true);
+    assert_eq!(settled.channels, [("room:7".into(), at, Recovery::Recovered)]);
+    settled.live(&back);
+    assert_eq!(frames(&mut wire), [r#"["$replay","room:7",[[1,"said","hi"]],false]"#]);
+}
+
 #[tokio::test]
 async fn refused_subscriptions_make_no_streams() {
     let (hub, (subscriber, _wire)) = (Hub::default(), Subscriber::of_test("ada", None));

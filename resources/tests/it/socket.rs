@@ -1,6 +1,6 @@
 //! A Socket.IO client, as `sails.io.js` or ours would ask.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, pin::pin, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value as Json, json};
@@ -42,8 +42,11 @@ impl Socket {
     }
 
     async fn packet(&mut self) -> String {
-        let next = tokio::time::timeout(Duration::from_secs(20), self.wire.next()).await.expect("a packet");
-        match next {
+        tokio::time::timeout(Duration::from_secs(20), self.read()).await.expect("a packet")
+    }
+
+    async fn read(&mut self) -> String {
+        match self.wire.next().await {
             Some(Ok(Message::Text(text))) => text.to_string(),
             end => panic!("the connection ended: {end:?}"),
         }
@@ -99,15 +102,30 @@ impl Socket {
     }
 
     /// Hears what becomes of the toys, which had these labels, until they are as they are in the database: each change once, after the one
-    /// before.
+    /// before, or a gap. The server of a client without positions would disconnect it instead.
     pub(crate) async fn hears_each_label_once(&mut self, world: &World, mut labels: Vec<Json>) {
         let now = world.get("/toy").await;
         let now: Vec<_> = now.ok().as_array().expect("a list").iter().map(|toy| toy["label"].clone()).collect();
         while labels != now {
             let event = self.next().await;
-            let label = &mut labels[event[1]["id"].as_u64().expect("a toy") as usize - 1];
-            assert_eq!(event[1]["previous"]["label"], *label, "{event}");
-            label.clone_from(&event[1]["data"]["label"]);
+            if event[0] == "$gap" {
+                return;
+            }
+            let change = message(&event);
+            let label = &mut labels[change["id"].as_u64().expect("a toy") as usize - 1];
+            assert_eq!(change["previous"]["label"], *label, "{event}");
+            label.clone_from(&change["data"]["label"]);
+        }
+    }
+
+    /// Keeps what it hears until something else has happened, so that nothing waits for it.
+    pub(crate) async fn hears_until(&mut self, done: impl Future) {
+        let mut done = pin!(done);
+        loop {
+            tokio::select! {
+                _ = &mut done => return,
+                packet = self.read() => self.hear(&packet),
+            }
         }
     }
 
@@ -116,4 +134,9 @@ impl Socket {
         self.ack("get", "/toy/none", json!({})).await;
         self.heard.drain(..).collect()
     }
+}
+
+/// The change message of an event, with or without a position.
+pub(crate) fn message(event: &Json) -> &Json {
+    event.as_array().and_then(|event| event.last()).expect("an argument")
 }

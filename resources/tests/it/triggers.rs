@@ -287,7 +287,7 @@ async fn what_it_commits_is_told_in_order(world: World) {
     let mut page = Socket::connect(&world, 1).await;
     page.get("/toy").await;
     let mut other = Other::start("triggers::a_program_that_is_to_be_killed", &world.url);
-    other.has_written(300).await;
+    page.hears_until(other.has_written(300)).await;
     other.kill();
     page.hears_each_label_once(&world, vec![json!("0"); 8]).await;
 }

@@ -280,7 +280,10 @@ export class Subscriptions {
       return;
     }
     this.made.delete(key);
-    for (const channel of channels) if (!this.askingFor(channel)[0]) this.positions.delete(channel);
+    for (const channel of channels) {
+      // The server may have subscribed the socket meanwhile.
+      if (!this.askingFor(channel)[0] && !this.positions.get(channel)?.live) this.positions.delete(channel);
+    }
     this.socket._emit('lost', { url, channels: [...channels], reason: `status ${jwr.statusCode}`, jwr });
   }
 

@@ -296,8 +296,8 @@ impl<S: Send + Sync + 'static> App<S> {
     /// Hands out the Socket.IO server, for an application's own namespaces.
     ///
     /// The namespace `/` is catamaran's: a setup that replaces it is an error at start. It must not be replaced later either,
-    /// through a clone of the `SocketIo`; nothing notices that. Its sockets are in rooms of catamaran's, so do not call
-    /// `leave_all` on them: they would miss events.
+    /// through a clone of the `SocketIo`, and neither must the handlers that its sockets have for requests, `get` to `options`. Nothing
+    /// notices that. Its sockets are in rooms of catamaran's, so do not call `leave_all` on them: they would miss events.
     ///
     /// ```
     /// # use catamaran::prelude::*;
@@ -445,7 +445,7 @@ impl<S: Send + Sync + 'static> App<S> {
         }
         let router = client::serve_at(router, &settings.client_path);
         let router = if settings.health { health::add_to(router, drain.clone(), hub) } else { router };
-        let sessions = Sessions::of(engine, slots.clone(), settings.max_handshake_bytes);
+        let sessions = Sessions::of(engine, slots.clone(), settings.max_handshake_bytes, settings.max_packet_bytes());
         let engine = any(move |request| sessions.clone().serve(request));
         let engine = engine.layer(from_fn_with_state(drain, http::admit));
         let router = router.route(&sockets, engine.layer(from_fn_with_state(gate, http::guard)));

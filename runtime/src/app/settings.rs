@@ -517,7 +517,7 @@ impl Settings {
         self.max_auth_bytes.saturating_add(positions).saturating_add(CLIENT_BYTES).min(self.max_packet_bytes())
     }
 
-    fn max_packet_bytes(&self) -> usize {
+    pub(super) fn max_packet_bytes(&self) -> usize {
         self.max_request_bytes.saturating_add(ENVELOPE_BYTES)
     }
 

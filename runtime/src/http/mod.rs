@@ -4,11 +4,13 @@ mod binding;
 pub(crate) mod client;
 mod cross_site;
 mod drain;
+pub(crate) mod frames;
 mod gate;
 pub(crate) mod health;
 pub(crate) mod lifecycle;
 mod origin;
 mod pace;
+mod payload;
 mod proxy;
 #[cfg(feature = "rate-limit")]
 pub(crate) mod rate_limit;

@@ -31,10 +31,14 @@ use tower_service::Service;
 use super::{
     ConnectionHandle, ConnectionLimiter,
     binding::{Binding, copied, take_key},
+    payload::{self, Framing},
     slots::ConnectionPermit,
     websocket::{Websocket, Websockets},
 };
-use crate::{Error, socketio::secret};
+use crate::{
+    Error,
+    socketio::{Reader, secret},
+};
 
 /// The largest answer to a handshake; it has about 120 bytes.
 const MAX_HANDSHAKE: usize = 4096;
@@ -60,6 +64,8 @@ struct Known {
     slots: ConnectionLimiter,
     /// How many bytes the head of a handshake may have, which is kept as long as its socket.
     max_head: usize,
+    /// How many bytes a packet may have.
+    max_packet: usize,
     /// By the secrets of their clients.
     sessions: Mutex<HashMap<String, Weak<Inner>>>,
 }
@@ -75,6 +81,7 @@ struct Inner {
     address: Option<IpAddr>,
     binding: Binding,
     ids: OnceLock<Ids>,
+    reader: Mutex<Reader>,
     /// How many bytes left in the answers to polls.
     polled: AtomicU64,
     upgrade: Mutex<Upgrade>,
@@ -101,7 +108,7 @@ enum Upgrade {
 
 impl Sessions {
     /// The sessions of an Engine.IO service.
-    pub(crate) fn of<E>(engine: E, slots: ConnectionLimiter, max_head: usize) -> Self
+    pub(crate) fn of<E>(engine: E, slots: ConnectionLimiter, max_head: usize, max_packet: usize) -> Self
     where
         E: Service<Request, Error = Infallible> + Clone + Send + Sync + 'static,
         <E as Service<Request>>::Response: IntoResponse,
@@ -112,7 +119,7 @@ impl Sessions {
     {
         let websockets = Websockets::of(engine.clone());
         let engine = Router::new().fallback_service(engine);
-        Self(Arc::new(Known { engine, websockets, slots, max_head, sessions: Mutex::default() }))
+        Self(Arc::new(Known { engine, websockets, slots, max_head, max_packet, sessions: Mutex::default() }))
     }
 
     /// Answers a request of a session, or one that opens one.
@@ -130,6 +137,10 @@ impl Sessions {
             return self.websocket(request, session).await;
         }
         let is_poll = is_poll(&request);
+        let request = match &session {
+            Some(session) if *request.method() == Method::POST => session.readable(request).await,
+            _ => request,
+        };
         let response = self.0.call(request).await;
         if let Some(session) = session
             && is_poll
@@ -149,7 +160,7 @@ impl Sessions {
         let response = self.0.call(Request::from_parts(parts, body)).await;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let known = self.0.clone();
-            tokio::spawn(async move { known.websockets.open(upgrade, asked, session).await });
+            tokio::spawn(async move { known.websockets.open(upgrade, asked, session, known.max_packet).await });
         }
         response
     }
@@ -175,9 +186,9 @@ impl Sessions {
         };
         let (known, path, binding) = (self.0.clone(), parts.uri.path().to_owned(), Binding::new(&mut parts.headers));
         own(&mut parts);
-        let (ids, polled, upgrade) = Default::default();
+        let (ids, reader, polled, upgrade) = Default::default();
         let (address, slot) = (caller.address, Mutex::new(Some(slot)));
-        let session = Session(Arc::new(Inner { known, path, address, binding, ids, polled, upgrade, slot }));
+        let session = Session(Arc::new(Inner { known, path, address, binding, ids, reader, polled, upgrade, slot }));
         parts.extensions.insert(session.clone());
         session.opened(self.0.call(Request::from_parts(parts, body)).await, caller.secure).await
     }
@@ -244,6 +255,21 @@ impl Session {
             let known = self.0.known.clone();
             runtime.spawn(async move { known.call(request).await });
         }
+    }
+
+    /// The same packets, as the library can read them.
+    async fn readable(&self, request: Request) -> Request {
+        let (mut parts, body) = request.into_parts();
+        let limit = self.0.known.max_packet;
+        let packets = match payload::collect(body, limit).await {
+            Ok(packets) => packets,
+            Err(body) => return Request::from_parts(parts, body),
+        };
+        let framing = Framing::of(parameter(&parts.uri, "EIO"), parts.headers.get(header::CONTENT_TYPE));
+        let packets = framing.map(&packets, limit, |packet| lock(&self.0.reader).read(packet));
+        parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(packets.len()));
+        parts.headers.remove(header::TRANSFER_ENCODING);
+        Request::from_parts(parts, framing.body(packets))
     }
 
     /// Lets a request of the session in, and returns the id by which Engine.IO knows it.

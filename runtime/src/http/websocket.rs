@@ -2,17 +2,17 @@
 //!
 //! engineioxide begins to move a session to a websocket with the answer to the handshake, and gives the session up if no
 //! packet follows. So it is handed the connection only when a first byte has come: where a proxy lets handshakes pass and
-//! nothing else, clients go on polling.
+//! nothing else, clients go on polling. What its client sends passes `frames.rs`.
 
 use std::{
     fmt, io,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use axum::http::Request;
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use futures_util::future::BoxFuture;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
@@ -22,7 +22,7 @@ use tokio::{
 };
 use tower_service::Service;
 
-use super::{ConnectionHandle, Session};
+use super::{ConnectionHandle, Session, frames::Frames};
 
 /// How long a client may take from the handshake to its first packet, when its session goes on over a websocket.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -49,7 +49,13 @@ impl Websockets {
     }
 
     /// Waits for a connection, and for what its client sends first in a session that it has.
-    pub(super) async fn open(&self, upgrade: OnUpgrade, request: Request<()>, session: Option<Session>) {
+    pub(super) async fn open(
+        &self,
+        upgrade: OnUpgrade,
+        request: Request<()>,
+        session: Option<Session>,
+        max_packet: usize,
+    ) {
         let Ok(connection) = upgrade.await else { return };
         let mut connection = TokioIo::new(connection);
         let mut first = BytesMut::new();
@@ -62,7 +68,11 @@ impl Websockets {
             }
         }
         let wire = request.extensions().get().cloned();
-        let websocket = Websocket { connection, first: first.freeze(), session, wire, frames: Frames::default() };
+        let (mut frames, mut ready) = (Frames::new(max_packet), BytesMut::new());
+        let passed = frames.pass(&mut first, &mut ready);
+        first.truncate(passed);
+        first.unsplit(ready);
+        let websocket = Websocket { connection, frames, ready: first, session, wire, left: LeftFrames::default() };
         (self.0)(websocket, request).await;
     }
 }
@@ -76,20 +86,47 @@ impl fmt::Debug for Websockets {
 /// The connection of one websocket.
 pub(crate) struct Websocket {
     connection: TokioIo<Upgraded>,
-    /// What was read before Engine.IO asked.
-    first: Bytes,
+    frames: Frames,
+    /// What Engine.IO reads next.
+    ready: BytesMut,
     /// The session that has moved here.
     session: Option<Session>,
     /// Where its packets are counted, if the connection is ours.
     wire: Option<ConnectionHandle>,
-    frames: Frames,
+    left: LeftFrames,
 }
 
 impl Websocket {
+    /// Reads what Engine.IO is to be given next.
+    fn give(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let websocket = self;
+        let begin = buffer.filled().len();
+        while websocket.ready.is_empty() {
+            ready!(Pin::new(&mut websocket.connection).poll_read(cx, buffer))?;
+            let arrived = &mut buffer.filled_mut()[begin..];
+            if arrived.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            let passed = websocket.frames.pass(arrived, &mut websocket.ready);
+            buffer.set_filled(begin + passed);
+            if passed > 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let bytes = websocket.ready.len().min(buffer.remaining());
+        buffer.put_slice(&websocket.ready[..bytes]);
+        websocket.ready.advance(bytes);
+        if websocket.ready.is_empty() {
+            // One large message would keep its memory for as long as the connection.
+            websocket.ready = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Counts what the connection has taken of these bytes.
     fn count(&mut self, bytes: &[u8]) {
         let Some(wire) = &self.wire else { return };
-        match self.frames.events(bytes) {
+        match self.left.events(bytes) {
             0 => {}
             events => wire.count_events(events),
         }
@@ -111,14 +148,7 @@ impl AsyncRead for Websocket {
             wire.ask();
         }
         let before = buffer.filled().len();
-        let outcome = if self.first.is_empty() {
-            Pin::new(&mut self.connection).poll_read(cx, buffer)
-        } else {
-            let bytes = self.first.len().min(buffer.remaining());
-            buffer.put_slice(&self.first[..bytes]);
-            self.first.advance(bytes);
-            Poll::Ready(Ok(()))
-        };
+        let outcome = self.give(cx, buffer);
         if let Some(wire) = &self.wire {
             wire.count_read(buffer.filled().len() - before);
         }
@@ -172,7 +202,7 @@ const EVENT: usize = 3;
 
 /// The frames that leave, as far as they came.
 #[derive(Debug, Default)]
-struct Frames {
+struct LeftFrames {
     head: [u8; HEAD],
     /// How many bytes of the head have come.
     had: usize,
@@ -180,7 +210,7 @@ struct Frames {
     rest: u64,
 }
 
-impl Frames {
+impl LeftFrames {
     /// How many events and acks of the root namespace begin in these bytes, or end their head there.
     fn events(&mut self, mut bytes: &[u8]) -> u64 {
         let mut events = 0;
@@ -262,7 +292,7 @@ mod tests {
         let stream: Vec<u8> = packets.iter().flat_map(|(opcode, payload, _)| frame(*opcode, payload)).collect();
         let expected: u64 = packets.iter().map(|(_, _, events)| events).sum();
         for size in [1, 2, 3, 5, 7, 64, 1000, 4096, stream.len()] {
-            let mut frames = Frames::default();
+            let mut frames = LeftFrames::default();
             let counted: u64 = stream.chunks(size).map(|bytes| frames.events(bytes)).sum();
             assert_eq!((counted, frames.had, frames.rest), (expected, 0, 0), "cut into {size}");
         }

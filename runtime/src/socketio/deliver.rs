@@ -11,7 +11,7 @@ use socketioxide::{
 };
 
 use super::{
-    SocketSubscriber,
+    SocketRouter, SocketSubscriber,
     ack::Answer,
     envelope::Ack,
     queue::{Arrival, Refused},
@@ -98,7 +98,9 @@ impl Refusals {
         let dispatcher = connection.dispatcher();
         match refused {
             Refused::TooMany if self.too_many.is_none() => {
-                self.too_many = Some(Answer::whole(Error::too_many_in_flight(dispatcher)).await);
+                let SocketRouter { max_in_flight, max_in_flight_bytes, max_answer_bytes, .. } = *dispatcher;
+                let error = Error::too_many_in_flight(max_in_flight, max_in_flight_bytes, max_answer_bytes);
+                self.too_many = Some(Answer::whole(error).await);
             }
             Refused::TooFast if self.too_fast.is_none() => {
                 self.too_fast = Some(Answer::whole(Error::too_many_messages(dispatcher.max_messages_per_second)).await);

@@ -18,6 +18,7 @@ use super::{
     ack::Answer,
     connection::{Connection, SocketRouter},
     deliver::{Refusals, deliver, room},
+    incoming::arguments,
     queue::{Arrival, Arrivals, Packet, Refused},
     request::{lasting_headers, virtual_request},
 };
@@ -155,9 +156,11 @@ async fn route(
     packet: Value,
     subscriptions: &Arc<Subscriptions>,
 ) -> Result<Answer, Error> {
+    let only_json = || Error::malformed("a request carries JSON only: send bytes as base64, or over HTTP");
     let text: Bytes = match packet {
         Value::Str(text, attachments) if attachments.as_ref().is_none_or(|all| all.is_empty()) => text.into(),
-        _ => return Err(Error::malformed("a request carries JSON only: send bytes as base64, or over HTTP")),
+        Value::Str(text, _) => return Err(arguments(&text).err().unwrap_or_else(only_json)),
+        Value::Bytes(_) => return Err(only_json()),
     };
     let lasting = connection.lasting(|| lasting_headers(&socket.req_parts().headers));
     let cookie = |path: &str| connection.cookies().header(path);

@@ -6,7 +6,7 @@ use axum::{body::Bytes, http::HeaderMap};
 use catamaran_pubsub::{Position, Received, Recovery, Resume, Settled};
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
-    de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{self, DeserializeSeed, IgnoredAny, MapAccess, Visitor},
     ser::SerializeStruct,
 };
 use serde_json::value::RawValue;
@@ -28,9 +28,20 @@ pub(crate) struct Envelope<'a> {
 }
 
 impl<'a> Envelope<'a> {
-    /// Reads the text of an event, the event's name included.
-    pub(crate) fn parse(event: &'a str) -> Result<Self, Error> {
-        let Event(fields) = serde_json::from_str(event).map_err(|error| Error::malformed(readable(&error)))?;
+    /// Reads the text of an event from behind the comma that follows its name: `{..}]`.
+    pub(crate) fn parse(arguments: &'a str) -> Result<Self, Error> {
+        let mut reader = serde_json::Deserializer::from_str(arguments).into_iter();
+        let fields: Fields<'a> = match reader.next() {
+            Some(fields) => fields.map_err(|error| Error::malformed(readable(&error)))?,
+            None => return Err(Error::malformed(NO_REQUEST)),
+        };
+        let rest = arguments[reader.byte_offset()..].trim_ascii();
+        if rest != "]" {
+            return Err(Error::malformed(match rest.as_bytes().first() {
+                Some(b',') => "the event carries more than the one object that is the request",
+                _ => "the event does not end behind its request, with `]`",
+            }));
+        }
         let url = fields.url.ok_or_else(|| Error::malformed("the request has no `url`"))?;
         let url = serde_json::from_str::<Text<'a>>(url.get()).map_err(|error| match kind(url) {
             "a string" => Error::malformed(format!("`url`: {}", readable(&error))),
@@ -74,6 +85,8 @@ pub(crate) fn readable(error: &serde_json::Error) -> String {
     format!("{quoted}..{}", end.into_iter().rev().collect::<String>())
 }
 
+/// What is wrong with an event that is a name alone.
+pub(super) const NO_REQUEST: &str = "the event carries no request: send one object such as {\"url\": \"/hello\"}";
 /// How many characters of what a client sent may stand in an error.
 const MAX_QUOTED: usize = 200;
 /// How many headers a packet may have, and the bytes of all names and values.
@@ -89,35 +102,6 @@ pub(crate) fn kind(value: &RawValue) -> &'static str {
         Some(b't' | b'f') => "a boolean",
         Some(b'n') => "null",
         _ => "a number",
-    }
-}
-
-struct Event<'a>(Fields<'a>);
-
-impl<'de> Deserialize<'de> for Event<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Arguments;
-
-        impl<'de> Visitor<'de> for Arguments {
-            type Value = Event<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an event")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut arguments: A) -> Result<Self::Value, A::Error> {
-                let _name = arguments.next_element::<IgnoredAny>()?;
-                let fields = arguments.next_element()?.ok_or_else(|| {
-                    de::Error::custom("the event carries no request: send one object such as {\"url\": \"/hello\"}")
-                })?;
-                match arguments.next_element::<IgnoredAny>()? {
-                    None => Ok(Event(fields)),
-                    Some(_) => Err(de::Error::custom("the event carries more than the one object that is the request")),
-                }
-            }
-        }
-
-        deserializer.deserialize_seq(Arguments)
     }
 }
 
@@ -483,14 +467,19 @@ mod tests {
 
     const LIMITS: ConnectLimits = ConnectLimits { bytes: 4000, auth: 1000, positions: 3, name: 20 };
 
+    /// Reads the text of an event, the event's name included.
+    fn parse(event: &str) -> Result<Envelope<'_>, Error> {
+        Envelope::parse(event.split_once(',').unwrap_or_default().1)
+    }
+
     fn refused(event: &str) -> String {
-        Envelope::parse(event).unwrap_err().message().to_owned()
+        parse(event).unwrap_err().message().to_owned()
     }
 
     #[test]
     fn a_request_borrows_from_its_packet() {
         let event = r#"["post",{"method":"get","headers":{"x-a":"1","x-n":5,"x-gone":null},"data":{"n": 1e400},"url":"/a?b=c"}]"#;
-        let envelope = Envelope::parse(event).unwrap();
+        let envelope = parse(event).unwrap();
         assert!(matches!(envelope.url, Cow::Borrowed("/a?b=c")));
         assert_eq!(envelope.data.unwrap().get(), r#"{"n": 1e400}"#);
         assert_eq!(envelope.headers, [("x-a".into(), "1".into()), ("x-n".into(), "5".into())]);
@@ -498,21 +487,21 @@ mod tests {
 
     #[test]
     fn params_is_another_name_of_data() {
-        assert_eq!(Envelope::parse(r#"["get",{"url":"/","params":[1]}]"#).unwrap().data.unwrap().get(), "[1]");
+        assert_eq!(parse(r#"["get",{"url":"/","params":[1]}]"#).unwrap().data.unwrap().get(), "[1]");
         assert!(refused(r#"["get",{"url":"/","params":1,"data":1}]"#).contains("two names"));
     }
 
     #[test]
     fn null_is_data_and_absent_is_none() {
-        assert_eq!(Envelope::parse(r#"["get",{"url":"/","data":null}]"#).unwrap().data.unwrap().get(), "null");
-        assert!(Envelope::parse(r#"["get",{"url":"/"}]"#).unwrap().data.is_none());
+        assert_eq!(parse(r#"["get",{"url":"/","data":null}]"#).unwrap().data.unwrap().get(), "null");
+        assert!(parse(r#"["get",{"url":"/"}]"#).unwrap().data.is_none());
     }
 
     #[test]
     fn headers_that_are_null_or_a_string_are_none() {
         for headers in ["null", "\"x\""] {
             let event = format!(r#"["get",{{"url":"/","headers":{headers}}}]"#);
-            assert!(Envelope::parse(&event).unwrap().headers.is_empty());
+            assert!(parse(&event).unwrap().headers.is_empty());
         }
     }
 
@@ -581,9 +570,9 @@ mod tests {
     fn headers_past_the_limit_are_not_read() {
         let with = |headers: &str| format!(r#"["get",{{"url":"/","headers":{{{headers}}}}}]"#);
         let many = |count: usize| (0..count).map(|n| format!(r#""x-{n}":"1""#)).collect::<Vec<_>>().join(",");
-        assert_eq!(Envelope::parse(&with(&many(64))).unwrap().headers.len(), 64);
+        assert_eq!(parse(&with(&many(64))).unwrap().headers.len(), 64);
         let (fits, long) = ("x".repeat(8 * 1024 - 1), "x".repeat(8 * 1024));
-        assert_eq!(Envelope::parse(&with(&format!(r#""a":"{fits}""#))).unwrap().headers.len(), 1);
+        assert_eq!(parse(&with(&format!(r#""a":"{fits}""#))).unwrap().headers.len(), 1);
         // What follows is no header, which nobody comes to see.
         for headers in [
             format!(r#"{},"no":{{}}"#, many(65)),

@@ -1,4 +1,4 @@
-//! The socket side, in the order a packet travels: connect → queue → dispatch → envelope → virtual request → router → ack.
+//! The socket side, in the order a packet travels: incoming → connect → queue → dispatch → envelope → virtual request → router → ack.
 //!
 //! Nothing outside this module names socketioxide, but for `App`, which hands it out.
 
@@ -13,6 +13,7 @@ mod envelope;
 mod expiry;
 mod frame;
 mod handle;
+mod incoming;
 mod message_rate;
 mod outlet;
 mod packet_headers;
@@ -31,6 +32,7 @@ pub(crate) use connection::{ConnectLimits, SocketRouter};
 pub(crate) use expiry::Lifetimes;
 pub(crate) use handle::Handshake;
 pub use handle::Socket;
+pub(crate) use incoming::{HEAD, Head, Reader, head};
 pub(crate) use outlet::SocketSubscriber;
 pub(crate) use packet_headers::HeaderRules;
 pub use packet_headers::{Any, PacketHeaders};

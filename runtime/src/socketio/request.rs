@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 
 use super::{
     envelope::{Envelope, LONGEST_ESCAPE, kind, readable},
+    incoming::arguments,
     packet_headers::{HeaderRules, is_of_connection},
 };
 use crate::Error;
@@ -23,7 +24,7 @@ const MAX_URL: usize = (u16::MAX - 1) as usize;
 
 /// Builds the request that the router sees, and takes out what is not for it: the positions of a client that resumes.
 ///
-/// `packet` is the whole packet's text, so that the body can share its memory; `lasting` are the headers that the
+/// `packet` is the whole text of a request, as [`arguments`] reads it, so that the body can share its memory; `lasting` are the headers that the
 /// handshake lends to every request of its socket, and `cookie` gives the cookies of a request to a path.
 pub(crate) fn virtual_request(
     method: &Method,
@@ -34,7 +35,7 @@ pub(crate) fn virtual_request(
     rules: &HeaderRules,
 ) -> Result<(Request, Resume), Error> {
     let text = std::str::from_utf8(packet).map_err(|_| Error::malformed("the packet is not text"))?;
-    let envelope = Envelope::parse(text)?;
+    let envelope = Envelope::parse(arguments(text)?)?;
     let in_query = matches!(*method, Method::GET | Method::HEAD);
 
     let uri = uri(&envelope.url, envelope.data.filter(|_| in_query))?;
@@ -253,7 +254,7 @@ pub(crate) fn lasting_headers(handshake: &HeaderMap) -> HeaderMap {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::socketio::PacketHeaders;
+    use crate::socketio::{PacketHeaders, Reader};
 
     fn request(method: &Method, event: &str) -> Result<Request, Error> {
         let handshake = axum::http::Request::builder()
@@ -269,7 +270,8 @@ mod tests {
             .0;
         let lasting = lasting_headers(&handshake.headers);
         let cookie = |_: &str| Some(HeaderValue::from_static("sid=1"));
-        let packet = Bytes::copy_from_slice(event.as_bytes());
+        let packet = Reader::default().read(&format!("42{event}")).expect("a request").split_off("42".len());
+        let packet = Bytes::from(packet);
         let rules = PacketHeaders::from(["x-own"]).rules().unwrap();
         virtual_request(method, &packet, &handshake, &lasting, cookie, &rules).map(|(request, _)| request)
     }

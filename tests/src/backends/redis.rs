@@ -69,6 +69,16 @@ impl RedisServer {
         (output.status.success() && !text.starts_with("Could not connect")).then_some(text)
     }
 
+    /// Closes the connections of all subscribers, and waits until as many have connected again.
+    ///
+    /// A server that has connected again knows that it was cut.
+    pub fn cut_subscribers(&self) {
+        let count = || self.ask(&["CLIENT", "LIST", "TYPE", "pubsub"]).lines().count();
+        let before = count();
+        self.ask(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+        until("subscribers of Redis", || count() == before);
+    }
+
     /// Ends it as a crash would.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {

@@ -36,6 +36,7 @@ mod names;
 mod nginx;
 mod origin;
 mod packet_headers;
+mod packets;
 mod parity;
 mod polling;
 #[cfg(feature = "backends")]

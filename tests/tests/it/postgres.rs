@@ -253,7 +253,16 @@ async fn misses_nothing(outage: impl AsyncFnOnce(&mut Backend)) {
 async fn connections_that_are_terminated_lose_nothing() {
     misses_nothing(async |backend| {
         let others = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'catamaran'";
-        assert_eq!(backend.client().await.query(others, &[]).await.unwrap().len(), 4);
+        let client = backend.client().await;
+        assert_eq!(client.query(others, &[]).await.unwrap().len(), 4);
+        // A server that has connected again knows that it was cut.
+        let connected = "select pid from pg_stat_activity where application_name = 'catamaran'";
+        within("the servers connect again", async {
+            while client.query(connected, &[]).await.unwrap().len() < 4 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     })
     .await;
 }

@@ -26,6 +26,8 @@ const GRACE: Duration = Duration::from_secs(10);
 const UNUSED: Duration = Duration::from_secs(2 * 24 * 3600);
 /// How many streams are locked at once: what is published to them waits for so long.
 const AT_ONCE: usize = 16;
+/// How many records are deleted at once.
+const RECORDS_AT_ONCE: i64 = 1000;
 
 /// Cleans as long as the session lasts.
 pub(super) async fn clean(session: &Session, config: &Config) -> Infallible {
@@ -73,7 +75,8 @@ struct Cleaner {
 impl Cleaner {
     async fn clean_once(&mut self) -> Result<(), Failure> {
         while self.clean_next().await? {}
-        self.clean_idle().await
+        self.clean_idle().await?;
+        self.clean_records().await
     }
 
     /// Looks at the streams of the next entries that are old enough; whether there are more.
@@ -94,6 +97,12 @@ impl Cleaner {
         let Some(row) = rows.first() else { return Ok(()) };
         self.trim(row.get("names")).await?;
         self.after = row.get::<_, Option<_>>("last").unwrap_or_default();
+        Ok(())
+    }
+
+    async fn clean_records(&self) -> Result<(), Failure> {
+        while self.connected.ask(&self.statements.records, &[&RECORDS_AT_ONCE]).await?.len() as i64 == RECORDS_AT_ONCE {
+        }
         Ok(())
     }
 

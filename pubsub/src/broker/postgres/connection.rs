@@ -20,7 +20,7 @@ pub(super) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 /// How long it may take to connect, and a statement; the server itself gives up a little earlier, and says so.
 const LIMIT: Duration = Duration::from_secs(3);
 /// The version of the tables and functions that this server uses.
-const VERSION: i32 = 2;
+const VERSION: i32 = 3;
 
 /// What the statements rely on, whatever the database or the role says. The tables fill and empty too quickly for
 /// statistics, so that only the indexes are right for them. The search path holds for the functions of the schema, too: nobody

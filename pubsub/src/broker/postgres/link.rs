@@ -216,7 +216,7 @@ impl Link {
         Ok(rows.iter().map(|row| Node(unsigned(row.get("id")))).collect())
     }
 
-    fn session(&self) -> Option<Arc<Session>> {
+    pub(super) fn session(&self) -> Option<Arc<Session>> {
         lock(&self.session).clone()
     }
 }

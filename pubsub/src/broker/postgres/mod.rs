@@ -8,6 +8,7 @@ mod cleaner;
 mod connection;
 mod link;
 mod news;
+mod records;
 mod session;
 mod statements;
 
@@ -18,7 +19,7 @@ use link::Link;
 use tokio::task::JoinSet;
 use tokio_postgres::{Config, config::SslMode};
 
-use super::{Attached, Backend, Broker, Down, Read, Sent};
+use super::{Attached, Backend, Broker, Down, Read, RecordStore, Sent};
 use crate::{BrokerEvents, Node, Position, PublishedEvent};
 
 /// How long a stream stays attached that nobody needs.
@@ -57,6 +58,8 @@ const LINGER: Duration = Duration::from_secs(10);
 /// of the servers deletes the rest, within some seconds of the time. If that fails, the server logs `postgres cleaner failed` and tries
 /// again, and events go on. A stream without an event or a new subscriber for two days is forgotten; whoever is
 /// subscribed to it hears of a gap with its next event.
+///
+/// Keyed records ([`Records`](crate::Records)) are rows of an unlogged table. The same server deletes them some seconds after they are gone.
 ///
 /// Nothing outlives the Postgres server: when it is started again, or a replica takes over, histories are empty, and every
 /// client that comes back hears of a gap, also in channels where nothing happened.
@@ -168,6 +171,10 @@ impl Broker for Tables {
 
     fn linger(&self) -> Option<Duration> {
         Some(LINGER)
+    }
+
+    fn records(&self) -> &dyn RecordStore {
+        &*self.link
     }
 }
 

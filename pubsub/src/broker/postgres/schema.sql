@@ -32,7 +32,7 @@ begin
     group by p.stream, p.epoch;
 end $$;
 
-create or replace function catamaran.version() returns integer language sql immutable as 'select 2';
+create or replace function catamaran.version() returns integer language sql immutable as 'select 3';
 
 -- The life of the server in which all of this was counted, up to which entry it was cleaned, and who cleans until when.
 create unlogged table if not exists catamaran.server (
@@ -91,6 +91,19 @@ create unlogged table if not exists catamaran.former (
     top bigint not null,
     primary key (stream, epoch)
 );
+
+-- Keyed records. The lease of one is over at `until`, and it does not exist from `gone` on. The record of the key 255, which no text
+-- has, names the store: whoever empties the table makes another store of it.
+create unlogged table if not exists catamaran.records (
+    key bytea primary key,
+    holder bytea not null,
+    epoch bigint not null,
+    value bytea not null,
+    until timestamptz not null,
+    gone timestamptz not null
+);
+create index if not exists records_holder on catamaran.records (holder, key);
+create index if not exists records_gone on catamaran.records (gone);
 
 -- The row of a stream, made if it is missing, and locked until the transaction ends. That writes no new version of it.
 create or replace function catamaran.lock(called bytea, fresh text) returns catamaran.streams
@@ -305,6 +318,103 @@ begin
     return false;
 end $$;
 
+-- The name of the store in which the records are.
+create or replace function catamaran.record_store() returns text
+language plpgsql as $$
+declare
+    store bytea;
+begin
+    loop
+        select k.value into store from catamaran.records k where k.key = '\xff';
+        if found then
+            return convert_from(store, 'UTF8');
+        end if;
+        insert into catamaran.records (key, holder, epoch, value, until, gone)
+        values ('\xff', '\xff', 0, convert_to(gen_random_uuid()::text, 'UTF8'), 'infinity', 'infinity')
+        on conflict do nothing;
+    end loop;
+end $$;
+
+-- What is left of a lease, in milliseconds.
+create or replace function catamaran.lease_left(until timestamptz, at timestamptz) returns bigint
+language sql immutable as $$
+    select greatest(ceil(extract(epoch from until - at) * 1000), 0)::bigint;
+$$;
+
+-- Changes one record, if it is as it must be: `absent`, `expired`, of one `claim`, or `held` by its holder still. Without a new
+-- holder it is removed. Times are in milliseconds.
+create or replace function catamaran.write_record(
+    called bytea, needed text, its_holder bytea, its_store text, its_epoch bigint,
+    new_holder bytea, new_value bytea, lease bigint, keep bigint,
+    out store text, out verdict text, out holder bytea, out value bytea, out epoch bigint, out lease_left bigint
+)
+language plpgsql as $$
+declare
+    r catamaran.records;
+    at timestamptz;
+    is_so boolean;
+begin
+    -- Before the transaction has an id: of two that write one record, the later has the higher.
+    perform pg_advisory_xact_lock(1667331170, hashtext(encode(called, 'hex')));
+    store := catamaran.record_store();
+    select * into r from catamaran.records k where k.key = called for update;
+    at := clock_timestamp();
+    if r.gone > at then
+        is_so := case needed
+            when 'expired' then r.until <= at
+            when 'claim' then store = its_store and r.epoch = its_epoch
+            when 'held' then store = its_store and r.epoch = its_epoch and r.holder = its_holder
+            else false
+        end;
+        if not is_so then
+            verdict := 'held';
+            holder := r.holder;
+            value := r.value;
+            epoch := r.epoch;
+            lease_left := catamaran.lease_left(r.until, at);
+            return;
+        end if;
+    elsif needed <> 'absent' then
+        verdict := 'absent';
+        return;
+    end if;
+    verdict := 'accepted';
+    epoch := case when needed = 'held' then r.epoch else pg_current_xact_id()::text::bigint end;
+    if new_holder is null then
+        delete from catamaran.records k where k.key = called;
+        return;
+    end if;
+    insert into catamaran.records as k (key, holder, epoch, value, until, gone)
+    values (
+        called, new_holder, write_record.epoch, new_value, at + lease * interval '1 ms', at + (lease + keep) * interval '1 ms'
+    )
+    on conflict (key) do update set holder = excluded.holder, epoch = excluded.epoch, value = excluded.value,
+        until = excluded.until, gone = excluded.gone;
+end $$;
+
+-- Renews so many leases of a holder, from a key on; how many it had, and the key after which more may follow.
+create or replace function catamaran.renew_records(
+    called bytea, lease bigint, most integer, since bytea, out store text, out renewed bigint, out last bytea
+)
+language plpgsql as $$
+declare
+    keys bytea[];
+    at timestamptz;
+begin
+    store := catamaran.record_store();
+    select array_agg(f.key order by f.key) into keys from (
+        select k.key from catamaran.records k where k.holder = called and k.key >= since order by k.key limit most for update
+    ) f;
+    at := clock_timestamp();
+    update catamaran.records k
+    set until = at + lease * interval '1 ms', gone = at + lease * interval '1 ms' + (k.gone - k.until)
+    where k.key = any (keys) and k.gone > at;
+    get diagnostics renewed = row_count;
+    if cardinality(keys) = most then
+        last := keys[most];
+    end if;
+end $$;
+
 -- Who cleans: for so long the one who asks, unless another does; up to where it was cleaned.
 create or replace function catamaran.lead(node bigint, upto bigint, lease interval, out cleaned bigint)
 language sql as $$
@@ -339,6 +449,7 @@ begin
         delete from catamaran.former;
         delete from catamaran.streams;
         delete from catamaran.nodes;
+        delete from catamaran.records;
         delete from catamaran.server;
         insert into catamaran.server (started, cleaned) values (pg_postmaster_start_time(), 0);
     end if;

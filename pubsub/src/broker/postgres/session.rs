@@ -162,6 +162,15 @@ impl Session {
         self.ask_in_turn(&self.read, &self.statements.others, parameters).await
     }
 
+    /// Asks for records.
+    pub(super) async fn ask_records(
+        &self,
+        statement: &Statement,
+        parameters: Parameters<'_>,
+    ) -> Result<Vec<Row>, Failure> {
+        self.ask_in_turn(&self.write, statement, parameters).await
+    }
+
     /// As the tables have it.
     pub(super) fn node(&self) -> i64 {
         self.node.0.cast_signed()

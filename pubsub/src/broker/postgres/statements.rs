@@ -17,6 +17,9 @@ pub(super) struct Statements {
     pub(super) beat: Statement,
     pub(super) leave: Statement,
     pub(super) lead: Statement,
+    pub(super) record_write: Statement,
+    pub(super) record_renew: Statement,
+    pub(super) record_list: Statement,
 }
 
 impl fmt::Debug for Statements {
@@ -37,6 +40,11 @@ impl Statements {
             beat: write.prepare("select seen from catamaran.beat($1, $2::float8 * interval '1 s')").await?,
             leave: write.prepare("delete from catamaran.nodes where id = $1").await?,
             lead: write.prepare("select cleaned from catamaran.lead($1, $2, $3::float8 * interval '1 s')").await?,
+            record_write: write
+                .prepare("select * from catamaran.write_record($1, $2, $3, $4, $5, $6, $7, $8, $9)")
+                .await?,
+            record_renew: write.prepare("select * from catamaran.renew_records($1, $2, $3, $4)").await?,
+            record_list: write.prepare(RECORD_LIST).await?,
         })
     }
 }
@@ -47,6 +55,7 @@ pub(super) struct Cleaning {
     pub(super) idle: Statement,
     pub(super) trim: Statement,
     pub(super) notices: Statement,
+    pub(super) records: Statement,
 }
 
 impl Cleaning {
@@ -56,6 +65,7 @@ impl Cleaning {
             idle: connected.prepare(IDLE).await?,
             trim: connected.prepare(TRIM).await?,
             notices: connected.prepare(NOTICES).await?,
+            records: connected.prepare(RECORDS).await?,
         })
     }
 }
@@ -97,3 +107,21 @@ const TRIM: &str = "select catamaran.trim($1, $2::float8 * interval '1 s', $3::f
 
 /// Deletes what said that streams have new epochs.
 const NOTICES: &str = "delete from catamaran.entries where id > $1 and id <= $2 and body is null";
+
+/// Some records in a range of keys, and the store; a row without a key if there is none.
+const RECORD_LIST: &str = "
+    select one.store, r.*
+    from (select catamaran.record_store() as store) one
+    left join (
+        select k.key, k.holder, k.value, k.epoch, catamaran.lease_left(k.until, clock_timestamp()) as lease_left
+        from catamaran.records k
+        where k.key >= $1 and k.key < $2 and k.gone > clock_timestamp() order by k.key limit $3
+    ) r on true
+    order by r.key";
+
+/// Deletes some records that are gone, but none that somebody claims.
+const RECORDS: &str = "
+    delete from catamaran.records where key in (
+        select k.key from catamaran.records k where k.gone <= now() order by k.gone limit $1 for update skip locked
+    )
+    returning 1";

@@ -51,6 +51,15 @@ impl Keys {
         Key { tag: &self.tag, kind: ":generation", name: "" }
     }
 
+    /// The records, their names, their names by holder, and when each is gone.
+    pub(super) fn records(&self) -> [Key<'_>; 4] {
+        [":records", ":records:names", ":records:held", ":records:ends"].map(|kind| Key {
+            tag: &self.tag,
+            kind,
+            name: "",
+        })
+    }
+
     /// Is there for an hour after the end of a node that owes nobody anything.
     pub(super) fn left<'a>(&'a self, node: &'a str) -> Key<'a> {
         Key { tag: &self.tag, kind: ":left:", name: node }

@@ -4,6 +4,7 @@ mod keys;
 mod link;
 mod message;
 mod outbox;
+mod records;
 mod script;
 mod session;
 
@@ -23,7 +24,7 @@ use self::{
     script::Script,
     session::{Nodes, Session},
 };
-use super::{Attached, Backend, Broker, Down, Read, Sent};
+use super::{Attached, Backend, Broker, Down, Read, RecordStore, Sent};
 use crate::{BrokerEvents, Node, Position, PublishedEvent, epoch};
 
 /// How long a stream stays attached when nobody is subscribed any more.
@@ -42,6 +43,9 @@ const LINGER: Duration = Duration::from_secs(10);
 /// is kept for a day longer than that, and as long as a server is attached to it. Nothing is written for a channel but that, so
 /// a server without persistence will do. With `maxmemory`, choose an eviction policy or give it enough: what is evicted
 /// is a gap, and a server that can take no more counts as one that cannot be reached.
+///
+/// Keyed records ([`Records`](crate::Records)) are four keys. Redis forgets a record by its own clock, and the keys a day after the last record. A
+/// restart, a failover or an eviction ends all records: they begin again in another store.
 ///
 /// # When it cannot be reached
 ///
@@ -234,6 +238,10 @@ impl Broker for RedisBroker {
 
     fn linger(&self) -> Option<Duration> {
         Some(LINGER)
+    }
+
+    fn records(&self) -> &dyn RecordStore {
+        self
     }
 }
 

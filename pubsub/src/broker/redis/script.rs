@@ -7,23 +7,31 @@ pub(super) enum Script {
     Nodes,
     Publish,
     Read,
+    RecordList,
+    RecordRenew,
+    RecordWrite,
 }
 
-macro_rules! with_stream {
-    ($file:literal) => {
-        concat!(include_str!("stream.lua"), include_str!($file))
+macro_rules! joined {
+    ($($file:literal)+) => {
+        concat!($(include_str!($file)),+)
     };
 }
 
 impl Script {
-    pub(super) const ALL: [Self; 4] = [Self::Attach, Self::Nodes, Self::Publish, Self::Read];
+    /// In the order of their numbers.
+    pub(super) const ALL: [Self; 7] =
+        [Self::Attach, Self::Nodes, Self::Publish, Self::Read, Self::RecordList, Self::RecordRenew, Self::RecordWrite];
 
     pub(super) fn text(self) -> &'static str {
         match self {
-            Self::Attach => with_stream!("attach.lua"),
+            Self::Attach => joined!("stream.lua" "attach.lua"),
             Self::Nodes => include_str!("nodes.lua"),
-            Self::Publish => with_stream!("publish.lua"),
-            Self::Read => with_stream!("read.lua"),
+            Self::Publish => joined!("stream.lua" "publish.lua"),
+            Self::Read => joined!("stream.lua" "read.lua"),
+            Self::RecordList => joined!("records.lua" "record_list.lua"),
+            Self::RecordRenew => joined!("records.lua" "record_renew.lua"),
+            Self::RecordWrite => joined!("records.lua" "record_write.lua"),
         }
     }
 }
