@@ -6,7 +6,8 @@ use tokio::{task::JoinHandle, time::Instant};
 
 use super::{
     broker::Broker,
-    environment::{HashMap, HashSet},
+    environment::HashSet,
+    sharded::Sharded,
     stream::{Apply, Shared, State, Stream},
 };
 
@@ -27,7 +28,8 @@ const MAX_UNSENT_NAME: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Known {
     shared: Arc<Shared>,
-    pub(super) streams: HashMap<Arc<str>, Arc<Stream>>,
+    /// Changed under the lock of this, and read without it.
+    pub(super) streams: Arc<Sharded<Arc<Stream>>>,
     /// Those that became idle, in the order in which they are dropped when they are too many. Some are in use again, or gone.
     pub(super) idle: VecDeque<Idle>,
     pub(super) idle_bytes: usize,
@@ -53,10 +55,10 @@ pub(super) struct Idle {
 }
 
 impl Known {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, streams: Arc<Sharded<Arc<Stream>>>) -> Self {
         Self {
             shared,
-            streams: HashMap::default(),
+            streams,
             idle: VecDeque::new(),
             idle_bytes: 0,
             sweeper: None,
@@ -68,22 +70,17 @@ impl Known {
         }
     }
 
-    pub(super) fn find(&self, name: &str) -> Option<Arc<Stream>> {
-        self.streams.get(name).cloned()
-    }
-
     /// Makes a stream that is not known.
     pub(super) fn add(&mut self, name: &Arc<str>, apply: Option<Apply>) -> Arc<Stream> {
         let stream = Arc::new(Stream::new(name.clone(), self.shared.clone(), apply));
         stream.lock().link.delivered_locally = self.unsent.remove(name);
-        self.streams.insert(name.clone(), stream.clone());
-        stream
+        self.streams.get_or_insert_with(name, || stream)
     }
 
     /// A stream that something is published to without the broker. If it is not known, nobody here hears it; it is noted for
     /// the subscribers of other servers.
     pub(super) fn find_or_note(&mut self, name: &Arc<str>) -> Option<Arc<Stream>> {
-        let stream = self.streams.get(name).cloned();
+        let stream = self.streams.get(name);
         if stream.is_none() {
             if self.unsent.len() < MAX_UNSENT && name.len() <= MAX_UNSENT_NAME {
                 self.unsent.insert(name.clone());
@@ -112,7 +109,7 @@ impl Known {
     fn unlist(&mut self) -> Option<Arc<Stream>> {
         let Idle { name, bytes, .. } = self.idle.pop_front()?;
         self.idle_bytes -= bytes;
-        let stream = self.streams.get(&name).cloned()?;
+        let stream = self.streams.get(&name)?;
         let unused = {
             let mut state = stream.lock();
             state.listed = false;
@@ -168,14 +165,15 @@ impl Known {
         broker: &dyn Broker,
         may_go: impl FnOnce(&State) -> bool,
     ) -> bool {
-        // The caller has it too. Whoever is about to use it has it until it is used, so that is asked afterwards.
-        let is_last = Arc::strong_count(stream) == 2;
-        let is_dropped = is_last && {
-            let state = stream.lock();
-            state.is_unused() && may_go(&state)
-        };
+        // The caller has it too. Whoever is about to use it has it until it is used, so that is asked afterwards; nobody finds it
+        // meanwhile.
+        let is_dropped = self.streams.remove_if(&stream.name, |stream| {
+            Arc::strong_count(stream) == 2 && {
+                let state = stream.lock();
+                state.is_unused() && may_go(&state)
+            }
+        });
         if is_dropped {
-            self.streams.remove(&stream.name);
             broker.detach(&stream.name);
         }
         is_dropped

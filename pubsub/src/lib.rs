@@ -11,6 +11,7 @@
 //! | module | |
 //! |---|---|
 //! | `environment` | the wall clock, random names and the order of maps, which a simulation replaces |
+//! | `sharded` | a map by name that many threads share |
 //! | `event`, `history`, `metrics`, `moment`, `names`, `position`, `task` | an encoded event, how much is kept, what is counted, what came first, the names of streams that are the engine's own, where an entry stands, tasks that survive a panic |
 //! | `entry` | a published event, its destinations, and its entry in one stream |
 //! | `delivery`, `sent` | what happened to a subscriber, and what it was sent already |
@@ -21,6 +22,7 @@
 //! | `broker::memory`, `broker::postgres`, `broker::redis` | the brokers |
 //! | `expiry` | what is done at a certain time |
 //! | `active` | one active subscription |
+//! | `members` | the active subscriptions of a channel, and which of them are sent entries together |
 //! | `stream` | one stream: its log, its active subscriptions, and what is kept for those to come |
 //! | `pending` | one pending subscription, and how it becomes active, ends and is renewed |
 //! | `resync` | how a stream is attached, and recovers from holes and outages |
@@ -46,6 +48,7 @@ mod filter;
 mod history;
 mod known;
 mod log;
+mod members;
 mod metrics;
 mod moment;
 mod names;
@@ -56,6 +59,7 @@ mod readers;
 mod registry;
 mod resync;
 mod sent;
+mod sharded;
 #[cfg(test)]
 mod simulation;
 mod sockets;
@@ -94,6 +98,6 @@ pub(crate) use position::{epoch, epoch_of};
 pub use publish::PublishOutcome;
 pub use registry::{MAX_CHANNEL_BYTES, MAX_SUBSCRIPTIONS, StreamRegistry};
 pub use sent::{Received, Resume};
-pub use subscriber::{Outlet, Subscriber};
+pub use subscriber::{Group, Outlet, Subscriber};
 pub use subscribers::{Subscribers, TagError};
 pub use subscription::{Settled, SubscribeError, Subscriptions};

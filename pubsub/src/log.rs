@@ -76,8 +76,11 @@ impl Log {
 
     /// Keeps the entry that follows the newest.
     pub(crate) fn append(&mut self, copy: StreamEntry) {
-        let bytes = weight(&copy);
         self.top.offset += 1;
+        if self.history.entries == 0 && self.pins.is_empty() && self.ring.is_empty() {
+            return;
+        }
+        let bytes = weight(&copy);
         self.bytes += bytes;
         self.kept.fetch_add(bytes, Ordering::Relaxed);
         let now = copy.entry.at;

@@ -368,7 +368,7 @@ impl State {
             shape: held.shape,
             expiry,
         };
-        self.live.entry(channel.clone()).or_default().insert(subscriber.id().to_owned(), live);
+        self.live.entry(channel.clone()).or_default().insert(live);
     }
 
     /// A socket that is live in the channel subscribed by another request. Behind filters it is sent what the first did not let

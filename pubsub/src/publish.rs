@@ -68,6 +68,10 @@ impl StreamRegistry {
         let destinations = to.into_iter().map(|target| Destination { target, position: None }).collect();
         let sent =
             self.broker().publish(PublishedEvent { id, message, except, destinations, at: environment::now() }).await;
+        if !self.is_joined() {
+            // The broker in memory has it applied before it returns.
+            return sent;
+        }
         if let Sent::Counted(entry) = &sent {
             for Destination { target, position } in &entry.destinations {
                 if let Some((stream, position)) = self.find(&target.stream).zip(position.as_ref())

@@ -28,6 +28,7 @@ use super::{
     pending::PendingSubscription,
     position::Position,
     resync,
+    sharded::Sharded,
     stream::{Apply, Next, Shared, State, Stream},
     subscriber::Subscriber,
     subscribers::Subscribers,
@@ -65,6 +66,8 @@ pub struct StreamRegistry {
     max_channel_bytes: AtomicUsize,
     /// An event went to a channel with a longer name, which is logged once.
     warned: AtomicBool,
+    /// All streams by name; `known` changes them.
+    streams: Arc<Sharded<Arc<Stream>>>,
     known: Mutex<Known>,
     sockets: Subscribers,
     closings: Closings,
@@ -75,9 +78,9 @@ impl StreamRegistry {
     pub(super) fn new() -> Arc<Self> {
         let node = Node(RandomState::new().hash_one(0));
         Arc::new_cyclic(|this: &Weak<Self>| {
-            let streams = this.clone();
+            let (registry, streams) = (this.clone(), Arc::<Sharded<_>>::default());
             let freed = Box::new(move |stream: &Arc<Stream>| {
-                if let Some(streams) = streams.upgrade() {
+                if let Some(streams) = registry.upgrade() {
                     streams.freed(stream);
                 }
             });
@@ -95,7 +98,8 @@ impl StreamRegistry {
                 max_subscriptions: AtomicUsize::new(MAX_SUBSCRIPTIONS),
                 max_channel_bytes: AtomicUsize::new(MAX_CHANNEL_BYTES),
                 warned: AtomicBool::new(false),
-                known: Mutex::new(Known::new(shared)),
+                streams: streams.clone(),
+                known: Mutex::new(Known::new(shared, streams)),
                 sockets: Subscribers::default(),
                 closings: Closings::default(),
             }
@@ -284,7 +288,7 @@ impl StreamRegistry {
         self.sockets.disconnect(subscriber);
     }
 
-    fn is_joined(&self) -> bool {
+    pub(super) fn is_joined(&self) -> bool {
         self.joined.load(Ordering::SeqCst)
     }
 
@@ -341,7 +345,7 @@ impl StreamRegistry {
 
     /// A stream that is known.
     pub(super) fn find(&self, name: &str) -> Option<Arc<Stream>> {
-        self.known().find(name)
+        self.streams.get(name)
     }
 
     /// The broker can be reached: all streams are attached anew, and those take a new epoch of which it did not get something.
@@ -375,12 +379,16 @@ impl StreamRegistry {
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Stream>> {
-        self.known().streams.values().cloned().collect()
+        self.streams.values()
     }
 
     pub(super) fn stream(&self, name: &Arc<str>) -> Arc<Stream> {
+        if let Some(stream) = self.find(name) {
+            return stream;
+        }
         let mut known = self.known();
-        if let Some(stream) = known.find(name) {
+        // Somebody else may have made it since.
+        if let Some(stream) = self.find(name) {
             return stream;
         }
         let stream = known.add(name, None);
@@ -420,7 +428,7 @@ impl StreamRegistry {
             return;
         }
         let mut known = self.known();
-        let is_current = known.streams.get(&stream.name).is_some_and(|current| Arc::ptr_eq(current, stream));
+        let is_current = self.find(&stream.name).is_some_and(|current| Arc::ptr_eq(&current, stream));
         if !is_current {
             return;
         }

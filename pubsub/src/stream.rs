@@ -10,7 +10,6 @@ use std::{
 use tokio::{sync::OnceCell, time::Instant};
 
 use super::{
-    active::ActiveSubscription,
     applied::Applied,
     delivery::GapReason,
     entry::{PublishedEvent, StreamEntry},
@@ -19,6 +18,7 @@ use super::{
     filter::EventFilter,
     history::{MAX_HELD, MAX_HELD_BYTES},
     log::{Log, Recovery, weight},
+    members::Members,
     names::is_behind_filters,
     position::Position,
     readers::Readers,
@@ -83,7 +83,7 @@ pub(super) struct State {
     early_bytes: usize,
     /// Somebody waits for the hole before the first early entry to close.
     pub(super) filling: bool,
-    pub(super) live: HashMap<Arc<str>, HashMap<String, ActiveSubscription>>,
+    pub(super) live: HashMap<Arc<str>, Members>,
     /// Where the subscriptions start that one socket holds for one channel, and how many requests hold them.
     ///
     /// Whichever of them is live first brings what the other must not miss, so all start where the first did.
@@ -293,11 +293,11 @@ impl Stream {
 
     pub(super) fn members(&self, channel: &str) -> Vec<Subscriber> {
         let state = self.lock();
-        state.live.get(channel).into_iter().flat_map(HashMap::values).map(|live| live.subscriber.clone()).collect()
+        state.live.get(channel).into_iter().flat_map(Members::iter).map(|live| live.subscriber.clone()).collect()
     }
 
     pub(super) fn count(&self, channel: &str) -> usize {
-        self.lock().live.get(channel).map_or(0, HashMap::len)
+        self.lock().live.get(channel).map_or(0, Members::len)
     }
 
     /// Whether anybody is subscribed to a channel, or about to be.
@@ -363,8 +363,8 @@ impl State {
     /// Sends the entry that is next to the live subscribers of its channel, and keeps it.
     fn apply(&mut self, mut copy: StreamEntry) {
         self.mark_repeated(&mut copy);
-        for live in self.live.get_mut(copy.channel()).into_iter().flat_map(HashMap::values_mut) {
-            live.send(&copy, &self.alarms);
+        if let Some(members) = self.live.get_mut(copy.channel()) {
+            members.send(&copy, &self.alarms);
         }
         self.order(&copy);
         self.used = copy.entry.at;
@@ -409,7 +409,7 @@ impl State {
         self.link.delivered_locally = true;
         self.link.delivered_at = Some(Instant::now());
         let top = self.log.top().clone();
-        for live in self.live.get_mut(channel).into_iter().flat_map(HashMap::values_mut) {
+        for live in self.live.get_mut(channel).into_iter().flat_map(Members::iter_mut) {
             live.send_uncounted(entry, channel, &top, &self.alarms);
         }
     }
@@ -424,7 +424,7 @@ impl State {
             orders.missed = Some(another_epoch);
         }
         for (channel, all) in &mut self.live {
-            for live in all.values_mut() {
+            for live in all.iter_mut() {
                 live.outcome = Recovery::Gap;
                 if live.subscriber.client().is_some() {
                     metrics::gap();

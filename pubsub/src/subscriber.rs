@@ -38,6 +38,24 @@ pub trait Outlet: Any + Send + Sync {
 
     /// Disconnects: nothing more is sent, and the client learns that from the end of its connection.
     fn disconnect(&self);
+
+    /// Makes a group for subscribers that are reached like this one; `None` if each of them is sent its deliveries alone.
+    fn group(&self) -> Option<Box<dyn Group>>;
+}
+
+/// Subscribers of one channel that are sent the same deliveries, so that those can be written once for all.
+///
+/// [`Outlet::group`] makes it. Like an outlet it is called under locks of the engine: it must not wait, nor call the engine.
+pub trait Group: Send {
+    /// Adds a subscriber, and returns its place; `None` if its deliveries are sent to it alone.
+    fn add(&mut self, subscriber: &Subscriber) -> Option<usize>;
+
+    /// Removes the subscriber at a place. Nothing that is delivered afterwards reaches it.
+    fn remove(&mut self, place: usize);
+
+    /// Sends a delivery to each member, as [`Outlet::deliver`] would: in the order of the calls, also of those to a member's outlet. A
+    /// member that may have missed it is disconnected.
+    fn deliver(&mut self, delivery: &Delivery<'_>);
 }
 
 /// A subscriber, and what it is subscribed to.
@@ -145,6 +163,10 @@ impl Subscriber {
 
     pub(crate) fn close(&self, reason: &str) -> bool {
         self.0.outlet.close(reason)
+    }
+
+    pub(crate) fn group(&self) -> Option<Box<dyn Group>> {
+        self.0.outlet.group()
     }
 
     /// The channels that the socket is live in, with the names of their streams, which are known as long as that is so. The lock

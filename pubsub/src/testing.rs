@@ -14,7 +14,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use crate::{
-    Cluster, Command, Delivery, EncodedEvent, Excluded, GapReason, History, LeftReason, Outlet, PublishOutcome,
+    Cluster, Command, Delivery, EncodedEvent, Excluded, GapReason, Group, History, LeftReason, Outlet, PublishOutcome,
     RESERVED, Replayed, Resume, StreamRegistry, SubscribeError, Subscriber, Subscriptions, TagError, Target,
     UnreachedServers, log::Recovery,
 };
@@ -55,6 +55,31 @@ impl Outlet for Wire {
 
     fn disconnect(&self) {
         self.closed.store(true, Ordering::SeqCst);
+    }
+
+    fn group(&self) -> Option<Box<dyn Group>> {
+        Some(Box::new(Wires::default()))
+    }
+}
+
+/// Wires that are sent the same. Some are not taken, so that tests have both kinds in a channel.
+#[derive(Default)]
+struct Wires(Vec<Option<Arc<Wire>>>);
+
+impl Group for Wires {
+    fn add(&mut self, subscriber: &Subscriber) -> Option<usize> {
+        let alone = subscriber.id().bytes().fold(0_u8, u8::wrapping_add).is_multiple_of(3);
+        let wire = Arc::downcast(subscriber.outlet()).ok().filter(|_| !alone)?;
+        self.0.push(Some(wire));
+        Some(self.0.len() - 1)
+    }
+
+    fn remove(&mut self, place: usize) {
+        assert!(self.0[place].take().is_some(), "a member is removed once");
+    }
+
+    fn deliver(&mut self, delivery: &Delivery<'_>) {
+        self.0.iter().flatten().for_each(|wire| wire.deliver(delivery));
     }
 }
 

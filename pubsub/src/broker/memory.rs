@@ -1,11 +1,11 @@
 //! The broker of an application with one server: it counts in memory, and the hub applies inline.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     hash::BuildHasher,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -13,32 +13,27 @@ use std::{
 use futures_util::future::{BoxFuture, ready};
 
 use super::{Attached, Broker, Down, Read, RecordStore, Sent, records::Table};
-use crate::{BrokerEvents, Node, Position, PublishedEvent, RandomState, StreamEntry, epoch_of};
+use crate::{BrokerEvents, Node, Position, PublishedEvent, RandomState, StreamEntry, epoch_of, sharded::Sharded};
 
 /// Counts the streams that its one hub has attached. The hub keeps their history.
 #[derive(Debug)]
 pub(crate) struct Memory {
     flow: BrokerEvents,
-    counts: Mutex<Counts>,
+    counts: Sharded<Count>,
     records: Mutex<Table>,
     /// What makes the names of epochs this process's own.
     secret: RandomState,
-}
-
-#[derive(Debug)]
-struct Counts {
-    by_stream: HashMap<Arc<str>, Count>,
     /// How many events went to streams that were not attached, and how many streams with events were detached, by a hash of
     /// the streams' names. As long as that is the same nothing was missed on a stream without events, and it has the same
-    /// epoch when it is attached again.
-    missed: Box<[u64]>,
+    /// epoch when it is attached again. A stream's is read and counted under the lock that its count is found by.
+    missed: Box<[AtomicU64]>,
 }
 
 /// How many streams share a count of what was missed: a few, each of which then takes another epoch.
 const MISSED: usize = 16_384;
 
 /// The position of a stream's last entry. Its lock is held until the hub has applied the next, which keeps them in order; it is
-/// not waited for under the lock of all counts.
+/// not waited for under a lock of several counts.
 #[derive(Clone, Debug)]
 struct Count(Arc<Top>);
 
@@ -61,39 +56,51 @@ impl Count {
 
 impl Memory {
     pub(crate) fn new(flow: BrokerEvents) -> Self {
-        let counts = Counts { by_stream: HashMap::new(), missed: vec![0; MISSED].into() };
-        Self { flow, counts: Mutex::new(counts), records: Mutex::default(), secret: RandomState::new() }
+        let missed = (0..MISSED).map(|_| AtomicU64::default()).collect();
+        Self { flow, counts: Sharded::default(), records: Mutex::default(), secret: RandomState::new(), missed }
     }
 
     /// How many streams are attached.
     #[cfg(test)]
     pub(crate) fn streams(&self) -> usize {
-        self.counts().by_stream.len()
+        self.counts.len()
     }
 
-    fn counts(&self) -> MutexGuard<'_, Counts> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The count of a stream, or a note if it is not attached.
+    fn count_of(&self, stream: &str) -> Option<Count> {
+        self.counts.get_or_else(stream, || self.miss(stream))
     }
 
-    /// The counts of the streams of an entry, and a note for each that is not attached. In the order of their names, so that
-    /// two publishers who share streams do not wait for each other.
-    fn counts_of(&self, entry: &PublishedEvent) -> BTreeMap<Arc<str>, Count> {
-        let mut counts = self.counts();
-        let streams = entry.destinations.iter().map(|destination| &destination.target.stream);
-        let counted = streams.filter_map(|stream| {
-            let count = counts.by_stream.get(stream).cloned();
-            if count.is_none() {
-                *counts.missed(stream, &self.secret) += 1;
-            }
-            Some((stream.clone(), count?))
-        });
-        counted.collect()
+    fn miss(&self, stream: &str) {
+        self.missed(stream).fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn missed(&self, stream: &str) -> &AtomicU64 {
+        let hash = self.secret.hash_one(stream);
+        &self.missed[usize::try_from(hash % MISSED as u64).unwrap_or_default()]
     }
 
     /// Counts an entry, and has it applied.
     fn count(&self, mut entry: PublishedEvent) -> Arc<PublishedEvent> {
+        if let [destination] = &mut entry.destinations[..] {
+            while let Some(count) = self.count_of(&destination.target.stream) {
+                let mut top = count.lock();
+                if count.is_detached() {
+                    continue;
+                }
+                top.offset += 1;
+                destination.position = Some(top.clone());
+                let entry = Arc::new(entry);
+                self.flow.entry(StreamEntry::of(entry.clone(), 0));
+                return entry;
+            }
+            return Arc::new(entry);
+        }
         loop {
-            let counts = self.counts_of(&entry);
+            let streams = entry.destinations.iter().map(|destination| &destination.target.stream);
+            let counts = streams.filter_map(|stream| Some((stream.clone(), self.count_of(stream)?)));
+            // In the order of their names, so that two publishers who share streams do not wait for each other.
+            let counts: BTreeMap<_, _> = counts.collect();
             let mut tops: BTreeMap<_, _> = counts.iter().map(|(stream, count)| (stream, count.lock())).collect();
             if counts.values().any(Count::is_detached) {
                 continue;
@@ -111,6 +118,15 @@ impl Memory {
             return entry;
         }
     }
+
+    /// The count of a stream, which begins if there is none.
+    fn begin(&self, stream: &Arc<str>) -> Count {
+        self.counts.get_or_insert_with(stream, || {
+            let missed = self.missed(stream).load(Ordering::Relaxed);
+            let position = Position { epoch: epoch_of(self.secret.hash_one((stream, missed))), offset: 0 };
+            Count(Arc::new(Top { position: Mutex::new(position), detached: AtomicBool::new(false) }))
+        })
+    }
 }
 
 impl Broker for Memory {
@@ -120,7 +136,7 @@ impl Broker for Memory {
         _: Option<Position>,
         _: Option<Duration>,
     ) -> BoxFuture<'a, Result<Attached, Down>> {
-        let count = self.counts().count(stream, &self.secret);
+        let count = self.begin(stream);
         let top = count.lock().clone();
         let floor = top.offset;
         Box::pin(ready(Ok(Attached { top, floor })))
@@ -135,14 +151,14 @@ impl Broker for Memory {
     }
 
     fn detach(&self, stream: &Arc<str>) {
-        let mut counts = self.counts();
-        let Some(count) = counts.by_stream.remove(stream) else { return };
-        count.0.detached.store(true, Ordering::SeqCst);
-        // Somebody who holds it publishes.
-        let silent = count.0.position.try_lock().is_ok_and(|top| top.offset == 0);
-        if !silent {
-            *counts.missed(stream, &self.secret) += 1;
-        }
+        self.counts.remove_with(stream, |count| {
+            count.0.detached.store(true, Ordering::SeqCst);
+            // Somebody who holds it publishes.
+            let silent = count.0.position.try_lock().is_ok_and(|top| top.offset == 0);
+            if !silent {
+                self.miss(stream);
+            }
+        });
     }
 
     fn others(&self) -> BoxFuture<'_, Result<Vec<Node>, Down>> {
@@ -155,25 +171,6 @@ impl Broker for Memory {
 
     fn records(&self) -> &dyn RecordStore {
         &self.records
-    }
-}
-
-impl Counts {
-    /// The count of a stream, which begins if there is none.
-    fn count(&mut self, stream: &Arc<str>, secret: &RandomState) -> Count {
-        if let Some(count) = self.by_stream.get(stream) {
-            return count.clone();
-        }
-        let epoch = epoch_of(secret.hash_one((stream, *self.missed(stream, secret))));
-        let position = Mutex::new(Position { epoch, offset: 0 });
-        let count = Count(Arc::new(Top { position, detached: AtomicBool::new(false) }));
-        self.by_stream.insert(stream.clone(), count.clone());
-        count
-    }
-
-    fn missed(&mut self, stream: &str, secret: &RandomState) -> &mut u64 {
-        let hash = secret.hash_one(stream);
-        &mut self.missed[usize::try_from(hash % MISSED as u64).unwrap_or_default()]
     }
 }
 
@@ -221,14 +218,14 @@ mod tests {
         let hub = Hub::default();
         let (broker, room) = (Memory::new(hub.registry().flow()), "room".into());
         let before = attach(&broker, &room);
-        let count = broker.counts().by_stream[&room].clone();
+        let count = broker.counts.get(&room).unwrap();
         // The publisher holds the count: what it publishes is of the epoch that ends.
         let publishing = count.lock();
         broker.detach(&room);
         assert_ne!(attach(&broker, &room).epoch, before.epoch);
         drop(publishing);
         // The publisher is about to hold it: it finds that it is no count any more.
-        let count = broker.counts().by_stream[&room].clone();
+        let count = broker.counts.get(&room).unwrap();
         broker.detach(&room);
         assert!(count.is_detached());
         let after = attach(&broker, &room);

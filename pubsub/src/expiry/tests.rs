@@ -230,6 +230,10 @@ impl crate::Outlet for Faulty {
     }
 
     fn disconnect(&self) {}
+
+    fn group(&self) -> Option<Box<dyn crate::Group>> {
+        None
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -297,7 +297,7 @@ impl<S: Send + Sync + 'static> App<S> {
     ///
     /// The namespace `/` is catamaran's: a setup that replaces it is an error at start. It must not be replaced later either,
     /// through a clone of the `SocketIo`, and neither must the handlers that its sockets have for requests, `get` to `options`. Nothing
-    /// notices that.
+    /// notices that. Its sockets are in rooms of catamaran's, so do not call `leave_all` on them: they would miss events.
     ///
     /// ```
     /// # use catamaran::prelude::*;

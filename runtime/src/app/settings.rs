@@ -7,7 +7,12 @@ use socketioxide::{ParserConfig, SocketIo, SocketIoBuilder, TransportType};
 use super::App;
 use catamaran_pubsub::{MAX_CHANNEL_BYTES, MAX_SUBSCRIPTIONS};
 
-use crate::{Backend, Origins, PacketHeaders, ServeError, http::Proxies, routing::encoded, socketio::Lifetimes};
+use crate::{
+    Backend, Origins, PacketHeaders, ServeError,
+    http::Proxies,
+    routing::encoded,
+    socketio::{Lifetimes, SURE_PACKETS},
+};
 
 /// What a packet may have beside its body: method, URL, headers and the names of the envelope.
 const ENVELOPE_BYTES: usize = 64 * 1024;
@@ -18,6 +23,7 @@ const POSITION_BYTES: usize = 128;
 /// The packets that may wait for one socket; tokio allocates room for them as it is needed. It bounds what is not counted
 /// in bytes, such as what an application emits by itself.
 pub(super) const MAX_PACKETS: usize = 16 * 1024;
+const _: () = assert!(MAX_PACKETS as u64 >= 2 * SURE_PACKETS);
 /// The same where bytes cannot be counted, because the connections are not ours.
 pub(super) const MAX_PACKETS_UNCOUNTED: usize = 1024;
 /// How long a connection may take to ask for a namespace, beside the time of `on_connect`.

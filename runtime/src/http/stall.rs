@@ -44,6 +44,10 @@ struct State {
     /// Whether a write waits for the kernel.
     blocked: AtomicBool,
     written: AtomicU64,
+    /// Of a websocket: the bytes that came, those of them whose packets were handled, and the events and acks that left.
+    read: AtomicU64,
+    handled: AtomicU64,
+    events: AtomicU64,
     waiting: Mutex<Waiting>,
     slot: Weak<ConnectionPermit>,
 }
@@ -69,6 +73,36 @@ impl ConnectionHandle {
     /// The kernel has taken so many bytes more.
     pub(crate) fn count(&self, bytes: usize) {
         self.0.written.fetch_add(bytes as u64, Ordering::Release);
+    }
+
+    /// How many bytes have come over a websocket.
+    pub(crate) fn read(&self) -> u64 {
+        self.0.read.load(Ordering::Acquire)
+    }
+
+    /// Of how many of them the packets have been handled, for certain.
+    pub(crate) fn handled(&self) -> u64 {
+        self.0.handled.load(Ordering::Acquire)
+    }
+
+    /// How many events and acks of the root namespace have left.
+    pub(crate) fn events(&self) -> u64 {
+        self.0.events.load(Ordering::Acquire)
+    }
+
+    /// A websocket asks for more: what had come is handled.
+    pub(crate) fn ask(&self) {
+        self.0.handled.store(self.0.read.load(Ordering::Relaxed), Ordering::Release);
+    }
+
+    /// So many bytes more have come over a websocket.
+    pub(crate) fn count_read(&self, bytes: usize) {
+        self.0.read.fetch_add(bytes as u64, Ordering::Release);
+    }
+
+    /// So many events and acks more have left.
+    pub(crate) fn count_events(&self, events: u64) {
+        self.0.events.fetch_add(events, Ordering::Release);
     }
 
     /// The kernel takes no more, or takes more again.

@@ -5,7 +5,10 @@
 //! than it has, and wherever more has left than was queued, the surplus is forgotten. What is off is then off for no
 //! longer than something waits, and never to the harm of a socket that reads.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
 
 use axum::http::Extensions;
 
@@ -21,7 +24,25 @@ pub(crate) struct Backlog {
     /// How many of the bytes up to `asked_end` the client asked for.
     asked: AtomicU64,
     asked_end: AtomicU64,
+    /// How many packets were queued.
+    packets: AtomicU64,
+    /// What the client sent until here is answered, and its answers have left.
+    settled: AtomicU64,
+    mark: Mutex<Option<Mark>>,
 }
+
+/// When the packet of this number has left, so has everything that answers what the client had sent until here.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    packet: u64,
+    handled: u64,
+}
+
+/// How many packets may be waiting for a socket, at most, so that its queue certainly takes another: less than half of those that it
+/// takes, for what engineioxide queues unasked.
+pub(crate) const SURE_PACKETS: u64 = 8 * 1024;
+/// The bytes of the smallest packet of a client that may be answered: a frame's head of six, and one.
+const SMALLEST_PACKET: u64 = 7;
 
 /// How packets leave for a socket.
 #[derive(Debug)]
@@ -40,8 +61,16 @@ impl Backlog {
             (None, Some(wire)) => Outlet::ConnectionHandle(wire.clone()),
             (None, None) => Outlet::Unseen,
         };
-        let (queued, asked, asked_end) = Default::default();
-        Self { outlet, limit: limit as u64, queued, asked, asked_end }
+        Self {
+            outlet,
+            limit: limit as u64,
+            queued: AtomicU64::default(),
+            asked: AtomicU64::default(),
+            asked_end: AtomicU64::default(),
+            packets: AtomicU64::default(),
+            settled: AtomicU64::default(),
+            mark: Mutex::default(),
+        }
     }
 
     /// Counts a packet that is about to be queued. Fails with the bytes that wait if they are too many, and wait for the
@@ -64,12 +93,52 @@ impl Backlog {
     pub(crate) fn take_back(&self, bytes: usize) {
         if self.outlet.left().is_some() {
             self.queued.fetch_sub(self.framed(bytes), Ordering::AcqRel);
+            self.packets.fetch_sub(1, Ordering::AcqRel);
         }
     }
 
     /// Whether so little waits that a packet may be queued of which nobody knows how large it is.
     pub(crate) fn has_room(&self) -> bool {
         self.waiting() <= self.limit / 2
+    }
+
+    /// Counts a packet that is about to be queued, if the socket's queue certainly has a place for it. So it may be sent together with
+    /// others, where nobody is told whose queue is full.
+    ///
+    /// In the queue are the packets that are counted here, and what socketioxide answers by itself, such as a CONNECT to a namespace that
+    /// there is not: one for each packet of the client at most. What the application emits by itself nobody counts.
+    pub(crate) fn take_place(&self, bytes: usize) -> bool {
+        let Outlet::ConnectionHandle(wire) = &self.outlet else { return false };
+        if wire.is_blocked() || !(self.is_sure(wire) || self.settle(wire)) {
+            return false;
+        }
+        self.count(wire.written(), framed(bytes));
+        true
+    }
+
+    fn is_sure(&self, wire: &ConnectionHandle) -> bool {
+        let (packets, left) = (self.packets.load(Ordering::Acquire), wire.events());
+        if left > packets {
+            // Some were the application's own.
+            self.packets.fetch_max(left, Ordering::AcqRel);
+        }
+        let answers = wire.read().saturating_sub(self.settled.load(Ordering::Acquire)) / SMALLEST_PACKET;
+        packets.saturating_sub(left) + answers < SURE_PACKETS
+    }
+
+    /// Forgets what the client sent before the last mark, if that has left; then the next packet is one.
+    fn settle(&self, wire: &ConnectionHandle) -> bool {
+        let mut mark = self.mark.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Mark { packet, handled }) = *mark {
+            if packet > wire.events() {
+                return false;
+            }
+            self.settled.store(handled, Ordering::Release);
+        }
+        // In this order: what is handled now was answered before the packet that is queued next.
+        let handled = wire.handled();
+        *mark = Some(Mark { packet: self.packets.load(Ordering::Acquire) + 1, handled });
+        self.is_sure(wire)
     }
 
     /// How many bytes wait, as far as anybody knows.
@@ -90,9 +159,16 @@ impl Backlog {
     /// Counts a packet; says how many bytes waited before it, and how many had left.
     fn push(&self, bytes: usize) -> Option<(u64, u64)> {
         let left = self.outlet.left()?;
-        self.queued.fetch_max(left, Ordering::AcqRel);
-        let queued = self.queued.fetch_add(self.framed(bytes), Ordering::AcqRel);
-        Some((queued.saturating_sub(left), left))
+        Some((self.count(left, self.framed(bytes)).saturating_sub(left), left))
+    }
+
+    /// Counts a packet, and returns how many bytes were queued before it, of which so many have left.
+    fn count(&self, left: u64, bytes: u64) -> u64 {
+        if self.queued.load(Ordering::Acquire) < left {
+            self.queued.fetch_max(left, Ordering::AcqRel);
+        }
+        self.packets.fetch_add(1, Ordering::AcqRel);
+        self.queued.fetch_add(bytes, Ordering::AcqRel)
     }
 
     /// How many of the waiting bytes the client asked for, at most.
@@ -102,14 +178,18 @@ impl Backlog {
 
     /// The bytes of a packet with the header of its frame.
     fn framed(&self, bytes: usize) -> u64 {
-        let header = match bytes {
-            _ if !self.outlet.is_websocket() => 0,
-            ..126 => 2,
-            126..65_536 => 4,
-            _ => 10,
-        };
-        bytes as u64 + header
+        if self.outlet.is_websocket() { framed(bytes) } else { bytes as u64 }
     }
+}
+
+/// The bytes of a packet in a frame.
+fn framed(bytes: usize) -> u64 {
+    let header = match bytes {
+        ..126 => 2,
+        126..65_536 => 4,
+        _ => 10,
+    };
+    bytes as u64 + header
 }
 
 impl Outlet {
@@ -213,5 +293,45 @@ mod tests {
         assert_eq!(backlog.add(1_000_000), Ok(()));
         assert_eq!(backlog.add(1_000_000), Ok(()));
         assert!(backlog.has_room());
+    }
+
+    #[test]
+    fn place_is_sure_as_long_as_few_packets_can_wait() {
+        let (backlog, wire) = backlog(1_000_000);
+        wire.block(false);
+        for _ in 0..SURE_PACKETS {
+            assert!(backlog.take_place(1));
+        }
+        assert!(!backlog.take_place(1));
+        assert_eq!(backlog.waiting(), SURE_PACKETS * 3, "what found no place is not counted");
+        wire.count_events(1);
+        assert!(backlog.take_place(1));
+        wire.count_events(1);
+        wire.block(true);
+        assert!(!backlog.take_place(1), "a blocked connection has to be asked");
+    }
+
+    #[test]
+    fn packets_of_the_client_may_be_answered_until_a_later_packet_has_left() {
+        let (backlog, wire) = backlog(1_000_000);
+        wire.block(false);
+        assert!(backlog.take_place(1));
+        wire.count_events(1);
+        wire.count_read(usize::try_from(SURE_PACKETS * SMALLEST_PACKET).unwrap());
+        assert!(!backlog.take_place(1), "all of it may be answered and wait");
+        wire.ask();
+        assert!(!backlog.take_place(1), "the mark was set before this was handled");
+        // One at a time, as a socket that is not sent to together with others.
+        for left in 2..4 {
+            backlog.add(1).unwrap();
+            assert!(!backlog.take_place(1));
+            wire.count_events(1);
+            assert_eq!(backlog.take_place(1), left == 3, "the first mark came before, the second after");
+        }
+    }
+
+    #[test]
+    fn queue_of_others_is_never_sure() {
+        assert!(!Backlog::of(&Extensions::new(), 1).take_place(1));
     }
 }

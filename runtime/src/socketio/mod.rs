@@ -19,10 +19,12 @@ mod outlet;
 mod packet_headers;
 mod queue;
 mod request;
+mod rooms;
 
 use std::sync::Arc;
 
 use axum::http::Method;
+pub(crate) use backlog::SURE_PACKETS;
 use connect::Entrance;
 pub(crate) use connect::{Attached, Hooks};
 use connection::Connection;

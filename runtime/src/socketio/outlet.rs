@@ -10,7 +10,7 @@ use std::{
 };
 
 use axum::http::request::Parts;
-use catamaran_pubsub::{Delivery, EncodedEvent, Outlet, Resume, Subscriber};
+use catamaran_pubsub::{Delivery, EncodedEvent, Group, Outlet, Resume, Subscriber};
 use serde::Serialize;
 use socketioxide::{SendError, SocketError, socket::Socket as IoSocket};
 use tokio::{
@@ -22,6 +22,7 @@ use super::{
     Handshake,
     backlog::Backlog,
     frame::{Arguments, Frame, packet_bytes, plain},
+    rooms::Rooms,
 };
 use crate::{logged, metrics};
 
@@ -198,7 +199,41 @@ impl SocketSubscriber {
     }
 }
 
+/// Whether an event can be sent to a socket together with others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Its queue has a place, and the event is counted.
+    Sure,
+    /// Its queue may be full.
+    Unsure,
+    /// Nothing more is sent to it.
+    Gone,
+}
+
 impl SocketOutlet {
+    /// Whether its client is the catamaran client, which understands positions.
+    pub(super) fn knows_positions(&self) -> bool {
+        self.positions
+    }
+
+    pub(super) fn socket(&self) -> Option<Arc<IoSocket>> {
+        match &self.link {
+            Link::Socket { socket, .. } => socket.upgrade(),
+            Link::Inbox(..) => None,
+        }
+    }
+
+    /// Whether a packet of so many bytes can be sent to it together with others; then it is counted.
+    pub(super) fn place(&self, bytes: usize) -> Place {
+        match &self.link {
+            _ if self.is_closed() => Place::Gone,
+            Link::Socket { backlog, .. } if self.entered.load(Ordering::SeqCst) && backlog.take_place(bytes) => {
+                Place::Sure
+            }
+            _ => Place::Unsure,
+        }
+    }
+
     fn mark_gone(&self) {
         self.gone.store(true, Ordering::SeqCst);
     }
@@ -319,6 +354,13 @@ impl Outlet for SocketOutlet {
             && let Some(socket) = socket.upgrade()
         {
             tokio::spawn(disconnect(socket));
+        }
+    }
+
+    fn group(&self) -> Option<Box<dyn Group>> {
+        match &self.link {
+            Link::Socket { .. } => Some(Box::new(Rooms::default())),
+            Link::Inbox(..) => None,
         }
     }
 }

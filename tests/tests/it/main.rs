@@ -48,6 +48,7 @@ mod readers;
 #[cfg(feature = "backends")]
 mod redis;
 mod resume;
+mod room_path;
 mod sails_sockets;
 mod sessions;
 mod slow;
