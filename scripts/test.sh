@@ -84,7 +84,7 @@ start() {
 await() {
   local ended status=0
   wait -n -p ended "${!running[@]}" || status=$?
-  local name="${running[$ended]}" seconds=$((SECONDS - began[ended]))
+  local name="${running[$ended]}" seconds=$((SECONDS - ${began[$ended]}))
   unset "running[$ended]"
   if [ "$status" = 0 ]; then
     step "$name: passed in $seconds s"

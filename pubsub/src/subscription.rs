@@ -144,6 +144,8 @@ impl Subscriptions {
             return Err(SubscribeError::NameTooLong(limit));
         }
         let limit = streams.max_subscriptions();
+        // Behind a filter, a request may ask for a channel that its socket has.
+        let is_new;
         let (resume, since) = {
             let mut state = self.lock();
             if state.without_effect {
@@ -156,7 +158,8 @@ impl Subscriptions {
                 return Ok(outcome);
             }
             // Before there is a stream, and the broker is asked for it.
-            if subscriber.subscriptions() >= limit {
+            is_new = !subscriber.joined().contains_key(&target.channel);
+            if is_new && subscriber.subscriptions() >= limit {
                 return Err(SubscribeError::TooMany(limit));
             }
             (state.resume.get(&*target.channel).map(|had| had.upto.clone()), state.since)
@@ -171,7 +174,7 @@ impl Subscriptions {
         if let Some(outcome) = state.has(streams, subscriber, held.channel(), filter.as_deref()) {
             return Ok(outcome);
         }
-        if subscriber.subscriptions() > limit {
+        if is_new && subscriber.subscriptions() > limit {
             return Err(SubscribeError::TooMany(limit));
         }
         if state.settled {

@@ -12,7 +12,7 @@ use tokio::{sync::mpsc::UnboundedReceiver, time::Instant};
 
 use super::*;
 use crate::{
-    FILTERED, History, Position, PublishOutcome, Received, Subscriber, Subscriptions, Target,
+    FILTERED, History, Position, PublishOutcome, Received, SubscribeError, Subscriber, Subscriptions, Target,
     active::UNTOLD,
     broker::mock,
     expiry::JITTER,
@@ -124,6 +124,20 @@ async fn publish_once(hub: &Hub, numbers: impl IntoIterator<Item = u64>) {
 
 fn frames(wire: &mut UnboundedReceiver<String>) -> Vec<String> {
     std::iter::from_fn(|| wire.try_recv().ok()).collect()
+}
+
+#[tokio::test]
+async fn request_for_a_channel_that_a_full_socket_has_is_accepted() {
+    let hub = Hub::default();
+    hub.registry().set_max_subscriptions(1);
+    let (ada, mut wire) = Subscriber::of_test("ada", None);
+    subscribe(&hub, &ada, Numbers::of([1]), None, async || {}).await;
+    subscribe(&hub, &ada, Numbers::of([2]), None, async || {}).await;
+    publish(&hub, [1, 2]).await;
+    assert_eq!(frames(&mut wire), [r#"["n",2]"#, r#"["n",4]"#]);
+    let another = Target { channel: "others".into(), ..channel() };
+    let refused = Subscriptions::default().add(hub.registry(), &ada, another, None).await;
+    assert!(matches!(refused, Err(SubscribeError::TooMany(1))));
 }
 
 #[tokio::test]

@@ -64,7 +64,9 @@ mod actions {
 async fn start() -> (Lab, Server) {
     let lab = Lab::default();
     let app = App::new(lab.clone()).mount(routes![actions]).max_backlog_bytes(256 * 1024);
-    let server = Server::start(app.max_messages_per_second(1_000_000)).await;
+    // Some clients of these tests read nothing for a while, pings neither.
+    let app = app.max_messages_per_second(1_000_000).heartbeat(Duration::from_secs(60), Duration::from_secs(60));
+    let server = Server::start(app).await;
     (lab, server)
 }
 
