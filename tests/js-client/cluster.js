@@ -149,6 +149,10 @@ class Cluster {
     for (const path of paths) assert.ok(this.counts.get(path) > 0, `this never happened: ${path}`);
   }
 
+  assertAnyHappened(...paths) {
+    assert.ok(paths.some((path) => this.counts.get(path) > 0), `none of these happened: ${paths}`);
+  }
+
   async close() {
     for (const writer of this.writers) writer.close();
     for (const page of this.pages) page.close();

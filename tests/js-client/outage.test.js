@@ -108,7 +108,10 @@ for (const Backend of [Redis, Postgres]) {
       cluster.assertRight(verdicts);
       assert.ok(back < BACK, `back after ${back} ms`);
       assert.ok(growth.every((bytes) => bytes < GROWTH), `${growth} bytes more`);
-      if (recovers) cluster.assertHappened('resubscribed on another server, recovered');
+      // Which server a page comes back to is chance.
+      if (recovers) {
+        cluster.assertAnyHappened('resubscribed on another server, recovered', 'resubscribed on the same server, recovered');
+      }
       if (seconds >= noticed) {
         assert.ok(cluster.nodes.some(({ unready }) => unready > 0), 'some server was not ready');
         assert.ok(cluster.written.count('local') > 0, 'delivery went on');
