@@ -23,7 +23,7 @@ use crate::support::{Ask, Client, Eio, Packet, Server, canary, get, until};
 #[global_allocator]
 static ALLOCATED: PeakAlloc = PeakAlloc;
 
-/// Says how many cycles to run, 20,000 unless set; fewer do not fill what is kept on purpose.
+/// Says how many cycles to run, 30,000 unless set; fewer do not fill what is kept on purpose.
 const CYCLES: &str = "CATAMARAN_LEAK_CYCLES";
 /// The bytes that a cycle may leave behind on average, for maps that have grown: less than the least of a socket's parts.
 const LEAST: usize = 64;
@@ -159,7 +159,7 @@ fn measures(name: &str) -> bool {
 }
 
 fn cycles() -> usize {
-    std::env::var(CYCLES).map_or(20_000, |cycles| cycles.parse().expect("a number of cycles"))
+    std::env::var(CYCLES).map_or(30_000, |cycles| cycles.parse().expect("a number of cycles"))
 }
 
 /// Runs the cycles in ten parts, and compares the least that is allocated after the fifth to the seventh with that after the
