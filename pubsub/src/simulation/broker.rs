@@ -408,6 +408,11 @@ fn is_for_servers(stream: &str) -> bool {
     ["catamaran:commands", "catamaran:closings", "catamaran:answers:"].iter().any(|name| stream.starts_with(name))
 }
 
+/// Whether a stream says whose sockets are closed.
+fn is_closing(stream: &str) -> bool {
+    stream == "catamaran:closings"
+}
+
 async fn wait(time: Option<Duration>) {
     match time {
         None => {}

@@ -175,11 +175,14 @@ fn guarantees_hold_for_every_seed() {
 
 /// Those of the first 100,000 that failed once: a closing was taken for an older one of the same tag, the ack of a client that
 /// had given up did not say where its replay begins, a channel was lost with a refused repeat although the server had subscribed it,
-/// what such a repeat or a gap made a client forget, and a second gap while its subscription was pending.
+/// what such a repeat or a gap made a client forget, and a second gap while its subscription was pending. With spoiled commands, the
+/// simulated broker lost a closing by itself, which no broker does (see `Fault::Lose`).
 #[test]
 fn seeds_that_failed_hold() {
-    let failed = [3236, 4778, 28_187, 13_728, 54_112, 73_832].map(|seed| failures_of(seed..seed + 1, &[], 1)).concat();
-    assert!(failed.is_empty(), "{failed:?}");
+    let plain = [3236, 4778, 28_187, 13_728, 54_112, 73_832].map(|seed| failures_of(seed..seed + 1, &[], 1)).concat();
+    assert!(plain.is_empty(), "{plain:?}");
+    let spoiled = failures_of(8383..8384, &[Hazard::SpoiledCommands], 1);
+    assert!(spoiled.is_empty(), "{spoiled:?}");
 }
 
 #[test]

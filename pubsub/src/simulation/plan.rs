@@ -203,7 +203,9 @@ pub(super) enum Fault {
         server: usize,
         millis: u64,
     },
-    /// The next deliveries to a server are lost.
+    /// The next deliveries to a server are lost, each by itself: that is harder than what a connection does, and positions show
+    /// it. A lost closing ends the connection. Nothing but the order of a connection (Redis) or of a snapshot (Postgres) brings a
+    /// closing before the later events of other streams, so no broker loses a closing and delivers those.
     Lose {
         server: usize,
         count: usize,

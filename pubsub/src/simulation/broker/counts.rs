@@ -74,6 +74,10 @@ impl<E: Clone + Send + Sync + 'static> State<E> {
         let Some(session) = node.session.filter(|_| node.attached.contains(name)) else { return };
         if node.lose > 0 && !is_spared {
             node.lose -= 1;
+            if is_closing(name) {
+                self.lose_connection(broker, number);
+                return;
+            }
             // It finds out, late.
             let (broker, name) = (broker.clone(), name.to_owned());
             let after = Duration::from_millis(self.random.u64(100..1500));
@@ -98,6 +102,17 @@ impl<E: Clone + Send + Sync + 'static> State<E> {
             node.repeat -= 1;
             node.push(news(), offset);
         }
+    }
+
+    /// A connection ends with what is on it, and another is made after a while.
+    fn lose_connection(&mut self, broker: &Broker<E>, number: usize) {
+        let after = Duration::from_millis(self.random.u64(100..1500));
+        self.end_session(number);
+        let broker = broker.clone();
+        tokio::spawn(async move {
+            sleep(after).await;
+            broker.connect(number);
+        });
     }
 }
 
