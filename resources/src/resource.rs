@@ -75,6 +75,11 @@ impl Columns {
         Self(values.into_iter())
     }
 
+    /// How many are left.
+    pub(crate) fn left(&self) -> usize {
+        self.0.len()
+    }
+
     /// The next one.
     #[expect(clippy::should_implement_trait, reason = "each has a type of its own")]
     pub fn next<T: DeserializeOwned + ValueType>(&mut self) -> Result<T, Unreadable> {
