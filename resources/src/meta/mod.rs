@@ -45,6 +45,9 @@ pub struct Meta {
     pub(crate) scope: fn(&Viewer) -> Condition,
     can_read: fn(&Viewer, &Row) -> bool,
     can_write: fn(&Viewer, Write<'_, Row>) -> bool,
+    /// What the server says of a new record, and of each change.
+    pub(crate) on_create: Presets,
+    pub(crate) on_update: Presets,
     pub(crate) decode: fn(&'static Self, &QueryResult) -> Result<Row, DbErr>,
     record: fn(&'static Self, Vec<Json>) -> Result<Row, Unreadable>,
     pub(crate) create: fn(Map<String, Json>) -> Result<Values, Vec<Problem>>,
@@ -53,6 +56,9 @@ pub struct Meta {
 
 /// Values for columns, by the position of the field.
 pub type Values = Vec<(usize, Value)>;
+
+/// The values that the server says as a viewer writes; none if the viewer is of another policy.
+pub(crate) type Presets = fn(&Viewer) -> Option<Values>;
 
 impl Meta {
     /// Describes the entity `E`.
@@ -82,6 +88,8 @@ impl Meta {
                 (Some(viewer), Some(write)) => E::Policy::can_write(viewer, write),
                 _ => false,
             },
+            on_create: |viewer| viewer.get().map(E::on_create),
+            on_update: |viewer| viewer.get().map(E::on_update),
             decode: |meta, row| Ok(Row::of::<E>(meta, E::Model::from_query_result(row, "")?)),
             record: |meta, values| {
                 let mut columns = Columns::new(values);
