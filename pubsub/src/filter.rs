@@ -27,6 +27,10 @@ pub trait EventFilter: Any + fmt::Debug + Send + Sync {
     /// the subscription of another; by another viewer's it is replaced.
     fn same_viewer(&self, other: &dyn EventFilter) -> bool;
 
+    /// Returns a number for the viewer: equal for equal viewers, on all servers of one build. The client gives it back with its
+    /// position, which is good for that viewer alone. At most 53 bits, which a script keeps exactly.
+    fn viewer(&self) -> u64;
+
     /// The socket subscribed again for the same viewer: from now on this one lets through what either would.
     fn widen(&self, by: &dyn EventFilter);
 }
@@ -66,6 +70,11 @@ pub(super) fn widen(filter: &dyn EventFilter, by: &dyn EventFilter) -> Result<()
 /// Asks a filter whether another is that of the same viewer.
 pub(super) fn same_viewer(filter: &dyn EventFilter, other: &dyn EventFilter) -> bool {
     guard(|| filter.same_viewer(other)).unwrap_or(false)
+}
+
+/// Asks a filter for the number of its viewer; none if it panics.
+pub(super) fn viewer(filter: &dyn EventFilter) -> Option<u64> {
+    guard(|| filter.viewer()).ok()
 }
 
 fn guard<T>(call: impl FnOnce() -> T) -> Result<T, Panicked> {

@@ -160,6 +160,16 @@ impl PendingSubscription {
         self.stream.joined(self.channel(), self.subscriber.id())
     }
 
+    /// The number of the viewer for whom the socket receives the channel: by a request that began later it is another one's.
+    pub(super) fn viewer(&self) -> Option<u64> {
+        let live = {
+            let state = self.stream.lock();
+            let live = state.live.get(self.channel()).and_then(|all| all.get(self.subscriber.id()));
+            live.filter(|live| live.request > self.request).and_then(|live| live.filter.clone())
+        };
+        filter::viewer(live.as_deref().or(self.filter())?)
+    }
+
     pub(super) fn stream(&self) -> Arc<Stream> {
         self.stream.clone()
     }
@@ -421,6 +431,6 @@ impl State {
 }
 
 /// A position that no count has.
-fn nowhere() -> Position {
+pub(super) fn nowhere() -> Position {
     Position { epoch: "".into(), offset: u64::MAX }
 }

@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     entry::{Id, PublishedEvent, StreamEntry},
+    filter::{self, EventFilter},
     history::MAX_HELD,
     position::Position,
 };
@@ -24,9 +25,16 @@ pub struct Received {
     pub since: u64,
     /// The last that it has.
     pub upto: Position,
+    /// The viewer for whom it has that, if not everybody may see the same: the [number](EventFilter::viewer) in its ack.
+    pub viewer: Option<u64>,
 }
 
 impl Received {
+    /// Whether a subscription behind this filter may go on from there: what another viewer received is another thing.
+    pub(super) fn is_for(&self, filter: Option<&dyn EventFilter>) -> bool {
+        filter.is_none_or(|filter| self.viewer.is_some() && self.viewer == filter::viewer(filter))
+    }
+
     fn covers(&self, position: &Position) -> bool {
         self.upto.epoch == position.epoch && self.since < position.offset && position.offset <= self.upto.offset
     }
@@ -90,14 +98,14 @@ impl Sending<'_> {
         if let Some(sent) = self.since.as_mut().and_then(|since| since.channels.get_mut(channel))
             && !sent.covers(after)
         {
-            *sent = Received { since: after.offset, upto: after.clone() };
+            *sent = Received { since: after.offset, upto: after.clone(), viewer: None };
         }
     }
 }
 
 impl Since {
     fn add(&mut self, channel: &Arc<str>, at: &Position) {
-        let begins = || Received { since: at.offset.saturating_sub(1), upto: at.clone() };
+        let begins = || Received { since: at.offset.saturating_sub(1), upto: at.clone(), viewer: None };
         let sent = self.channels.entry(channel.clone()).or_insert_with(begins);
         if sent.upto.epoch != at.epoch {
             *sent = begins();

@@ -16,7 +16,7 @@ use super::{
     filter::EventFilter,
     log::Recovery,
     moment::Moment,
-    pending::PendingSubscription,
+    pending::{PendingSubscription, nowhere},
     position::Position,
     registry::StreamRegistry,
     sent::Resume,
@@ -162,7 +162,12 @@ impl Subscriptions {
             if is_new && subscriber.subscriptions() >= limit {
                 return Err(SubscribeError::TooMany(limit));
             }
-            (state.resume.get(&*target.channel).map(|had| had.upto.clone()), state.since)
+            let resume = state.resume.get(&*target.channel).map(|had| match had.is_for(filter.as_deref()) {
+                true => had.upto.clone(),
+                // The client has what another viewer may see, and not what this one may.
+                false => nowhere(),
+            });
+            (resume, state.since)
         };
         let held = streams.hold(subscriber, target, filter.clone(), resume.as_ref()).await.of_request(self.number);
         // Checked after it is held, since a closing looks for what is held after it was noted.
@@ -295,6 +300,11 @@ impl Settled {
     /// Returns whether another subscription of the socket to this channel may receive other events of it.
     pub fn is_filtered(&self, channel: &str) -> bool {
         self.held.iter().any(|held| **held.channel() == *channel && held.filter().is_some())
+    }
+
+    /// Returns the number of the viewer for whom the socket receives a filtered channel.
+    pub fn viewer(&self, channel: &str) -> Option<u64> {
+        self.held.iter().find(|held| **held.channel() == *channel)?.viewer()
     }
 
     /// Whether there is anything to make live.

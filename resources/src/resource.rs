@@ -7,7 +7,12 @@ use sea_orm::{EntityTrait, sea_query::ValueType};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value as Json;
 
-use crate::{Meta, Policy, input::Input, meta::read_exact, policy::Viewers};
+use crate::{
+    Meta, Policy,
+    input::Input,
+    meta::{Values, read_exact},
+    policy::Viewers,
+};
 
 /// An entity whose records answer requests: what `#[resource]` makes of a model.
 #[diagnostic::on_unimplemented(
@@ -31,6 +36,16 @@ pub trait Resource: EntityTrait {
 
     /// A record of its values.
     fn from_json(columns: &mut Columns) -> Result<Self::Model, Unreadable>;
+
+    /// What the server says of a new record, by the positions of the fields.
+    fn on_create(_viewer: &<Self::Policy as Policy<Self>>::Viewer) -> Values {
+        Values::new()
+    }
+
+    /// What the server says of each change to a record.
+    fn on_update(_viewer: &<Self::Policy as Policy<Self>>::Viewer) -> Values {
+        Values::new()
+    }
 }
 
 /// A resource in an application whose state `S` tells its policies who asks.
@@ -73,6 +88,11 @@ pub type Unreadable = serde_json::Error;
 impl Columns {
     pub(crate) fn new(values: Vec<Json>) -> Self {
         Self(values.into_iter())
+    }
+
+    /// How many are left.
+    pub(crate) fn left(&self) -> usize {
+        self.0.len()
     }
 
     /// The next one.

@@ -762,6 +762,28 @@ test('each of two requests for a filtered channel is repeated, as one may receiv
   assert.deepEqual(heard.map(([, { url, recovered }]) => [url, recovered]), [['/rooms/7', true], ['/rooms/7?all', false]]);
 });
 
+test('the position in a filtered channel names the viewer of its newest answer, also after a gap', async () => {
+  const world = new World();
+  const socket = await connected(world);
+  const get = (viewer) => {
+    socket.get('/pet');
+    world.socket.answer(answer({ pet: ['epoch-aa', 10, 'fresh', 'filtered', viewer] }), '/pet');
+  };
+  get(7);
+  get(8);
+  world.socket.emit('$gap', 'pet', 'epoch-bb', 3, 'missed');
+  await reconnect(world);
+  const [[, , { resume }]] = world.socket.requests;
+  assert.deepEqual(resume, { pet: ['epoch-bb', 3, 3, 8] });
+  // Another user has logged in, and what the page has is no beginning of what this one may see.
+  const heard = record(socket, ...HEARD);
+  world.socket.answer(answer({ pet: ['epoch-bb', 5, 'gap', 'filtered', 9] }), '/pet');
+  await settle();
+  assert.deepEqual(heard.map(([event, { recovered, reason }]) => [event, recovered ?? reason]), [['gap', 'not retained'], ['resubscribed', false]]);
+  await reconnect(world);
+  assert.deepEqual(world.socket.requests.at(-1)[2].resume, { pet: ['epoch-bb', 5, 5, 9] });
+});
+
 test('a page that repeats its requests by itself is let do so', async () => {
   const world = new World();
   const socket = await subscribed(world);

@@ -50,7 +50,7 @@ impl Ada {
         let stream = self.hub.registry().find("room").unwrap();
         let epoch = stream.lock().log.top().epoch.clone();
         let upto = crate::Position { epoch, offset: 1 };
-        Resume::from([("room".into(), Received { since: 0, upto })])
+        Resume::from([("room".into(), Received { since: 0, upto, viewer: None })])
     }
 
     async fn next(&mut self) -> String {

@@ -52,6 +52,10 @@ impl EventFilter for Numbers {
         other.downcast_ref::<Self>().is_some_and(|other| other.viewer == self.viewer)
     }
 
+    fn viewer(&self) -> u64 {
+        self.viewer.len() as u64
+    }
+
     fn widen(&self, by: &dyn EventFilter) {
         let by: &dyn Any = by;
         let by: Vec<u64> = by.downcast_ref::<Self>().into_iter().flat_map(|by| by.known().clone()).collect();
@@ -71,6 +75,10 @@ impl EventFilter for Faulty {
 
     fn same_viewer(&self, _: &dyn EventFilter) -> bool {
         true
+    }
+
+    fn viewer(&self) -> u64 {
+        0
     }
 
     fn widen(&self, _: &dyn EventFilter) {
@@ -103,7 +111,7 @@ async fn subscribe(
 ) -> Vec<Recovery> {
     let subscriptions = Subscriptions::default();
     if let Some(upto) = resume {
-        let received = Received { since: 0, upto };
+        let received = Received { since: 0, upto, viewer: Some(filter.viewer()) };
         subscriptions.resume([("numbers".to_owned(), received)].into());
     }
     subscriptions.add(hub.registry(), subscriber, channel(), Some(filter)).await.unwrap();
@@ -214,7 +222,8 @@ async fn held(
         subscriptions.expire_at(Instant::now() + time);
     }
     if let Some(upto) = resume {
-        subscriptions.resume([("numbers".to_owned(), Received { since: 0, upto })].into());
+        let received = Received { since: 0, upto, viewer: Some(filter.viewer()) };
+        subscriptions.resume([("numbers".to_owned(), received)].into());
     }
     let outcome = subscriptions.add(hub.registry(), subscriber, channel(), Some(filter)).await.unwrap();
     (subscriptions, outcome)
@@ -325,6 +334,32 @@ async fn another_viewer_does_not_use_up_a_renewal() {
     };
     assert_eq!(again("second", 2).await, Recovery::Gap, "the second was not subscribed, and has missed 200");
     assert_eq!(again("first", 1).await, Recovery::Recovered);
+}
+
+/// The position of one viewer, in the request of another: neither is it recovered, nor is anything sent of what came since.
+#[tokio::test]
+async fn position_of_another_viewer_is_a_gap() {
+    let hub = Hub::default();
+    let (ada, _wire) = Subscriber::of_test("ada", Some("ada"));
+    let [first, second] = ["first", "second"].map(|viewer| Numbers::of_viewer(viewer, [1, 2]));
+    subscribe(&hub, &ada, first.clone(), None, async || {}).await;
+    let upto = hub.registry().joined(&ada, "numbers").unwrap().0;
+    hub.registry().leave_all(&ada);
+    publish(&hub, [1, 2]).await;
+    let viewer = |filter: &Numbers| Some(filter.viewer());
+    for (viewer, outcome, replays) in
+        [(viewer(&first), Recovery::Gap, 0), (None, Recovery::Gap, 0), (viewer(&second), Recovery::Recovered, 1)]
+    {
+        let (back, mut wire) = Subscriber::of_test("back", Some("ada"));
+        let request = Subscriptions::default();
+        request.resume([("numbers".to_owned(), Received { since: 0, upto: upto.clone(), viewer })].into());
+        assert_eq!(request.add(hub.registry(), &back, channel(), Some(second.clone())).await.unwrap(), outcome);
+        let settled = request.settle(&back, true);
+        assert_eq!(settled.viewer("numbers"), Some(second.viewer()));
+        settled.live(&back);
+        assert_eq!(frames(&mut wire).len(), replays, "{viewer:?}");
+        hub.registry().leave_all(&back);
+    }
 }
 
 #[tokio::test]

@@ -63,7 +63,7 @@ impl Page {
         let settled = subscriptions.settle(&self.subscriber, true);
         let (name, position, _) = settled.channels[0].clone();
         if outcome == Recovery::Fresh && had.is_none() {
-            self.positions.insert(name.to_string(), Received { since: position.offset, upto: position });
+            self.positions.insert(name.to_string(), Received { since: position.offset, upto: position, viewer: None });
         }
         settled.live(&self.subscriber);
     }
@@ -236,7 +236,7 @@ async fn a_second_copy_is_a_bare_advance_live_and_in_a_replay() {
     assert_eq!(ada.wire.try_recv().unwrap(), r#"["$","c1",1]"#);
     let at = |channel: &str, offset| {
         let epoch = hub.registry().find(channel).unwrap().lock().log.top().epoch.clone();
-        Received { since: 0, upto: Position { epoch, offset } }
+        Received { since: 0, upto: Position { epoch, offset }, viewer: None }
     };
     ada.positions = [("c0".into(), at("c0", 1)), ("c1".into(), at("c1", 0))].into();
     ada.reconnect(&hub, 0);

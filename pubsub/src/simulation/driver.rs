@@ -220,6 +220,10 @@ impl EventFilter for Viewer {
         other.downcast_ref::<Self>().is_some_and(|other| other.number == self.number)
     }
 
+    fn viewer(&self) -> u64 {
+        self.number
+    }
+
     fn widen(&self, _: &dyn EventFilter) {}
 }
 
@@ -283,7 +287,11 @@ impl Connection {
         async move {
             let Request { number, channels, leave, had, slow, mut status, expires } = request;
             let subscriptions = Subscriptions::default();
-            let had = had.iter().map(|(channel, standing)| (CHANNELS[*channel].name.to_owned(), standing.into()));
+            let viewer_of = |channel: usize| CHANNELS[channel].filtered.then_some(viewer.number);
+            let had = had.iter().map(|(&channel, standing)| {
+                let received = Received { viewer: viewer_of(channel), ..standing.into() };
+                (CHANNELS[channel].name.to_owned(), received)
+            });
             subscriptions.resume(had.collect());
             if let Some(expires) = expires {
                 subscriptions.expire_at(Instant::now() + expires);
@@ -322,7 +330,7 @@ impl Connection {
 
 impl From<&Standing> for Received {
     fn from(Standing { epoch, offset, since }: &Standing) -> Self {
-        Self { since: *since, upto: Position { epoch: epoch.as_str().into(), offset: *offset } }
+        Self { since: *since, upto: Position { epoch: epoch.as_str().into(), offset: *offset }, viewer: None }
     }
 }
 

@@ -43,7 +43,7 @@ async fn subscribed(hub: &Hub, subscriber: &Subscriber) {
 async fn asks_again(hub: &Hub, subscriber: &Subscriber, resume: Option<Position>) -> (Subscriptions, Recovery) {
     let request = Subscriptions::default();
     if let Some(upto) = resume {
-        request.resume([("room:7".to_owned(), Received { since: 0, upto })].into());
+        request.resume([("room:7".to_owned(), Received { since: 0, upto, viewer: None })].into());
     }
     let outcome = request.add(hub.registry(), subscriber, target(), None).await.unwrap();
     (request, outcome)

@@ -8,6 +8,8 @@ pub struct Model {
     pub name: String,
     pub private: bool,
     pub token: String,
+    pub tenant: i64,
+    pub changed: i64,
     pub owner_id: Option<i64>,
     #[sea_orm(belongs_to, from = "owner_id", to = "id")]
     pub owner: BelongsTo<Option<super::user::Entity>>,
@@ -57,6 +59,8 @@ impl ::catamaran_resources::__private::Input for Create {
                 ("name", "name"),
                 ("private", "private"),
                 ("token", "token"),
+                ("tenant", "tenant"),
+                ("changed", "changed"),
                 ("owner_id", "owner"),
             ],
         )
@@ -66,7 +70,7 @@ impl ::catamaran_resources::__private::Input for Create {
             (1, self.name.into()),
             (2, self.private.into()),
             (3, Self::default_token().into()),
-            (4, self.owner_id.into()),
+            (6, self.owner_id.into()),
         ]
             .into()
     }
@@ -113,6 +117,8 @@ impl ::catamaran_resources::__private::Input for Patch {
                 ("name", "name"),
                 ("private", "private"),
                 ("token", "token"),
+                ("tenant", "tenant"),
+                ("changed", "changed"),
                 ("owner_id", "owner"),
             ],
         )
@@ -122,7 +128,7 @@ impl ::catamaran_resources::__private::Input for Patch {
         let mut values = ::catamaran_resources::__private::Values::new();
         values.extend(self.name.map(|value| (1, value.into())));
         values.extend(self.private.map(|value| (2, value.into())));
-        values.extend(self.owner_id.map(|value| (4, value.into())));
+        values.extend(self.owner_id.map(|value| (6, value.into())));
         values
     }
 }
@@ -146,6 +152,8 @@ impl ::catamaran_resources::Resource for Entity {
             meta.add_field::<Self, String>("name", Column::Name).create().update();
             meta.add_field::<Self, bool>("private", Column::Private).create().update();
             meta.add_field::<Self, String>("token", Column::Token).hidden();
+            meta.add_field::<Self, i64>("tenant", Column::Tenant);
+            meta.add_field::<Self, i64>("changed", Column::Changed);
             meta.add_field::<Self, Option<i64>>("owner", Column::OwnerId)
                 .nullable()
                 .create()
@@ -186,6 +194,8 @@ impl ::catamaran_resources::Resource for Entity {
             ::catamaran_resources::__private::json(&model.name),
             ::catamaran_resources::__private::json(&model.private),
             ::catamaran_resources::__private::json(&model.token),
+            ::catamaran_resources::__private::json(&model.tenant),
+            ::catamaran_resources::__private::json(&model.changed),
             ::catamaran_resources::__private::json(&model.owner_id),
         ]
             .into()
@@ -198,8 +208,38 @@ impl ::catamaran_resources::Resource for Entity {
             name: columns.next()?,
             private: columns.next()?,
             token: columns.next()?,
+            tenant: columns.next()?,
+            changed: columns.next()?,
             owner_id: columns.next()?,
         })
+    }
+    #[allow(unused_variables)]
+    fn on_create(
+        viewer: &<Self::Policy as ::catamaran_resources::Policy<Self>>::Viewer,
+    ) -> ::catamaran_resources::__private::Values {
+        [
+            {
+                let value: i64 = viewer.tenant;
+                (4, value.into())
+            },
+            {
+                let value: i64 = now();
+                (5, value.into())
+            },
+        ]
+            .into()
+    }
+    #[allow(unused_variables)]
+    fn on_update(
+        viewer: &<Self::Policy as ::catamaran_resources::Policy<Self>>::Viewer,
+    ) -> ::catamaran_resources::__private::Values {
+        [
+            {
+                let value: i64 = now();
+                (5, value.into())
+            },
+        ]
+            .into()
     }
 }
 impl<S> ::catamaran_resources::__private::Viewed<S> for Entity

@@ -106,6 +106,10 @@ pub(crate) struct FieldAttr {
     pub(crate) no_filter: Option<Span>,
     pub(crate) skip: Option<Span>,
     pub(crate) default: Option<Expr>,
+    /// What the server says of a new record.
+    pub(crate) create: Option<Expr>,
+    /// What the server says of each change.
+    pub(crate) update: Option<Expr>,
     pub(crate) garde: Vec<Attribute>,
 }
 
@@ -132,7 +136,8 @@ fn take(field: &mut Field, errors: &mut Errors) -> FieldAttr {
 
 impl FieldAttr {
     fn option(&mut self, meta: &ParseNestedMeta<'_>) -> syn::Result<()> {
-        let expected = "expected hidden, read_only, create_only, no_filter, writable, skip or `default = ..`";
+        let expected = "expected hidden, read_only, create_only, no_filter, writable, skip, `default = ..`, `create = ..` \
+                        or `update = ..`";
         let Some(word) = meta.path.get_ident() else { return Err(meta.error(expected)) };
         let flag = match word.to_string().as_str() {
             "hidden" => &mut self.hidden,
@@ -141,9 +146,16 @@ impl FieldAttr {
             "no_filter" => &mut self.no_filter,
             "writable" => &mut self.writable,
             "skip" => &mut self.skip,
-            "default" => {
-                self.default = Some(meta.value()?.parse()?);
-                return Ok(());
+            "default" | "create" | "update" => {
+                let value = match word.to_string().as_str() {
+                    "default" => &mut self.default,
+                    "create" => &mut self.create,
+                    _ => &mut self.update,
+                };
+                return match value.replace(meta.value()?.parse()?) {
+                    None => Ok(()),
+                    Some(_) => Err(syn::Error::new(word.span(), format!("`{word}` is said already"))),
+                };
             }
             _ => return Err(syn::Error::new(word.span(), format!("`{word}` is not an option: {expected}"))),
         };

@@ -16,6 +16,8 @@ pub(crate) fn resource(resource: &Resource, errors: &mut Errors) {
         key_is_told(column, errors);
         is_written_or_not(column, errors);
         has_a_value(column, errors);
+        is_preset_or_written(column, errors);
+        key_is_preset_once(resource, column, errors);
         is_validated_if_written(column, errors);
         is_no_association(column, errors);
     }
@@ -108,7 +110,15 @@ fn is_written_or_not(column: &Column, errors: &mut Errors) {
 
 /// What no request says has a default, or may be null.
 fn has_a_value(column: &Column, errors: &mut Errors) {
-    let absent = !column.nullable && !column.generated && column.default().is_none();
+    let has_value = column.default().is_some() || column.said.create.is_some();
+    let absent = !column.nullable && !column.generated && !has_value;
+    if let Some(update) = column.said.update.as_ref().filter(|_| absent) {
+        let name = &column.ident;
+        let message = format!(
+            "`{name}` is not null and a new record has no value for it; add one, e.g. `#[field(create = .., update = ..)]`"
+        );
+        errors.at(first_span(update), message);
+    }
     if let Some(span) = column.said.read_only.filter(|_| absent) {
         let name = &column.ident;
         let message = format!(
@@ -116,6 +126,35 @@ fn has_a_value(column: &Column, errors: &mut Errors) {
              add one, e.g. `#[field(read_only, default = ..)]`"
         );
         errors.at(span, message);
+    }
+}
+
+/// One value has one source.
+fn is_preset_or_written(column: &Column, errors: &mut Errors) {
+    let said = &column.said;
+    if let Some(span) = said.read_only.or(said.create_only).filter(|_| column.is_preset()) {
+        errors.at(span, "requests say no field that has `create` or `update`; remove this");
+    }
+    if let (Some(_), Some(default)) = (&said.create, &said.default) {
+        errors.at(first_span(default), "a new record has the value of `create`; remove `default`");
+    }
+    if let Some(create) = said.create.as_ref().filter(|_| column.generated) {
+        errors.at(
+            first_span(create),
+            "the database makes this key; write `#[sea_orm(primary_key, auto_increment = false)]`",
+        );
+    }
+}
+
+/// What changes by itself leaves associations alone.
+fn key_is_preset_once(resource: &Resource, column: &Column, errors: &mut Errors) {
+    let is_key = |association: &Association| association.key.as_ref().is_some_and(|key| column.variant == key);
+    if let Some(update) = &column.said.update
+        && (column.primary_key || resource.associations.iter().any(is_key))
+    {
+        let message = "a key does not change with each update: say it of a new record, e.g. `#[field(create = viewer.id)]`, \
+                       or write an action";
+        errors.at(first_span(update), message);
     }
 }
 
@@ -148,6 +187,10 @@ fn is_no_column(association: &Association, errors: &mut Errors) {
     }
     if let Some(default) = &said.default {
         errors.at(first_span(default), "an association has no default");
+    }
+    if let Some(value) = said.create.as_ref().or(said.update.as_ref()) {
+        let message = "an association has no value: say it of its key, e.g. `#[field(create = viewer.id)]`";
+        errors.at(first_span(value), message);
     }
 }
 
@@ -189,6 +232,42 @@ mod tests {
             };
             let code = crate::expanded(attr, &item).to_string();
             assert_eq!(code.contains("sends events of its identity"), refused, "{identity}: {code}");
+        }
+    }
+
+    /// A model with this field beside the key, and an association.
+    fn refusals(field: &proc_macro2::TokenStream) -> String {
+        let item = quote! {
+            #[sea_orm(table_name = "pet")]
+            pub struct Model {
+                #[sea_orm(primary_key)]
+                pub id: i64,
+                #field
+                pub keeper_id: i64,
+                #[sea_orm(belongs_to, from = "owner_id", to = "id")]
+                pub owner: BelongsTo<super::user::Entity>,
+            }
+        };
+        crate::expanded(quote!(path = "/pet", policy = Public), &item).to_string()
+    }
+
+    #[test]
+    fn contradicting_preset_is_refused() {
+        let sound = refusals(&quote!(#[field(create = viewer.id, update = viewer.id)]));
+        assert!(!sound.contains("compile_error"), "{sound}");
+        for (field, message) in [
+            (quote!(#[field(create = 1, default = 2)]), "remove `default`"),
+            (quote!(#[field(create = 1, read_only)]), "requests say no field"),
+            (quote!(#[field(create = 1, create_only)]), "requests say no field"),
+            (quote!(#[field(create = 1, create = 2)]), "`create` is said already"),
+            (quote!(#[field(update = 1)]), "a new record has no value for it"),
+            (quote!(#[garde(range(min = 1))] #[field(create = 1)]), "is not validated"),
+            (quote!(#[field(create = 1, update = 1)] pub owner_id: i64,), "a key does not change with each update"),
+            (quote!(#[sea_orm(primary_key)] #[field(create = 1)] pub other_id: i64,), "the database makes this key"),
+            (quote!(#[sea_orm(has_many)] #[field(create = 1)] pub pets: HasMany<super::pet::Entity>,), "has no value"),
+        ] {
+            let code = refusals(&field);
+            assert!(code.contains(message), "{field}: {code}");
         }
     }
 }

@@ -4,9 +4,9 @@ use catamaran_macros_core::{
     path,
     tokens::{first_span, line},
 };
-use proc_macro2::{Literal, TokenStream};
+use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
-use syn::Visibility;
+use syn::{Expr, Visibility};
 
 use crate::{
     inputs,
@@ -27,6 +27,8 @@ fn entity(resource: &Resource) -> TokenStream {
     let fields = resource.columns.iter().map(field);
     let associations = resource.associations.iter().map(association);
     let idents: Vec<_> = resource.columns.iter().map(|column| &column.ident).collect();
+    let on_create = presets(resource, "on_create", |column| column.said.create.as_ref());
+    let on_update = presets(resource, "on_update", |column| column.said.update.as_ref());
     quote! {
         impl ::catamaran_resources::Resource for Entity {
             type Policy = #policy;
@@ -53,8 +55,38 @@ fn entity(resource: &Resource) -> TokenStream {
             ) -> ::core::result::Result<Model, ::catamaran_resources::__private::Unreadable> {
                 ::core::result::Result::Ok(Model { #(#idents: columns.next()?),* })
             }
+
+            #on_create
+            #on_update
         }
     }
+}
+
+/// What the server says of a record, as its viewer writes it.
+fn presets(resource: &Resource, name: &str, said: fn(&Column) -> Option<&Expr>) -> Option<TokenStream> {
+    let preset = resource.columns.iter().enumerate().filter_map(|(at, column)| Some((at, &column.ty, said(column)?)));
+    let values: Vec<_> = preset
+        .map(|(at, ty, said)| {
+            let at = Literal::usize_unsuffixed(at);
+            // What the expression names is the program's.
+            let value = Ident::new("value", Span::mixed_site());
+            quote!({
+                let #value: #ty = #said;
+                (#at, #value.into())
+            })
+        })
+        .collect();
+    let name = format_ident!("{name}");
+    (!values.is_empty()).then(|| {
+        quote! {
+            #[allow(unused_variables)]
+            fn #name(
+                viewer: &<Self::Policy as ::catamaran_resources::Policy<Self>>::Viewer,
+            ) -> ::catamaran_resources::__private::Values {
+                [#(#values),*].into()
+            }
+        }
+    })
 }
 
 fn field(column: &Column) -> TokenStream {

@@ -147,7 +147,12 @@ impl Column {
 
     /// Whether a new record may say it.
     pub(crate) fn in_create(&self) -> bool {
-        self.said.read_only.is_none() && !self.generated
+        self.said.read_only.is_none() && !self.is_preset() && !self.generated
+    }
+
+    /// Whether the server says its values.
+    pub(crate) fn is_preset(&self) -> bool {
+        self.said.create.is_some() || self.said.update.is_some()
     }
 
     /// Whether an update may say it.

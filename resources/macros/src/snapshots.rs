@@ -24,6 +24,10 @@ fn a_resource() {
                 pub private: bool,
                 #[field(hidden, read_only, default = token())]
                 pub token: String,
+                #[field(create = viewer.tenant)]
+                pub tenant: i64,
+                #[field(create = now(), update = now())]
+                pub changed: i64,
                 pub owner_id: Option<i64>,
                 #[sea_orm(belongs_to, from = "owner_id", to = "id")]
                 pub owner: BelongsTo<Option<super::user::Entity>>,

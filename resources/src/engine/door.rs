@@ -17,7 +17,7 @@ use super::{
 use crate::{
     Error, Meta, Write,
     error::Violation,
-    meta::{Association, Link, Row, Values, key_text},
+    meta::{Association, Link, Presets, Row, Values, key_text},
 };
 
 impl Writer<'_> {
@@ -35,9 +35,15 @@ impl Writer<'_> {
         }
     }
 
+    /// The values with those that the server says beside them.
+    fn preset(&self, meta: &Meta, values: &[(usize, Value)], presets: Presets) -> Result<Values, Error> {
+        let preset = presets(self.view.viewers.of(meta)?).ok_or(Error::Forbidden)?;
+        Ok([values, &preset].concat())
+    }
+
     /// Makes a record.
     pub(super) async fn insert(&self, meta: &'static Meta, values: &Values) -> Result<Row, Error> {
-        let row = self.insert_row(meta, values).await?;
+        let row = self.insert_row(meta, &self.preset(meta, values, meta.on_create)?).await?;
         self.permit(meta, Write::Create(&row))?;
         Ok(row)
     }
@@ -81,9 +87,9 @@ impl Writer<'_> {
         if !values.is_empty() {
             let mut update = Query::update();
             update.table(meta.table.clone()).and_where(sql::equals(meta, meta.key(), id.clone()));
-            for (at, value) in values {
-                let field = &meta.fields[*at];
-                update.value(Alias::new(field.column()), field.save(value.clone()));
+            for (at, value) in self.preset(meta, values, meta.on_update)? {
+                let field = &meta.fields[at];
+                update.value(Alias::new(field.column()), field.save(value));
             }
             let failed = |error| Error::written(meta, error);
             if db.get_database_backend() == DbBackend::Postgres {
@@ -100,13 +106,19 @@ impl Writer<'_> {
         &self,
         meta: &'static Meta,
         from: Vec<Row>,
-        (at, value): (usize, Value),
+        value: (usize, Value),
     ) -> Result<Vec<(Row, Row)>, Error> {
+        if from.is_empty() {
+            return Ok(Vec::new());
+        }
         let key = meta.key();
         let among = || sql::among(meta, key, from.iter().map(|row| row.value(key).clone()).collect());
         let mut update = Query::update();
-        let field = &meta.fields[at];
-        update.table(meta.table.clone()).value(Alias::new(field.column()), field.save(value)).and_where(among());
+        update.table(meta.table.clone()).and_where(among());
+        for (at, value) in self.preset(meta, &[value], meta.on_update)? {
+            let field = &meta.fields[at];
+            update.value(Alias::new(field.column()), field.save(value));
+        }
         self.view.db.execute(&update).await.map_err(|error| Error::written(meta, error))?;
         let mut after = self.view.by_key(meta, among()).await?;
         let pairs = from.into_iter().filter_map(|from| Some((after.remove(&key_text(from.value(key)))?, from)));

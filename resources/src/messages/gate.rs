@@ -4,6 +4,7 @@ use std::{
     any::{Any, TypeId},
     collections::{HashMap, HashSet, VecDeque},
     fmt,
+    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
@@ -114,6 +115,13 @@ impl EventFilter for Follow {
     fn same_viewer(&self, other: &dyn EventFilter) -> bool {
         let other: &dyn Any = other;
         other.downcast_ref::<Self>().is_some_and(|other| self.viewer == other.viewer && self.known == other.known)
+    }
+
+    fn viewer(&self) -> u64 {
+        // All servers of one build agree on it, and the order of what is known does not count.
+        let number = |viewer: &Viewer| BuildHasherDefault::<DefaultHasher>::default().hash_one(viewer);
+        let known = self.known.values().map(number).fold(0, u64::wrapping_add);
+        known.wrapping_mul(31).wrapping_add(number(&self.viewer)) >> 11
     }
 
     fn widen(&self, by: &dyn EventFilter) {

@@ -125,6 +125,13 @@ fn each_kind_comes_through() {
 }
 
 #[test]
+fn unreadable_column_is_named() {
+    let mut columns = Row::of::<sample::Entity>(meta(), sample(1)).whole();
+    columns.insert("large".into(), json!("s3cret"));
+    assert_eq!(meta().row_of(columns).unwrap_err().to_string(), "column `large` is no value of its type");
+}
+
+#[test]
 fn what_has_other_columns_is_not_told() {
     let row = Row::of::<sample::Entity>(meta(), sample(1));
     let change =

@@ -58,7 +58,7 @@ pub(super) fn read(meta: &'static Meta, event: &FilterInput<'_>) -> Option<Chang
     let transfer = event.message.argument().map(|text| serde_json::from_str::<Transfer>(text.get()));
     let change = transfer.and_then(Result::ok).and_then(|transfer| transfer.change(meta));
     if change.is_none() {
-        tracing::warn!(resource = meta.identity(), "a change of another server could not be read, and nobody was told");
+        tracing::warn!(resource = meta.identity(), "change message lost: it was unreadable");
     }
     change
 }
@@ -66,7 +66,11 @@ pub(super) fn read(meta: &'static Meta, event: &FilterInput<'_>) -> Option<Chang
 impl Transfer {
     fn change(self, meta: &'static Meta) -> Option<Change> {
         let row = |meta: &'static Meta, columns: Option<Map<String, Json>>| {
-            columns.map(|columns| meta.row_of(columns)).transpose().ok()
+            let row = columns.map(|columns| meta.row_of(columns)).transpose();
+            row.inspect_err(
+                |error| tracing::warn!(resource = meta.identity(), %error, "record in change message unreadable"),
+            )
+            .ok()
         };
         let association = |name: &str| meta.association(name).map(|association| association.name());
         let kind = match self.what {

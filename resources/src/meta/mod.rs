@@ -16,7 +16,7 @@ use sea_orm::{
     Condition, DbErr, EntityTrait, FromQueryResult, QueryResult, RelationDef, TryGetable, Value,
     sea_query::{TableRef, sea_value_to_json_value},
 };
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
 use serde_json::{Map, Value as Json};
 
 pub use self::association::Association;
@@ -45,6 +45,9 @@ pub struct Meta {
     pub(crate) scope: fn(&Viewer) -> Condition,
     can_read: fn(&Viewer, &Row) -> bool,
     can_write: fn(&Viewer, Write<'_, Row>) -> bool,
+    /// What the server says of a new record, and of each change.
+    pub(crate) on_create: Presets,
+    pub(crate) on_update: Presets,
     pub(crate) decode: fn(&'static Self, &QueryResult) -> Result<Row, DbErr>,
     record: fn(&'static Self, Vec<Json>) -> Result<Row, Unreadable>,
     pub(crate) create: fn(Map<String, Json>) -> Result<Values, Vec<Problem>>,
@@ -53,6 +56,9 @@ pub struct Meta {
 
 /// Values for columns, by the position of the field.
 pub type Values = Vec<(usize, Value)>;
+
+/// The values that the server says as a viewer writes; none if the viewer is of another policy.
+pub(crate) type Presets = fn(&Viewer) -> Option<Values>;
 
 impl Meta {
     /// Describes the entity `E`.
@@ -82,8 +88,14 @@ impl Meta {
                 (Some(viewer), Some(write)) => E::Policy::can_write(viewer, write),
                 _ => false,
             },
+            on_create: |viewer| viewer.get().map(E::on_create),
+            on_update: |viewer| viewer.get().map(E::on_update),
             decode: |meta, row| Ok(Row::of::<E>(meta, E::Model::from_query_result(row, "")?)),
-            record: |meta, values| Ok(Row::of::<E>(meta, E::from_json(&mut Columns::new(values))?)),
+            record: |meta, values| {
+                let mut columns = Columns::new(values);
+                let model = E::from_json(&mut columns).map_err(|_| meta.unreadable(&columns))?;
+                Ok(Row::of::<E>(meta, model))
+            },
             create: input::read::<E::Create>,
             patch: input::read::<E::Patch>,
         }
@@ -180,6 +192,13 @@ impl Meta {
     pub(crate) fn row_of(&'static self, mut columns: Map<String, Json>) -> Result<Row, Unreadable> {
         let values = self.fields.iter().map(|field| columns.remove(field.column()).unwrap_or_default());
         (self.record)(self, values.collect())
+    }
+
+    /// Names the column that was read last. What serde says of it has its value, which may be secret.
+    fn unreadable(&self, columns: &Columns) -> Unreadable {
+        let read = self.fields.len() - columns.left();
+        let name = read.checked_sub(1).map_or("", |last| self.fields[last].column());
+        Unreadable::custom(format!("column `{name}` is no value of its type"))
     }
 }
 

@@ -30,6 +30,8 @@ mod other;
 mod outbox;
 mod policies;
 mod pools;
+#[allow(unreachable_pub)]
+mod presets;
 mod races;
 mod random;
 mod records;

@@ -11,11 +11,19 @@ on_each_database! {
     replay_names_no_member_out_of_sight
 }
 
-/// The position of a channel in an ack of ours.
-fn position(ack: &Json, channel: &str) -> Json {
-    let [epoch, offset] = [&ack["channels"][channel][0], &ack["channels"][channel][1]];
+/// The position of a channel in an ack of ours, and the viewer for whom it is.
+pub(crate) fn position(ack: &Json, channel: &str) -> Json {
+    let [epoch, offset, viewer] = [0, 1, 4].map(|at| &ack["channels"][channel][at]);
     assert!(offset.is_u64(), "{ack}");
-    json!([epoch, offset, offset])
+    match viewer {
+        Json::Null => json!([epoch, offset, offset]),
+        viewer => json!([epoch, offset, offset, viewer]),
+    }
+}
+
+/// How a request was resumed.
+pub(crate) fn outcome(ack: &Json, channel: &str) -> String {
+    ack["channels"][channel][2].as_str().unwrap_or_default().to_owned()
 }
 
 /// What was missed of pets, by verb and identity.

@@ -25,7 +25,12 @@ impl Socket {
 
     /// Connects as ours does.
     pub(crate) async fn ours(world: &World, user: i64, resume: Json) -> Self {
-        let connect = json!({"catamaran": {"client": format!("the client of user {user}")}});
+        Self::page(world, &format!("the client of user {user}"), user, resume).await
+    }
+
+    /// Connects as ours does in a page, whoever is logged in.
+    pub(crate) async fn page(world: &World, page: &str, user: i64, resume: Json) -> Self {
+        let connect = json!({"catamaran": {"client": page}});
         Self { resume, ..Self::say(world, user, format!("40{connect}")).await }
     }
 

@@ -13,6 +13,7 @@ use serde_json::{Value as Json, json};
 
 use crate::{
     models::{pet, toy, user},
+    resume::{outcome, position},
     socket::Socket,
     world::World,
 };
@@ -151,4 +152,68 @@ async fn another_user_does_not_extend_the_login_of_a_user() {
 #[tokio::test]
 async fn user_extends_the_own_login() {
     assert_eq!(hears_after_the_login_has_ended(1).await, ["after the end"]);
+}
+
+/// A page lists pets as one user, and comes back as another: the ack of its request then, and the names that it hears.
+async fn comes_back(first: i64, second: i64) -> (Json, Vec<String>) {
+    const PAGE: &str = "the client of one page";
+    let world = world().await;
+    let mut owner = private_pet(&world, 1).await;
+    let mut socket = Socket::page(&world, PAGE, first, json!({})).await;
+    let before = socket.ack("get", "/pet", json!({})).await;
+    drop(socket);
+    rename(&mut owner, "meanwhile").await;
+    let mut back = Socket::page(&world, PAGE, second, json!({"pet": position(&before, "pet")})).await;
+    let ack = back.ack("get", "/pet", json!({})).await;
+    let heard = back.heard().await;
+    let entries = heard.iter().filter(|event| event[0] == "$replay").flat_map(|event| event[2].as_array());
+    let names = entries.flatten().filter_map(|entry| entry[2]["data"]["name"].as_str());
+    (ack, names.map(str::to_owned).collect())
+}
+
+#[tokio::test]
+async fn page_recovers_as_the_same_viewer() {
+    for (user, heard) in [(1, vec!["meanwhile"]), (2, vec![])] {
+        let (ack, names) = comes_back(user, user).await;
+        assert_eq!(
+            (outcome(&ack, "pet").as_str(), names),
+            ("recovered", heard.into_iter().map(str::to_owned).collect())
+        );
+    }
+}
+
+#[tokio::test]
+async fn page_does_not_recover_as_another_viewer() {
+    for (first, second, pets) in [(1, 2, 0), (2, 1, 1), (1, 0, 0), (0, 1, 1)] {
+        let (ack, names) = comes_back(first, second).await;
+        assert_eq!(outcome(&ack, "pet"), "gap", "{first}, then {second}");
+        assert_eq!((ack["body"].as_array().map(Vec::len), names), (Some(pets), vec![]), "{first}, then {second}");
+    }
+}
+
+/// The login of a page ends, and it asks again with its position: how it is resumed.
+async fn asks_again_after_its_login(second: i64) -> String {
+    let world = world().await;
+    let mut owner = private_pet(&world, 1).await;
+    let mut socket = Socket::ours(&world, 1, json!({})).await;
+    becomes(&mut socket, 1, true).await;
+    let before = socket.ack("get", "/pet", json!({})).await;
+    assert_eq!(before["body"][0]["name"], "Secret");
+    while socket.next().await[0] != "$left" {}
+    rename(&mut owner, "meanwhile").await;
+    becomes(&mut socket, second, false).await;
+    socket.resume = json!({"pet": position(&before, "pet")});
+    outcome(&socket.ack("get", "/pet", json!({})).await, "pet")
+}
+
+#[tokio::test]
+async fn same_viewer_recovers_after_the_login_has_ended() {
+    assert_eq!(asks_again_after_its_login(1).await, "recovered");
+}
+
+#[tokio::test]
+async fn another_viewer_does_not_recover_after_the_login_has_ended() {
+    for second in [0, 2] {
+        assert_eq!(asks_again_after_its_login(second).await, "gap", "{second}");
+    }
 }

@@ -16,7 +16,10 @@ const HANDLERS_WITHIN = 10000;
 /** How long after a reconnect the server may take to join the socket to channels by itself. */
 const SERVER_JOINS_WITHIN = 2000;
 
-/** @typedef {{ epoch: string, offset: number, since: number, live: boolean }} Position `live`: the server delivers it on this connection */
+/**
+ * `live`: the server delivers it on this connection. `viewer`: the server's number of the viewer who receives a filtered channel.
+ * @typedef {{ epoch: string, offset: number, since: number, live: boolean, viewer?: number }} Position
+ */
 
 /** The channels that the server has subscribed the socket to, and the requests that did it. They survive a reconnect. */
 export class Subscriptions {
@@ -53,7 +56,10 @@ export class Subscriptions {
     const held = {};
     for (const channel of channels) {
       const position = this.positions.get(channel);
-      if (position && (all || !position.live)) held[channel] = [position.epoch, position.offset, position.since];
+      if (!position || (position.live && !all)) continue;
+      const { epoch, offset, since, viewer } = position;
+      // What this viewer has received does not help another one, who may log in before the page is back.
+      held[channel] = viewer === undefined ? [epoch, offset, since] : [epoch, offset, since, viewer];
     }
     return held;
   }
@@ -77,11 +83,13 @@ export class Subscriptions {
     if (statusCode >= 400) return;
     const named = Object.entries(channels || {}).filter(([, state]) => Array.isArray(state));
     request.recovered = !!named[0] && named.every(([, state]) => state[2] === 'recovered');
-    for (const [channel, [epoch, offset, outcome]] of named) {
+    for (const [channel, [epoch, offset, outcome, , viewer]] of named) {
       const position = this.positions.get(channel);
       // Only entries move it: a replay may be cut in its middle.
       if (position && position.epoch === epoch && (position.live || outcome === 'recovered')) position.live = true;
       else this.start(channel, epoch, offset, position || outcome === 'gap' ? 'not retained' : '');
+      const counted = this.positions.get(channel);
+      if (counted && viewer !== undefined) counted.viewer = viewer;
     }
     const key = this.key(request);
     const before = this.made.get(key);
@@ -162,7 +170,8 @@ export class Subscriptions {
    * @param {string} gap
    */
   start(channel, epoch, offset, gap) {
-    this.positions.set(channel, { epoch, offset, since: offset, live: true });
+    const { viewer } = this.positions.get(channel) || {};
+    this.positions.set(channel, { epoch, offset, since: offset, live: true, viewer });
     if (gap) this.socket._emit('gap', { channel, reason: gap });
   }
 

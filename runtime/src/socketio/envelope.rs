@@ -244,7 +244,8 @@ struct SentClient<'a> {
     resume: Option<&'a RawValue>,
 }
 
-/// `["k3x9ab2c", 1234, 1201]`: where a client stands in a channel, and from where on it received what leads there.
+/// `["k3x9ab2c", 1234, 1201, 7]`: where a client stands in a channel, from where on it received what leads there, and for which
+/// viewer, if the channel is filtered.
 #[derive(Deserialize)]
 struct Standing<'a> {
     #[serde(borrow)]
@@ -252,6 +253,8 @@ struct Standing<'a> {
     offset: u64,
     #[serde(default)]
     since: Option<u64>,
+    #[serde(default)]
+    viewer: Option<u64>,
 }
 
 /// Reads the positions of a client: so many, and of channels whose names are no longer than this. The others are not read;
@@ -290,10 +293,10 @@ impl<'de> Visitor<'de> for Positions {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             }
-            let Standing { epoch, offset, since } = map.next_value()?;
+            let Standing { epoch, offset, since, viewer } = map.next_value()?;
             if epoch.len() <= MAX_EPOCH {
                 let upto = Position { epoch: epoch.into(), offset };
-                resume.insert(channel.into(), Received { since: since.unwrap_or(offset), upto });
+                resume.insert(channel.into(), Received { since: since.unwrap_or(offset), upto, viewer });
             }
         }
         Ok(resume)
@@ -410,7 +413,7 @@ impl Serialize for Ack<'_> {
     }
 }
 
-/// `{"room:7": ["k3x9ab2c", 1240, "recovered"], "pet": ["p0q8zz1d", 7, "fresh", "filtered"]}`
+/// `{"room:7": ["k3x9ab2c", 1240, "recovered"], "pet": ["p0q8zz1d", 7, "fresh", "filtered", 5]}`
 struct Channels<'a>(&'a Settled);
 
 impl Serialize for Channels<'_> {
@@ -421,21 +424,21 @@ impl Serialize for Channels<'_> {
                 Recovery::Recovered => "recovered",
                 Recovery::Gap => "gap",
             };
-            let filtered = self.0.is_filtered(channel).then_some("filtered");
+            let filtered = self.0.is_filtered(channel).then(|| ("filtered", self.0.viewer(channel)));
             (&**channel, Placed(epoch, *offset, outcome, filtered))
         });
         serializer.collect_map(channels)
     }
 }
 
-/// Where a subscription stands, how it came about, and whether it is filtered.
-struct Placed<'a>(&'a str, u64, &'static str, Option<&'static str>);
+/// Where a subscription stands, how it came about, and whether it is filtered, for which viewer.
+struct Placed<'a>(&'a str, u64, &'static str, Option<(&'static str, Option<u64>)>);
 
 impl Serialize for Placed<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self(epoch, offset, outcome, filtered) = self;
         match filtered {
-            Some(filtered) => (epoch, offset, outcome, filtered).serialize(serializer),
+            Some((filtered, viewer)) => (epoch, offset, outcome, filtered, viewer).serialize(serializer),
             None => (epoch, offset, outcome).serialize(serializer),
         }
     }
@@ -512,16 +515,21 @@ mod tests {
             let auth = auth.map(|auth| String::from_utf8(auth.to_vec()).unwrap());
             (client.map(|client| (client.name.to_string(), client.connection, client.resume)), auth)
         };
-        let received = |since| Received { since, upto: Position { epoch: "k3x9ab2c".into(), offset: 7 } };
+        let received =
+            |since, viewer| Received { since, upto: Position { epoch: "k3x9ab2c".into(), offset: 7 }, viewer };
         assert_eq!(
             parse(
-                r#"{"n": 1e400, "catamaran": {"client":"0123456789abcdef","connection":3,"resume":{"a":["k3x9ab2c",7],"b":["k3x9ab2c",7,5]}}}"#
+                r#"{"n": 1e400, "catamaran": {"client":"0123456789abcdef","connection":3,"resume":{"a":["k3x9ab2c",7],"b":["k3x9ab2c",7,5],"c":["k3x9ab2c",7,5,8]}}}"#
             ),
             (
                 Some((
                     "0123456789abcdef".into(),
                     3,
-                    Resume::from([("a".into(), received(7)), ("b".into(), received(5))])
+                    Resume::from([
+                        ("a".into(), received(7, None)),
+                        ("b".into(), received(5, None)),
+                        ("c".into(), received(5, Some(8)))
+                    ])
                 )),
                 Some(r#"{"n":1e400}"#.into())
             )
