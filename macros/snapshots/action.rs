@@ -1,9 +1,11 @@
+#[allow(clippy::unused_async)]
 pub async fn show(name: String, State(db): State<Db>) -> Result<Json<User>> {
     Ok(Json(db.user(&name).await?))
 }
 #[doc(hidden)]
 #[allow(non_camel_case_types)]
 pub enum show {}
+#[allow(deprecated)]
 impl show {
     /// Where the action answers, and how to run it.
     pub const ACTION: ::catamaran::Action<Db> = ::catamaran::Action {

@@ -1,9 +1,11 @@
+#[allow(clippy::unused_async)]
 pub async fn me(user: CurrentUser) -> Json<User> {
     Json(user.0)
 }
 #[doc(hidden)]
 #[allow(non_camel_case_types)]
 pub enum me {}
+#[allow(deprecated)]
 impl me {
     /// The action's route.
     pub const ROUTES: &[::catamaran::Route] = &[
@@ -30,7 +32,7 @@ impl me {
         call: ::catamaran::__private::Call<__S>,
     ) -> ::catamaran::__private::Reply
     where
-        __S: Send + Sync + 'static,
+        __S: ::core::marker::Send + ::core::marker::Sync + 'static,
         CurrentUser: ::catamaran::__private::Last<__S, __M>,
     {
         ::catamaran::__private::call1::<
@@ -46,7 +48,7 @@ impl me {
     #[allow(non_snake_case)]
     pub fn CONTROLLER<__S, __M>() -> ::catamaran::Controller<__S>
     where
-        __S: Send + Sync + 'static,
+        __S: ::core::marker::Send + ::core::marker::Sync + 'static,
         CurrentUser: ::catamaran::__private::Last<__S, __M>,
     {
         ::catamaran::Controller {

@@ -1,5 +1,6 @@
 pub mod chat {
     use super::*;
+    #[allow(clippy::unused_async)]
     /// Greets the caller.
     pub async fn hello() -> &'static str {
         "hello"
@@ -7,6 +8,7 @@ pub mod chat {
     #[doc(hidden)]
     #[allow(non_camel_case_types)]
     pub enum hello {}
+    #[allow(deprecated)]
     impl hello {
         /// Where the action answers, and how to run it.
         pub const ACTION: ::catamaran::Action<Db> = ::catamaran::Action {
@@ -24,6 +26,7 @@ pub mod chat {
             call: |call| ::catamaran::__private::call0::<Db, _, _, _>(call, || hello()),
         };
     }
+    #[allow(clippy::unused_async)]
     pub async fn say(
         ctx: Ctx<Socket>,
         id: u64,
@@ -36,6 +39,7 @@ pub mod chat {
     #[doc(hidden)]
     #[allow(non_camel_case_types)]
     pub enum say {}
+    #[allow(deprecated)]
     impl say {
         /// Where the action answers, and how to run it.
         pub const ACTION: ::catamaran::Action<Db> = ::catamaran::Action {

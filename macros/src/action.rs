@@ -1,9 +1,13 @@
 //! `#[action]`: attribute and function in, function and companion out.
 
 use catamaran_macros_core::{Errors, path, tokens::first_span};
-use proc_macro2::TokenStream;
+use proc_macro2::{TokenStream, TokenTree};
 use quote::{ToTokens, quote};
-use syn::{Attribute, Ident, ItemFn, LitStr};
+use syn::{
+    Attribute, FnArg, Ident, ItemFn, LitStr, Meta, Signature, Visibility,
+    parse::{Parse, ParseStream},
+    parse_quote,
+};
 
 use crate::{
     attr::{ActionAttr, RouteAttr, Within},
@@ -13,7 +17,17 @@ use crate::{
 
 pub(crate) fn action(attr: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
+    if let Some(code) = one_of_each_cfg(&attr, &item) {
+        return code;
+    }
     let Ok(mut function) = syn::parse2::<ItemFn>(item.clone()) else {
+        if item.clone().into_iter().any(|token| matches!(&token, TokenTree::Ident(word) if word == "fn")) {
+            // The compiler says what is wrong with the function; what names the action goes on resolving.
+            let stub = syn::parse2::<Head>(item.clone())
+                .ok()
+                .map(|Head(function)| expand::stub(&Companion::new(&function, State::Controller(model::no_state()))));
+            return quote!(#item #stub);
+        }
         errors.at(first_span(&item), "an action is a function: `#[action]` goes on `async fn name(..) { .. }`");
         return quote!(#item #errors);
     };
@@ -48,7 +62,43 @@ pub(crate) fn action(attr: TokenStream, item: TokenStream) -> TokenStream {
     };
     // A companion whose name hides a type would break code that is not wrong, and a method cannot have one.
     let code = (named && function.sig.receiver().is_none()).then_some(code);
-    quote!(#item #code #errors)
+    // An action is `async` whether it waits for something or not.
+    quote!(#[allow(clippy::unused_async)] #item #code #errors)
+}
+
+/// The attributes, the visibility and the signature of a function whose body does not parse.
+struct Head(ItemFn);
+
+impl Parse for Head {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let attrs = input.call(Attribute::parse_outer)?;
+        let (vis, sig): (Visibility, Signature) = (input.parse()?, input.parse()?);
+        input.parse::<TokenStream>()?;
+        Ok(Self(parse_quote!(#(#attrs)* #vis #sig {})))
+    }
+}
+
+/// An argument with a `#[cfg]` makes two actions, one with it and one without, of which the compiler takes one.
+fn one_of_each_cfg(attr: &TokenStream, item: &TokenStream) -> Option<TokenStream> {
+    let mut function = syn::parse2::<ItemFn>(item.clone()).ok()?;
+    let (at, nth) = function.sig.inputs.iter().enumerate().find_map(|(at, input)| {
+        let FnArg::Typed(argument) = input else { return None };
+        Some((at, argument.attrs.iter().position(|attr| attr.path().is_ident("cfg"))?))
+    })?;
+    let FnArg::Typed(argument) = &mut function.sig.inputs[at] else { return None };
+    let Meta::List(condition) = argument.attrs.remove(nth).meta else { return None };
+    let condition = condition.tokens;
+    let mut without = function.clone();
+    without.sig.inputs =
+        function.sig.inputs.iter().enumerate().filter(|(nth, _)| *nth != at).map(|it| it.1.clone()).collect();
+    Some(quote! {
+        #[cfg(#condition)]
+        #[::catamaran::action(#attr)]
+        #function
+        #[cfg(not(#condition))]
+        #[::catamaran::action(#attr)]
+        #without
+    })
 }
 
 /// Puts the attribute and the function together.

@@ -4,7 +4,6 @@ use proc_macro2::{Span, TokenStream};
 use syn::{
     Attribute, Ident, LitStr, Path, Token, Type, parenthesized,
     parse::{Parse, ParseStream},
-    punctuated::Punctuated,
 };
 
 /// `get "/hello"`, after `in("/chat", AppState)` when a controller passed that on.
@@ -58,6 +57,7 @@ pub(crate) struct RoutesInput {
 
 /// A controller in the list of `routes!`.
 pub(crate) struct Mounted {
+    pub(crate) cfgs: Vec<Attribute>,
     pub(crate) controller: Path,
     pub(crate) policy: Option<Type>,
 }
@@ -103,7 +103,20 @@ impl Parse for RouteAttr {
             syn::Error::new(error.span(), message)
         })?;
         if !input.is_empty() {
+            let comma: Option<Token![,]> = input.parse()?;
+            if comma.is_some() && input.is_empty() {
+                return Ok(Self { method, path });
+            }
             let extra: proc_macro2::TokenTree = input.parse()?;
+            if extra.to_string() == "policy" {
+                let message = "a policy stands where the action is mounted: `routes![hello => RequireLogin]`";
+                return Err(syn::Error::new(extra.span(), message));
+            }
+            if extra.to_string() == "state" {
+                let message = "the state of an action is the `T` of its `State<T>`; a state for all actions of a controller \
+                               stands in `#[controller(\"/chat\", state = AppState)]`";
+                return Err(syn::Error::new(extra.span(), message));
+            }
             let message = format!(
                 "unexpected `{extra}`: an action is a method and a path; the type of its context decides the transports"
             );
@@ -162,11 +175,15 @@ impl ControllerAttr {
         let mut state = None;
         if input.parse::<Option<Token![,]>>()?.is_some() && !input.is_empty() {
             let word: Ident = input.parse().map_err(|error| syn::Error::new(error.span(), expected))?;
+            if word == "policy" {
+                let message = "a policy stands where the controller is mounted: `routes![chat => RequireLogin]`";
+                return Err(syn::Error::new(word.span(), message));
+            }
             if word != "state" {
                 return Err(syn::Error::new(word.span(), expected));
             }
-            input.parse::<Token![=]>()?;
-            state = Some(input.parse()?);
+            input.parse::<Token![=]>().map_err(|error| syn::Error::new(error.span(), expected))?;
+            state = Some(input.parse().map_err(|error: syn::Error| syn::Error::new(error.span(), expected))?);
             input.parse::<Option<Token![,]>>()?;
         }
         Ok(Self { prefix, state })
@@ -181,34 +198,62 @@ impl Parse for ActionsInput {
         input.parse::<Token![=>]>().map_err(|error| {
             syn::Error::new(error.span(), format!("expected `=>` and the actions, e.g. `{example}`"))
         })?;
-        let actions = Punctuated::<Listed, Token![,]>::parse_terminated(input)?.into_iter().collect();
+        let actions = list(input, &format!("expected a list of actions, e.g. `{example}`"))?;
         Ok(Self { controller, actions })
     }
 }
 
 impl Parse for Listed {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
-        Ok(Self { cfgs: input.call(Attribute::parse_outer)?, action: input.call(Path::parse_mod_style)? })
+        let (cfgs, action) = (input.call(Attribute::parse_outer)?, input.call(Path::parse_mod_style)?);
+        if action.is_ident("state") && input.peek(Token![=]) {
+            let message =
+                "the state stands before the actions: `actions! { \"/users\", state = AppState => list, show }`";
+            return Err(syn::Error::new_spanned(action, message));
+        }
+        Ok(Self { cfgs, action })
     }
 }
 
 impl Parse for RoutesInput {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
-        let controllers = Punctuated::<Mounted, Token![,]>::parse_terminated(input)?.into_iter().collect();
-        Ok(Self { controllers })
+        Ok(Self { controllers: list(input, LIST)? })
     }
+}
+
+const LIST: &str = "expected a controller or an action, e.g. `routes![hello, chat, admin => RequireAdmin]`";
+
+/// Items with commas between; an error of another token says what `expected` does.
+fn list<T: Parse>(input: ParseStream<'_>, expected: &str) -> syn::Result<Vec<T>> {
+    let mut items = Vec::new();
+    while !input.is_empty() {
+        let start = input.span();
+        items.push(input.parse().map_err(|error: syn::Error| match error.to_string() {
+            // syn's own words do not say what to write.
+            bare if bare.starts_with("expected identifier") => syn::Error::new(start, expected),
+            _ => error,
+        })?);
+        if input.is_empty() {
+            break;
+        }
+        input
+            .parse::<Token![,]>()
+            .map_err(|error| syn::Error::new(error.span(), format!("expected `,`; {expected}")))?;
+    }
+    Ok(items)
 }
 
 impl Parse for Mounted {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
-        let controller = input.call(Path::parse_mod_style).map_err(|error| {
-            let message = "expected a controller or an action, e.g. `routes![hello, chat, admin => RequireAdmin]`";
-            syn::Error::new(error.span(), message)
-        })?;
+        let cfgs = input.call(Attribute::parse_outer)?;
+        if let Some(other) = cfgs.iter().find(|attr| !attr.path().is_ident("cfg")) {
+            return Err(syn::Error::new_spanned(other.path(), "a list of routes takes no attribute but `#[cfg(..)]`"));
+        }
+        let controller = input.call(Path::parse_mod_style).map_err(|error| syn::Error::new(error.span(), LIST))?;
         let policy = match input.parse::<Option<Token![=>]>>()? {
             Some(_) => Some(input.parse()?),
             None => None,
         };
-        Ok(Self { controller, policy })
+        Ok(Self { cfgs, controller, policy })
     }
 }

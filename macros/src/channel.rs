@@ -4,7 +4,7 @@ use catamaran_macros_core::{Errors, tokens::first_span};
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::{
-    Expr, ItemStruct, LitStr, Member, Token, Type,
+    Expr, ExprLit, ItemStruct, Lit, LitStr, Member, Token, Type,
     ext::IdentExt,
     parse::{Parse, ParseStream},
     spanned::Spanned,
@@ -38,9 +38,11 @@ impl Parse for ChannelAttr {
         let mut bounds = Vec::new();
         while input.parse::<Option<Token![,]>>()?.is_some() && !input.is_empty() {
             let word: Ident = input.call(Ident::parse_any)?;
-            input.parse::<Token![=]>()?;
+            input
+                .parse::<Token![=]>()
+                .map_err(|error| syn::Error::new(error.span(), format!("expected `=` after an option, {EXAMPLE}")))?;
             let repeated = match word.to_string().as_str() {
-                "event" => event.replace(input.parse()?).is_some(),
+                "event" => event.replace(input.call(event_type)?).is_some(),
                 "stream" => stream.replace(input.parse()?).is_some(),
                 "history" => history.replace(input.parse()?).is_some(),
                 "history_bytes" => bytes.replace(input.parse()?).is_some(),
@@ -76,6 +78,13 @@ impl Parse for ChannelAttr {
     }
 }
 
+/// The type of what is published.
+fn event_type(input: ParseStream<'_>) -> syn::Result<Type> {
+    input.parse().map_err(|error: syn::Error| {
+        syn::Error::new(error.span(), format!("expected the type of the event, without quotes, {EXAMPLE}"))
+    })
+}
+
 /// The one word that `history_since` takes.
 fn subscribe(input: ParseStream<'_>) -> syn::Result<Ident> {
     let message = "expected `subscribe`: `history_since = subscribe` replays to a client only what was published since \
@@ -106,9 +115,14 @@ pub(crate) fn channel(attr: TokenStream, item: &TokenStream) -> TokenStream {
     let code = match syn::parse2::<ChannelAttr>(attr) {
         Ok(attr) => {
             let fields = fields(&channel);
+            has_a_name(&attr.pattern, &mut errors);
+            keeps_something(attr.history.as_ref(), &mut errors);
             let used = used(&attr.pattern, &mut errors);
             every_field_of_the_pattern_exists(&channel, &attr.pattern, &used, &fields, &mut errors);
-            every_field_is_in_the_pattern(&channel, &attr.pattern, &used, &fields, &mut errors);
+            // A wrong pattern does not tell which fields it leaves out.
+            if errors.is_empty() {
+                every_field_is_in_the_pattern(&channel, &attr.pattern, &used, &fields, &mut errors);
+            }
             a_colon_parts_two_fields(&attr.pattern, &mut errors);
             a_stream_has_no_fields(attr.stream.as_ref(), &mut errors);
             expand(&attr, &channel, &fields)
@@ -133,12 +147,40 @@ fn fields(channel: &ItemStruct) -> Vec<Field> {
     fields.collect()
 }
 
+/// Clients subscribe by the name.
+fn has_a_name(pattern: &LitStr, errors: &mut Errors) {
+    if pattern.value().trim().is_empty() {
+        errors.at(pattern.span(), format!("a channel needs a name, {EXAMPLE}"));
+    }
+}
+
+/// A history of no events would look like one that recovers what was missed.
+fn keeps_something(history: Option<&History>, errors: &mut Errors) {
+    let Some(Expr::Lit(ExprLit { lit: Lit::Int(events), .. })) = history.map(|history| &history.events) else { return };
+    if events.base10_parse::<u128>().is_ok_and(|events| events == 0) {
+        errors.at(events.span(), "a history of no events keeps nothing: write e.g. `history = 256`, or leave it out");
+    }
+}
+
 /// The names in the braces of a pattern.
 fn used(pattern: &LitStr, errors: &mut Errors) -> Vec<String> {
     let text = pattern.value();
     let mut names = Vec::new();
+    if text.contains("{{") || text.contains("}}") {
+        let single = text.replace("{{", "{").replace("}}", "}");
+        errors.at(pattern.span(), format!("a field stands in single braces: write {single:?}"));
+        return single
+            .split('{')
+            .skip(1)
+            .filter_map(|part| part.split_once('}'))
+            .map(|(name, _)| name.to_owned())
+            .collect();
+    }
     for part in text.split('{').skip(1) {
         match part.split_once('}') {
+            Some(("", _)) => {
+                errors.at(pattern.span(), format!("`{{}}` in {text:?} names no field: write e.g. `room:{{id}}`"));
+            }
             Some((name, _)) => names.push(name.to_owned()),
             None => errors.at(pattern.span(), format!("a `{{` in {text:?} has no `}}`")),
         }
@@ -161,7 +203,7 @@ fn every_field_of_the_pattern_exists(
         let list: Vec<String> = fields.iter().map(|field| format!("`{}`", field.name)).collect();
         let has = match list.len() {
             0 => "it has no fields".to_owned(),
-            1 => format!("its field is {}", list[0]),
+            1 => format!("its field is {}: write `{{{}}}`", list[0], fields[0].name),
             _ => format!("its fields are {}", list.join(", ")),
         };
         errors.at(pattern.span(), format!("`{}` has no field `{name}`; {has}", channel.ident));
@@ -256,9 +298,9 @@ fn body(pattern: &str, fields: &[Field]) -> TokenStream {
     });
     let parts: Vec<TokenStream> = parts.collect();
     match parts.is_empty() {
-        true => quote!(::std::string::String::from(#start)),
+        true => quote!(<::std::string::String as ::core::convert::From<&str>>::from(#start)),
         false => quote! {
-            let mut #name = ::std::string::String::from(#start);
+            let mut #name = <::std::string::String as ::core::convert::From<&str>>::from(#start);
             #(#parts)*
             #name
         },

@@ -4,8 +4,9 @@ use catamaran_macros_core::{
     Errors,
     tokens::{first_span, last_segment},
 };
+use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::ToTokens;
-use syn::{FnArg, Ident, Safety, Signature, Type};
+use syn::{FnArg, Ident, PathSegment, Safety, Signature, Type};
 
 use crate::model::{Action, Argument, Source};
 
@@ -34,6 +35,8 @@ pub(crate) fn action(action: &Action, sig: &Signature, errors: &mut Errors) {
     takes_at_most_sixteen(action, errors);
     takes_one_context(action, errors);
     types_have_names(action, errors);
+    arguments_are_owned(sig, errors);
+    context_is_not_the_state(action, errors);
     path_reads_every_parameter(action, errors);
     get_has_no_body(action, errors);
     parameters_and_arguments_meet(action, errors);
@@ -104,6 +107,52 @@ fn types_have_names(action: &Action, errors: &mut Errors) {
     }
 }
 
+/// An argument is made for the request, so there is nothing to borrow it from.
+fn arguments_are_owned(sig: &Signature, errors: &mut Errors) {
+    for input in &sig.inputs {
+        let FnArg::Typed(argument) = input else { continue };
+        let Some(span) = borrow(argument.ty.to_token_stream()) else { continue };
+        let ty = readable(&argument.ty).replace("&mut ", "").replace("& mut ", "").replace("& ", "").replace('&', "");
+        let ty = if ty == "str" { "String".to_owned() } else { ty };
+        let name = readable_tokens(&argument.pat.to_token_stream());
+        errors.at(span, format!("an action owns its arguments; write `{name}: {ty}`"));
+    }
+}
+
+/// Where a type borrows for less than `'static`.
+fn borrow(ty: TokenStream) -> Option<Span> {
+    let mut tokens = ty.into_iter().peekable();
+    while let Some(token) = tokens.next() {
+        match token {
+            TokenTree::Punct(and) if and.as_char() == '&' => match tokens.peek() {
+                Some(TokenTree::Punct(tick)) if tick.as_char() == '\'' => {}
+                _ => return Some(and.span()),
+            },
+            TokenTree::Group(group) => {
+                if let Some(span) = borrow(group.stream()) {
+                    return Some(span);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// `Ctx<AppState>`: the context's parameter is a transport.
+fn context_is_not_the_state(action: &Action, errors: &mut Errors) {
+    for argument in action.arguments.iter().filter(|argument| argument.is(&["Ctx"])) {
+        let Some(ty) = argument.inner() else { continue };
+        let named = last_segment(ty).map(|segment| segment.ident.to_string()).unwrap_or_default();
+        let state = readable(ty) == readable(&action.companion.state.ty());
+        if state || named.ends_with("State") || ["App", "Db", "Pool"].contains(&named.as_str()) {
+            let message =
+                format!("a context does not hold the state; write `ctx: Ctx, State(state): State<{}>`", readable(ty));
+            errors.at(first_span(ty), message);
+        }
+    }
+}
+
 /// `Path<T>` reads all parameters at once.
 fn path_reads_every_parameter(action: &Action, errors: &mut Errors) {
     for argument in action.arguments.iter().filter(|argument| argument.is(&["Path"])) {
@@ -128,12 +177,25 @@ fn get_has_no_body(action: &Action, errors: &mut Errors) {
     }
     for argument in action.arguments.iter().filter(|argument| argument.source == Source::Request) {
         // A `String` that nearly has a parameter's name is a misspelt parameter.
+        let optional = argument.is(&["Option"]) && argument.inner().and_then(last_segment).is_some_and(is_body);
+        if optional {
+            let inner = argument.inner().and_then(last_segment).map(|segment| segment.ident.to_string());
+            let message = format!(
+                "a GET request has no body to read `{}` from; take `Query<T>`, or use `post`",
+                inner.unwrap_or_default()
+            );
+            errors.at(first_span(&argument.ty), message);
+        }
         if argument.is(BODIES) && meant(action, argument).is_none() {
             let ty = last_segment(&argument.ty).map(|segment| segment.ident.to_string()).unwrap_or_default();
             let message = format!("a GET request has no body to read `{ty}` from; take `Query<T>`, or use `post`");
             errors.at(first_span(&argument.ty), message);
         }
     }
+}
+
+fn is_body(segment: &PathSegment) -> bool {
+    BODIES.iter().any(|body| segment.ident == body)
 }
 
 /// Each parameter is read by the argument of its name, and an argument of a primitive type is a parameter.
@@ -160,7 +222,12 @@ fn parameters_and_arguments_meet(action: &Action, errors: &mut Errors) {
                 misspelt.push(param);
             }
             None if primitive => {
-                errors.at(name.span(), format!("`{name}` is not a parameter of {:?}", action.path.value()));
+                let path = action.path.value();
+                let message = format!(
+                    "`{name}` is not a parameter of {path:?}; add `{{{name}}}` to the path, or read it from the query with \
+                     `Query<T>`"
+                );
+                errors.at(name.span(), message);
             }
             None => {}
         }
@@ -235,7 +302,7 @@ pub(crate) fn one_state<'a>(
         let text = readable(state);
         match &first {
             None => first = Some((action, text)),
-            Some((by, other)) if *other != text => {
+            Some((by, other)) if last_name(other) != last_name(&text) => {
                 let second = if *by == action { String::new() } else { format!("`{action}` takes ") };
                 let message = format!(
                     "`{by}` takes `State<{other}>` and {second}`State<{text}>`: \
@@ -250,8 +317,18 @@ pub(crate) fn one_state<'a>(
     rejected
 }
 
+/// A type without the path before its name, since `Db` and `super::Db` may be one; if they are two, the compiler says so.
+fn last_name(ty: &str) -> &str {
+    let name = ty.split('<').next().unwrap_or(ty);
+    name.rfind("::").map_or(ty, |at| &ty[at + 2..])
+}
+
 /// A type as one would write it.
 fn readable(ty: &Type) -> String {
-    let text = ty.to_token_stream().to_string();
+    readable_tokens(&ty.to_token_stream())
+}
+
+fn readable_tokens(tokens: &TokenStream) -> String {
+    let text = tokens.to_string().replace(" (", "(").replace("( ", "(").replace(" )", ")");
     text.replace(" :: ", "::").replace(" < ", "<").replace(" >", ">").replace(" ,", ",")
 }

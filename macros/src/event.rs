@@ -24,7 +24,7 @@ pub(crate) fn event(item: TokenStream) -> TokenStream {
         Err(error) => return error.to_compile_error(),
     };
     has_no_tag(&input.attrs, &mut errors);
-    let own = name(&input.attrs, &input.ident, &mut errors);
+    let own = name(&input.attrs, &input.ident, None, &mut errors);
     let of_self = match &input.data {
         Data::Struct(_) => {
             is_not_reserved(&own, &mut errors);
@@ -38,8 +38,13 @@ pub(crate) fn event(item: TokenStream) -> TokenStream {
                     "an enum has a name for each variant: write `#[event(name = \"..\")]` above a variant",
                 );
             }
-            let names: Vec<Name> =
-                data.variants.iter().map(|variant| name(&variant.attrs, &variant.ident, &mut errors)).collect();
+            let words = serde_words(&input.attrs);
+            let rule = words.iter().find(|word| word.name == "rename_all").and_then(|word| word.text.as_ref());
+            let names = data.variants.iter().map(|variant| {
+                is_not_skipped(&variant.attrs, &mut errors);
+                name(&variant.attrs, &variant.ident, rule, &mut errors)
+            });
+            let names: Vec<Name> = names.collect();
             names.iter().for_each(|name| is_not_reserved(name, &mut errors));
             differ(&names, &mut errors);
             let arms = data.variants.iter().zip(&names).map(|(variant, name)| {
@@ -77,8 +82,9 @@ fn expand(input: &DeriveInput, name: &TokenStream) -> TokenStream {
     }
 }
 
-/// The name from `#[event(name = "..")]`, or else the identifier in camelCase.
-fn name(attrs: &[Attribute], ident: &Ident, errors: &mut Errors) -> Name {
+/// The name from `#[event(name = "..")]`, else from serde's `rename`, else the identifier by serde's `rename_all`, or else in
+/// camelCase.
+fn name(attrs: &[Attribute], ident: &Ident, rule: Option<&LitStr>, errors: &mut Errors) -> Name {
     let mut name = None;
     for attr in attrs.iter().filter(|attr| attr.path().is_ident("event")) {
         let parsed = attr.parse_nested_meta(|meta| {
@@ -91,7 +97,83 @@ fn name(attrs: &[Attribute], ident: &Ident, errors: &mut Errors) -> Name {
         });
         parsed.unwrap_or_else(|error| errors.add(error));
     }
-    name.unwrap_or_else(|| Name { text: camel_case(&ident.unraw().to_string()), span: ident.span() })
+    let renamed = || serde_words(attrs).into_iter().find(|word| word.name == "rename").and_then(|word| word.text);
+    let name = name.or_else(|| renamed().map(|text| Name { text: text.value(), span: text.span() }));
+    name.unwrap_or_else(|| {
+        let written = ident.unraw().to_string();
+        let text = rule.and_then(|rule| cased(&written, &rule.value())).unwrap_or_else(|| camel_case(&written));
+        Name { text, span: ident.span() }
+    })
+}
+
+/// A word of a `#[serde(..)]`, and its text: of `rename(serialize = "..")` the one that is sent.
+struct SerdeWord {
+    name: String,
+    span: Span,
+    text: Option<LitStr>,
+}
+
+/// What the `#[serde(..)]`s say; what is wrong with them, serde reports.
+fn serde_words(attrs: &[Attribute]) -> Vec<SerdeWord> {
+    let mut words = Vec::new();
+    for attr in attrs.iter().filter(|attr| attr.path().is_ident("serde")) {
+        let _ = attr.parse_nested_meta(|meta| {
+            let Some(word) = meta.path.get_ident().cloned() else { return skip_value(&meta) };
+            let mut text = None;
+            if meta.input.peek(syn::token::Paren) {
+                let _ = meta.parse_nested_meta(|inner| {
+                    let value: syn::Expr = inner.value()?.parse()?;
+                    if inner.path.is_ident("serialize") {
+                        text = string(&value);
+                    }
+                    Ok(())
+                });
+            } else if meta.input.peek(Token![=]) {
+                text = string(&meta.value()?.parse()?);
+            }
+            words.push(SerdeWord { name: word.to_string(), span: word.span(), text });
+            Ok(())
+        });
+    }
+    words
+}
+
+fn string(value: &syn::Expr) -> Option<LitStr> {
+    match value {
+        syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+/// A variant's identifier in one of serde's cases.
+fn cased(ident: &str, rule: &str) -> Option<String> {
+    let mut snake = String::new();
+    for (at, letter) in ident.char_indices() {
+        if at > 0 && letter.is_uppercase() {
+            snake.push('_');
+        }
+        snake.extend(letter.to_lowercase());
+    }
+    let cased = match rule {
+        "lowercase" => ident.to_ascii_lowercase(),
+        "UPPERCASE" => ident.to_ascii_uppercase(),
+        "PascalCase" => ident.to_owned(),
+        "camelCase" => camel_case(ident),
+        "snake_case" => snake,
+        "SCREAMING_SNAKE_CASE" => snake.to_ascii_uppercase(),
+        "kebab-case" => snake.replace('_', "-"),
+        "SCREAMING-KEBAB-CASE" => snake.to_ascii_uppercase().replace('_', "-"),
+        _ => return None,
+    };
+    Some(cased)
+}
+
+/// serde refuses to write a skipped variant, so it could not be published.
+fn is_not_skipped(attrs: &[Attribute], errors: &mut Errors) {
+    for word in serde_words(attrs).iter().filter(|word| ["skip", "skip_serializing"].contains(&word.name.as_str())) {
+        let message = format!("a skipped variant cannot be published; remove `{}`, or the variant", word.name);
+        errors.at(word.span, message);
+    }
 }
 
 /// As serde's `camelCase`: the first letter becomes small.
@@ -102,15 +184,9 @@ fn camel_case(ident: &str) -> String {
 
 /// The event's name is the tag, and the payload has no second one.
 fn has_no_tag(attrs: &[Attribute], errors: &mut Errors) {
-    for attr in attrs.iter().filter(|attr| attr.path().is_ident("serde")) {
-        // What is wrong with the attribute otherwise, serde says.
-        let _ = attr.parse_nested_meta(|meta| {
-            if let Some(word) = ["tag", "content", "untagged"].iter().find(|word| meta.path.is_ident(word)) {
-                let span = meta.path.get_ident().map_or_else(Span::call_site, Ident::span);
-                errors.at(span, format!("an event's name is its tag and travels beside the payload; remove `{word}`"));
-            }
-            skip_value(&meta)
-        });
+    for word in serde_words(attrs).iter().filter(|word| ["tag", "content", "untagged"].contains(&word.name.as_str())) {
+        let message = format!("an event's name is its tag and travels beside the payload; remove `{}`", word.name);
+        errors.at(word.span, message);
     }
 }
 
@@ -141,6 +217,47 @@ fn differ(names: &[Name], errors: &mut Errors) {
     for (at, name) in names.iter().enumerate() {
         if names[..at].iter().any(|earlier| earlier.text == name.text) {
             errors.at(name.span, format!("another variant is named `{}` already", name.text));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variant_is_cased_as_serde_does() {
+        for (rule, expected) in [
+            ("lowercase", "rowsadded"),
+            ("UPPERCASE", "ROWSADDED"),
+            ("PascalCase", "RowsAdded"),
+            ("camelCase", "rowsAdded"),
+            ("snake_case", "rows_added"),
+            ("SCREAMING_SNAKE_CASE", "ROWS_ADDED"),
+            ("kebab-case", "rows-added"),
+            ("SCREAMING-KEBAB-CASE", "ROWS-ADDED"),
+        ] {
+            assert_eq!(cased("RowsAdded", rule).as_deref(), Some(expected));
+        }
+        assert_eq!(cased("RowsAdded", "TitleCase"), None);
+    }
+
+    #[test]
+    fn event_name_beats_rename_and_rename_beats_rename_all() {
+        let code = event(quote! {
+            #[serde(rename_all = "snake_case")]
+            enum E {
+                RowsAdded,
+                #[serde(rename(serialize = "b", deserialize = "c"))]
+                B,
+                #[serde(rename = "c")]
+                #[event(name = "d")]
+                D,
+            }
+        });
+        let code = code.to_string();
+        for arm in ["RowsAdded { .. } => \"rows_added\"", "B { .. } => \"b\"", "D { .. } => \"d\""] {
+            assert!(code.contains(arm), "{arm}: {code}");
         }
     }
 }

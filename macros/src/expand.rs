@@ -25,6 +25,7 @@ pub(crate) fn companion(action: &Action) -> TokenStream {
     quote! {
         #declaration
         #(#cfgs)*
+        #[allow(deprecated)]
         impl #name { #constants }
         #one_context
     }
@@ -82,7 +83,7 @@ fn functions(action: &Action) -> TokenStream {
         #[doc(hidden)]
         pub fn call<__S, __M>(#request: ::catamaran::__private::Call<__S>) -> ::catamaran::__private::Reply
         where
-            __S: Send + Sync + 'static,
+            __S: ::core::marker::Send + ::core::marker::Sync + 'static,
             #(#bounds,)*
         {
             #call
@@ -91,7 +92,7 @@ fn functions(action: &Action) -> TokenStream {
         #[allow(non_snake_case)]
         pub fn CONTROLLER<__S, __M>() -> ::catamaran::Controller<__S>
         where
-            __S: Send + Sync + 'static,
+            __S: ::core::marker::Send + ::core::marker::Sync + 'static,
             #(#bounds,)*
         {
             ::catamaran::Controller {
@@ -318,7 +319,7 @@ pub(crate) fn routes(input: &RoutesInput) -> TokenStream {
         quote_spanned!(last_span(controller)=> const _: () = ::catamaran::__private::settle(&ROUTES, CLASH, CONTROLLERS, #at);)
     });
     let routes = controllers.iter().map(|controller| quote_spanned!(last_span(controller)=> #controller::ROUTES));
-    let mounted = input.controllers.iter().map(|Mounted { controller, policy }| match policy {
+    let mounted = input.controllers.iter().map(|Mounted { controller, policy, .. }| match policy {
         Some(policy) => {
             let span = first_span(policy);
             let policy = quote!(::core::marker::PhantomData::<fn() -> #policy>);
@@ -331,7 +332,7 @@ pub(crate) fn routes(input: &RoutesInput) -> TokenStream {
         Some(policy) => quote_spanned!(first_span(policy)=> ::catamaran::__private::Probe::<#policy>::DECLARED),
         None => quote!(::core::option::Option::None),
     });
-    let agreements = input.controllers.iter().filter_map(|Mounted { controller, policy }| {
+    let agreements = input.controllers.iter().filter_map(|Mounted { controller, policy, .. }| {
         let policy = policy.as_ref()?;
         Some(quote_spanned! {first_span(policy)=>
             const _: () =

@@ -1,7 +1,6 @@
 //! Errors that an action answers with, and the ones the framework answers with for it.
 
 use std::{
-    any::Any,
     error::Error as StdError,
     fmt, io, iter,
     net::SocketAddr,
@@ -346,9 +345,11 @@ impl Error {
     }
 }
 
-impl<E: StdError + Send + Sync + 'static> From<E> for Error {
+/// By `?`, of every error, be it of the standard library, `anyhow` or `eyre`, and of a text.
+impl<E: Into<Box<dyn StdError + Send + Sync>>> From<E> for Error {
     fn from(source: E) -> Self {
-        let any = &source as &dyn Any;
+        let source: Box<dyn StdError + Send + Sync> = source.into();
+        let any = &*source;
         let subscribe = any.downcast_ref::<SubscribeError>();
         let publish = any.downcast_ref::<PublishError>();
         let members = any.downcast_ref::<MembersError>();
@@ -532,5 +533,29 @@ mod tests {
         let response = Error::wrong_transport(Transports::Socket, None).into_response();
         assert_eq!(response.status(), StatusCode::UPGRADE_REQUIRED);
         assert_eq!(response.headers()["upgrade"], "websocket");
+    }
+
+    #[test]
+    fn boxed_error_converts_by_question_mark() {
+        /// As `anyhow::Error`, which is no `std::error::Error` itself.
+        struct Dynamic(std::io::Error);
+        impl From<Dynamic> for Box<dyn std::error::Error + Send + Sync> {
+            fn from(error: Dynamic) -> Self {
+                error.0.into()
+            }
+        }
+        fn fails(boxed: bool) -> crate::Result {
+            let error = std::io::Error::other("disk full");
+            if boxed {
+                let error: Box<dyn std::error::Error + Send + Sync> = error.into();
+                return Err(error.into());
+            }
+            Err(Dynamic(error))?
+        }
+        for boxed in [true, false] {
+            let error = fails(boxed).unwrap_err();
+            assert_eq!(error.status(), axum::http::StatusCode::INTERNAL_SERVER_ERROR);
+            assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("disk full"));
+        }
     }
 }

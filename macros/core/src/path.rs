@@ -34,8 +34,13 @@ pub fn parameters(path: &LitStr, errors: &mut Errors) -> Vec<String> {
 
 /// The name of a segment that is a parameter; `None` for a segment that is a text.
 fn parameter(segment: &str) -> Result<Option<String>, String> {
+    if let Some(name) = segment.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')) {
+        let name = name.rsplit(':').next().unwrap_or(name);
+        return Err(format!("write `{{{}}}` instead of `{segment}`", corrected(name)));
+    }
     if let Some(name) = segment.strip_prefix(':') {
-        return Err(format!("write `{{{name}}}` instead of `:{name}`"));
+        let name = corrected(name);
+        return Err(format!("write `{{{name}}}` instead of `{segment}`"));
     }
     if let Some(name) = segment.strip_prefix('*') {
         let name = if name.is_empty() { "rest" } else { name };
@@ -47,6 +52,12 @@ fn parameter(segment: &str) -> Result<Option<String>, String> {
     if matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..") {
         return Err(format!("browsers resolve `{segment}` before they send a path: leave it out"));
     }
+    if let Some(name) = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix("?}")) {
+        let name = corrected(name);
+        return Err(format!(
+            "a parameter is always there: write `{{{name}}}`, and a second action for the path without it"
+        ));
+    }
     if let Some(wrong) = segment.chars().find(|c| c.is_whitespace() || c.is_control() || "?#".contains(*c)) {
         return Err(format!("a path has no {wrong:?}; a query is read by `Query<T>`"));
     }
@@ -55,11 +66,21 @@ fn parameter(segment: &str) -> Result<Option<String>, String> {
     }
     let name = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
     let Some(name) = name.filter(|name| !name.contains(['{', '}'])) else {
-        return Err(format!("a parameter fills a whole segment: `{segment}` cannot be matched"));
+        let help = match meant(segment) {
+            Some(name) => format!("; write e.g. `{{{name}}}`"),
+            None => String::new(),
+        };
+        return Err(format!("a parameter fills a whole segment: `{segment}` cannot be matched{help}"));
     };
-    let name = name.strip_prefix('*').unwrap_or(name);
+    let (star, name) = name.strip_prefix('*').map_or(("", name), |name| ("*", name));
+    if let Some((plain, kind)) = name.split_once(':') {
+        let plain = corrected(plain);
+        return Err(format!(
+            "the argument's type says what a parameter is, not `{kind}`: write `{{{star}{plain}}}`, and e.g. `{plain}: u64`"
+        ));
+    }
     if !is_name(name) {
-        return Err(format!("`{name}` is not a name that an argument can have"));
+        return Err(format!("`{name}` is not a name that an argument can have; write `{{{star}{}}}`", corrected(name)));
     }
     Ok(Some(name.to_owned()))
 }
@@ -67,7 +88,18 @@ fn parameter(segment: &str) -> Result<Option<String>, String> {
 /// The name that a wrong segment means, so that the argument of that name is no mistake as well.
 fn meant(segment: &str) -> Option<String> {
     let name = segment.trim_matches(|c: char| !c.is_alphanumeric() && c != '_').split(['{', '}']).next()?;
-    is_name(name).then(|| name.to_owned())
+    let name = match segment.starts_with('<') {
+        true => name.rsplit(':').next()?,
+        false => name.split(':').next()?,
+    };
+    let name = name.replace('-', "_");
+    is_name(&name).then_some(name)
+}
+
+/// The nearest name that an argument can have.
+fn corrected(name: &str) -> String {
+    let name: String = name.chars().map(|c| if c.is_alphanumeric() || c == '_' { c } else { '_' }).collect();
+    if is_name(&name) { name } else { "id".to_owned() }
 }
 
 /// Whether an argument can have this name, be it as `r#name`.
@@ -147,6 +179,25 @@ mod tests {
         ] {
             let errors = names(path).unwrap_err();
             assert_eq!(errors.matches("compile_error").count(), 1, "{path}: {errors}");
+        }
+    }
+
+    #[test]
+    fn wrong_parameter_shows_the_right_one() {
+        for (path, right) in [
+            ("/<id>", "{id}"),
+            ("/<int:id>", "{id}"),
+            ("/:user-id", "{user_id}"),
+            ("/{id:int}", "{id}"),
+            ("/{user-id}", "{user_id}"),
+            ("/{*a-b}", "{*a_b}"),
+            ("/{id?}", "{id}"),
+            ("/{}", "{id}"),
+            ("/{id", "{id}"),
+        ] {
+            let errors = names(path).unwrap_err();
+            assert_eq!(errors.matches("compile_error").count(), 1, "{path}: {errors}");
+            assert!(errors.contains(&format!("`{right}`")), "{path}: {errors}");
         }
     }
 

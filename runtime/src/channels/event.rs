@@ -9,7 +9,8 @@ use serde_json::value::{RawValue, to_raw_value};
 
 /// What is published to a channel; `#[derive(Event)]` implements it beside `Serialize`.
 ///
-/// An event's name is its variant's in camelCase, or what `#[event(name = "..")]` says. A subscriber receives what stands
+/// An event's name is its variant's in camelCase, or what `#[event(name = "..")]`, `#[serde(rename = "..")]` or
+/// `#[serde(rename_all = "..")]` says, the first of them that is there. A subscriber receives what stands
 /// *inside* the variant: fields as one object, a single unnamed field as its value, several as several arguments, nothing
 /// as none.
 #[diagnostic::on_unimplemented(

@@ -105,6 +105,7 @@ impl<const N: usize, T: FromPath, S: Send + Sync> FromRequestParts<S> for Param<
     message = "`{Self}` cannot be an argument of an action",
     label = "not an extractor for the state `{S}`",
     note = "an argument named like a `{{parameter}}` of the path is read from the path; every other argument is an axum extractor",
+    note = "write `State(db): State<Db>` for shared state, `Json(body): Json<T>` for a body, `Query(query): Query<T>` for a query",
     note = "an extractor of your own that reads state needs a controller that says which: `#[controller(\"/x\", state = AppState)]`",
     note = "an extractor that reads the body, like `Json<T>`, must be the last argument"
 )]
@@ -124,6 +125,7 @@ impl<T: FromRequestParts<S> + Send, S: Sync> Part<S> for T {
     message = "`{Self}` cannot be an argument of an action",
     label = "not an extractor for the state `{S}`",
     note = "an argument named like a `{{parameter}}` of the path is read from the path; every other argument is an axum extractor",
+    note = "write `State(db): State<Db>` for shared state, `Json(body): Json<T>` for a body, `Query(query): Query<T>` for a query",
     note = "an extractor of your own that reads state needs a controller that says which: `#[controller(\"/x\", state = AppState)]`"
 )]
 pub trait Last<S, M>: Sized + Send {
@@ -141,7 +143,8 @@ impl<T: FromRequest<S, M> + Send, S: Send + Sync, M> Last<S, M> for T {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the answer of an action",
     label = "does not implement `IntoResponse`",
-    note = "answer with `Json<T>`, a string, a status code, or anything else that is `IntoResponse`"
+    note = "answer with `Json<T>`, a string, a status code, or anything else that is `IntoResponse`",
+    note = "`Json<T>` needs `#[derive(serde::Serialize)]` above `T`, and the error of a `Result` is `catamaran::Error`, as in `catamaran::Result<T>`"
 )]
 pub trait Answer {
     #[doc(hidden)]

@@ -1,0 +1,6 @@
+use catamaran::action;
+
+#[action(get "/x", policy = Admin)]
+async fn x() {}
+
+fn main() {}
