@@ -322,7 +322,7 @@ impl Requests {
             ("get", "/items/ID/"),
             ("head", "/items/ID"),
             ("head", "/feed"),
-            ("get", "/größe/ID/<id>"),
+            ("get", "/größe/ID/<id>s"),
             ("get", "/status/204"),
             ("post", "/status/205"),
             ("get", "/status/304"),

@@ -253,7 +253,7 @@ mod odd {
         Ok(Json("no number".parse()?))
     }
 
-    #[action(get "/größe/{x}/<id>")]
+    #[action(get "/größe/{x}/<id>s")]
     pub(crate) async fn size(x: String) -> String {
         x
     }

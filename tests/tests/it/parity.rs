@@ -201,7 +201,7 @@ pub(crate) mod acts {
         größe
     }
 
-    #[action(get "/u/<id>/\"`")]
+    #[action(get "/u/<id>s/\"`")]
     pub(crate) async fn marks() -> &'static str {
         "marks"
     }
@@ -378,7 +378,7 @@ fn table() -> Vec<(u16, Ask)> {
         (408, get("/act/late")),
         (200, get("/act/gr%C3%B6%C3%9Fe/%C3%A9")),
         (404, get("/act/gr%c3%b6%c3%9fe/1")),
-        (200, get("/act/u/%3Cid%3E/%22%60")),
+        (200, get("/act/u/%3Cid%3Es/%22%60")),
         // Other JSON.
         (200, post("/value", "0")),
         (200, post("/value", "\"\"")),
