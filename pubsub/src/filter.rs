@@ -77,6 +77,12 @@ pub(super) fn viewer(filter: &dyn EventFilter) -> Option<u64> {
     guard(|| filter.viewer()).ok()
 }
 
+/// Whether a subscription behind this filter may go on from what a client received for this viewer: what another viewer received
+/// is another thing.
+pub(super) fn is_for(filter: Option<&dyn EventFilter>, had: Option<u64>) -> bool {
+    filter.is_none_or(|filter| had.is_some() && had == viewer(filter))
+}
+
 fn guard<T>(call: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|_| {
         tracing::error!("channel filter panicked: its subscriber receives a gap, or is disconnected");

@@ -10,7 +10,6 @@ use std::{
 
 use super::{
     entry::{Id, PublishedEvent, StreamEntry},
-    filter::{self, EventFilter},
     history::MAX_HELD,
     position::Position,
 };
@@ -25,16 +24,11 @@ pub struct Received {
     pub since: u64,
     /// The last that it has.
     pub upto: Position,
-    /// The viewer for whom it has that, if not everybody may see the same: the [number](EventFilter::viewer) in its ack.
+    /// The viewer for whom it has that, if not everybody may see the same: the [number](crate::EventFilter::viewer) in its ack.
     pub viewer: Option<u64>,
 }
 
 impl Received {
-    /// Whether a subscription behind this filter may go on from there: what another viewer received is another thing.
-    pub(super) fn is_for(&self, filter: Option<&dyn EventFilter>) -> bool {
-        filter.is_none_or(|filter| self.viewer.is_some() && self.viewer == filter::viewer(filter))
-    }
-
     fn covers(&self, position: &Position) -> bool {
         self.upto.epoch == position.epoch && self.since < position.offset && position.offset <= self.upto.offset
     }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::{
     delivery::{Delivery, LeftReason},
     entry::Target,
-    filter::EventFilter,
+    filter::{self, EventFilter},
     log::Recovery,
     moment::Moment,
     pending::{PendingSubscription, nowhere},
@@ -162,11 +162,12 @@ impl Subscriptions {
             if is_new && subscriber.subscriptions() >= limit {
                 return Err(SubscribeError::TooMany(limit));
             }
-            let resume = state.resume.get(&*target.channel).map(|had| match had.is_for(filter.as_deref()) {
-                true => had.upto.clone(),
-                // The client has what another viewer may see, and not what this one may.
-                false => nowhere(),
-            });
+            let resume =
+                state.resume.get(&*target.channel).map(|had| match filter::is_for(filter.as_deref(), had.viewer) {
+                    true => had.upto.clone(),
+                    // The client has what another viewer may see, and not what this one may.
+                    false => nowhere(),
+                });
             (resume, state.since)
         };
         let held = streams.hold(subscriber, target, filter.clone(), resume.as_ref()).await.of_request(self.number);

@@ -1,4 +1,5 @@
-//! A server among several, for `tests/js-client`: `cluster-app NAME`, with REDIS_URL or DATABASE_URL.
+//! A server among several, for `tests/js-client`: `cluster-app NAME`, with REDIS_URL or DATABASE_URL, and HEARTBEAT_SECONDS if the
+//! default is too short.
 //!
 //! It prints `listening on http://127.0.0.1:PORT`, and stops on SIGTERM. What it does with all servers it answers with how many
 //! sockets there were, and with whom it did not reach.
@@ -211,12 +212,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Ok(url) => Redis::connect(url).into(),
         Err(_) => Postgres::connect(env::var("DATABASE_URL")?).into(),
     };
-    let app = App::new(Name(name))
+    let mut app = App::new(Name(name))
         .broker(backend)
         .mount(routes![channels, write, sockets])
         .on_connect(connected)
         .drain(DRAIN)
         .health();
+    if let Ok(seconds) = env::var("HEARTBEAT_SECONDS") {
+        let time = Duration::from_secs(seconds.parse()?);
+        app = app.heartbeat(time, time);
+    }
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     println!("listening on http://{}", listener.local_addr()?);
     app.serve_on(listener).await?;

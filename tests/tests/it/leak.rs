@@ -219,7 +219,7 @@ fn abandoned_polling_sessions_leave_nothing_behind() {
         let app = App::new(()).transports(both).heartbeat(BEAT, BEAT);
         // Enough that the 4,096 idle streams and names are there before the last tenths. In those of 50,000 it was 0.6 MiB; a
         // session that is left has its head, its queues and its tasks, more than 4 KiB.
-        let cycles = 8_000;
+        let cycles = 10_000;
         measure(app, cycles, 2048 + cycles / 5, abandon);
     }
 }

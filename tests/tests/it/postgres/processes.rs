@@ -16,7 +16,9 @@ const GIVEN_UP: Duration = Duration::from_secs(30);
 
 async fn start(backend: &Backend, name: &str) -> Process {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cluster-app"));
-    let process = Process::start(command.arg(name).env("DATABASE_URL", backend.url()).env_remove("REDIS_URL")).await;
+    command.arg(name).env("DATABASE_URL", backend.url()).env_remove("REDIS_URL");
+    // A server that was stopped must not find that its clients answered no ping.
+    let process = Process::start(command.env("HEARTBEAT_SECONDS", "60")).await;
     within("the bus", async {
         while http(process.address, &get("/health/ready")).await.status != 200 {
             tokio::time::sleep(Duration::from_millis(20)).await;
