@@ -140,7 +140,7 @@ start "catamaran client" catamaran_client
 start "other tests" \
   "${tests[@]}" nice cargo test "${everything[@]}" --no-fail-fast --lib --bins --examples --test '???*'
 # They measure the memory of a process of their own, and without the canary.
-start "leaks" cargo test "${everything[@]}" --test it -- --test-threads 1 leak::
+start "leaks" env CATAMARAN_LEAK_CYCLES=30000 cargo test "${everything[@]}" --test it -- --test-threads 1 leak::
 start "doctests" nice cargo test "${everything[@]}" --no-fail-fast --doc
 start "benches run" nice "$binaries/catamaran-benches" --smoke
 start "docs" env RUSTDOCFLAGS="-D warnings" nice cargo doc "${everything[@]}" --no-deps

@@ -10,7 +10,7 @@ const { start } = require('./server.js');
 const { within } = require('./within.js');
 
 let server;
-before(async () => { server = await start('channel-app', '400', '300'); });
+before(async () => { server = await start('channel-app', '500', '1500'); });
 after(() => server.stop());
 
 /** A way to the server, at `url`; once it is a hole, what is on it is lost. */

@@ -33,7 +33,7 @@ async fn read_does_not_wait_for_a_write_on_a_sqlite_file() {
 async fn options_of_open_set_the_pool() {
     let world = World::file().await;
     let mut options = ConnectOptions::new(&world.url);
-    options.max_connections(1).acquire_timeout(Duration::from_millis(20));
+    options.max_connections(1).acquire_timeout(Duration::from_secs(3));
     let resources = Resources::open(options).await.expect("the database is there");
     let _held = resources.db().begin().await.expect("the only connection");
     let second = resources.db().begin().await.expect_err("no connection is left");

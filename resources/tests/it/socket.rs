@@ -51,9 +51,13 @@ impl Socket {
     }
 
     async fn read(&mut self) -> String {
-        match self.wire.next().await {
-            Some(Ok(Message::Text(text))) => text.to_string(),
-            end => panic!("the connection ended: {end:?}"),
+        loop {
+            match self.wire.next().await {
+                // Whoever answers no ping is cut off.
+                Some(Ok(Message::Text(text))) if text == "2" => self.send("3".to_owned()).await,
+                Some(Ok(Message::Text(text))) => return text.to_string(),
+                end => panic!("the connection ended: {end:?}"),
+            }
         }
     }
 
