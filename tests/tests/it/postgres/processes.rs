@@ -15,10 +15,13 @@ use crate::{
 const GIVEN_UP: Duration = Duration::from_secs(30);
 
 async fn start(backend: &Backend, name: &str) -> Process {
+    start_with(backend, name, None).await
+}
+
+async fn start_with(backend: &Backend, name: &str, heartbeat: Option<&str>) -> Process {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cluster-app"));
     command.arg(name).env("DATABASE_URL", backend.url()).env_remove("REDIS_URL");
-    // A server that was stopped must not find that its clients answered no ping.
-    let process = Process::start(command.env("HEARTBEAT_SECONDS", "60")).await;
+    let process = Process::start(command.envs(heartbeat.map(|seconds| ("HEARTBEAT_SECONDS", seconds)))).await;
     within("the bus", async {
         while http(process.address, &get("/health/ready")).await.status != 200 {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -85,7 +88,8 @@ async fn paused_server_closes_before_it_delivers() {
 #[tokio::test]
 async fn paused_server_reports_a_missed_epoch() {
     let backend = Backend::start();
-    let (here, there) = (start(&backend, "here").await, start(&backend, "there").await);
+    // The stopped server must not find that its client answered no ping.
+    let (here, there) = (start(&backend, "here").await, start_with(&backend, "there", Some("60")).await);
     let mut client = subscriber(&there).await;
     there.signal("STOP").await;
     is_alone(&here).await;
