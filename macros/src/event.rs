@@ -106,7 +106,7 @@ fn name(attrs: &[Attribute], ident: &Ident, rule: Option<&LitStr>, errors: &mut 
     })
 }
 
-/// A word of a `#[serde(..)]`, and its text: of `rename(serialize = "..")` the one that is sent.
+/// A word of a `#[serde(..)]`, and its text. `rename(serialize = "..")` gives the name for sending.
 struct SerdeWord {
     name: String,
     span: Span,

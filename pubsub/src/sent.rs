@@ -24,7 +24,7 @@ pub struct Received {
     pub since: u64,
     /// The last that it has.
     pub upto: Position,
-    /// The viewer for whom it has that, if not everybody may see the same: the [number](crate::EventFilter::viewer) in its ack.
+    /// The viewer that received it, for a filtered channel: the [number](crate::EventFilter::viewer) in the ack.
     pub viewer: Option<u64>,
 }
 

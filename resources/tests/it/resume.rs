@@ -11,7 +11,7 @@ on_each_database! {
     replay_names_no_member_out_of_sight
 }
 
-/// The position of a channel in an ack of ours, and the viewer for whom it is.
+/// The position of a channel in an ack to the catamaran client, and its viewer.
 pub(crate) fn position(ack: &Json, channel: &str) -> Json {
     let [epoch, offset, viewer] = [0, 1, 4].map(|at| &ack["channels"][channel][at]);
     assert!(offset.is_u64(), "{ack}");

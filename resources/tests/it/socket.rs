@@ -28,7 +28,7 @@ impl Socket {
         Self::page(world, &format!("the client of user {user}"), user, resume).await
     }
 
-    /// Connects as ours does in a page, whoever is logged in.
+    /// Connects as the catamaran client of this page, logged in as this user.
     pub(crate) async fn page(world: &World, page: &str, user: i64, resume: Json) -> Self {
         let connect = json!({"catamaran": {"client": page}});
         Self { resume, ..Self::say(world, user, format!("40{connect}")).await }
