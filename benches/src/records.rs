@@ -1,6 +1,7 @@
 //! Records of a table, over HTTP and over sockets: beside axum, socketioxide and SeaORM by hand, and beside Sails.
 
 use std::{
+    cell::Cell,
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -98,14 +99,16 @@ async fn load(plan: Plan, rival: &Rival, way: Way, verb: Verb, subscribed: bool)
     for _ in 0..CLIENTS {
         clients.push(Client::connect(rival, way).await);
     }
+    let earlier = rival.asked.get();
     let (before, start) = (rival.server.cpu(), Instant::now());
     let mut asking = JoinSet::new();
     for (at, mut client) in clients.into_iter().enumerate() {
         asking.spawn(async move {
             let mut asked = 0;
             while asked == 0 || start.elapsed() < plan.time {
-                // Each client changes a record of its own, and never to what it is already.
-                client.ask(verb, at + CLIENTS * (asked + 1)).await;
+                // Each client changes a record of its own, and never to what it is already, also from an earlier round: a change
+                // to the same is not told.
+                client.ask(verb, at + CLIENTS * (earlier + asked + 1)).await;
                 asked += 1;
             }
             // The connection stays until the server's time was read.
@@ -115,6 +118,7 @@ async fn load(plan: Plan, rival: &Rival, way: Way, verb: Verb, subscribed: bool)
     let finished = asking.join_all().await;
     let time = start.elapsed();
     let asked: usize = finished.iter().map(|(_, asked)| asked).sum();
+    rival.asked.set(earlier + asked);
     if let Some(subscriber) = subscriber {
         subscriber.has_heard(asked).await;
     }
@@ -142,6 +146,8 @@ struct Rival {
     kind: Kind,
     server: Server,
     files: PathBuf,
+    /// How often it was asked by all clients of all rounds.
+    asked: Cell<usize>,
     _postgres: Option<postgres::Server>,
 }
 
@@ -169,7 +175,7 @@ impl Rival {
             Kind::ByHand => command.arg(server::program()).args(["serve", "records", &url]),
             Kind::Sails => command.args(["node", &format!("{SAILS}/server.js"), &url]).env("NODE_ENV", "production"),
         };
-        Self { kind, server: Server::of(&mut command), files, _postgres: postgres }
+        Self { kind, server: Server::of(&mut command), files, asked: Cell::new(0), _postgres: postgres }
     }
 
     fn address(&self) -> SocketAddr {

@@ -62,7 +62,8 @@ fn close(tag: &str) -> Ask {
 #[tokio::test]
 async fn paused_server_closes_before_it_delivers() {
     let backend = Backend::start();
-    let (here, there) = (start(&backend, "here").await, start(&backend, "there").await);
+    // The stopped server must not find that its client answered no ping.
+    let (here, there) = (start(&backend, "here").await, start_with(&backend, "there", Some("60")).await);
     let mut client = subscriber(&there).await;
     // The closing that matters has a higher offset in its stream than the event that follows it.
     for _ in 0..5 {
@@ -76,13 +77,17 @@ async fn paused_server_closes_before_it_delivers() {
     let numbers = r#"{"writer":"w","id":1,"from":0,"count":1}"#;
     assert_eq!(writer.ask(&post("/numbers", numbers)).await.json(), json!([["delivered", "delivered"]]));
     there.signal("CONT").await;
+    let mut reason = None;
     loop {
         match client.next().await {
-            Packet::Event(event) => assert!(!event.contains("number"), "delivered after the closing: {event}"),
-            Packet::Closed => break,
+            Packet::Event(event) if event.starts_with(r#"["$left""#) => reason = Some(event),
+            Packet::Event(event) => panic!("delivered before the closing: {event}"),
+            Packet::Other(packet) if packet == "41" => break,
+            Packet::Closed => panic!("cut off, not closed"),
             _ => {}
         }
     }
+    assert_eq!(reason.as_deref(), Some(r#"["$left",null,"logged out"]"#));
 }
 
 #[tokio::test]
