@@ -180,6 +180,11 @@ impl Cluster {
     fn on_event(self: &Arc<Self>, event: BrokerEvent<'_>) {
         match event {
             BrokerEvent::Entry(copy) => self.streams.arrived(copy),
+            // Which sockets are to be closed is read again before anything else is delivered.
+            BrokerEvent::Lost(CLOSINGS) => {
+                self.streams.begin_outage();
+                self.end_outage();
+            }
             BrokerEvent::Lost(stream) => {
                 if let Some(stream) = self.streams.find(stream) {
                     self.streams.renew(stream);
@@ -191,16 +196,21 @@ impl Cluster {
             }
             BrokerEvent::Up => {
                 tracing::info!("the broker can be reached");
-                let (cluster, outage) = (self.clone(), self.streams.outage());
-                tokio::spawn(async move {
-                    task::finish("attach", || cluster.attach()).await;
-                    if cluster.streams.end_outage(outage) {
-                        cluster.give_again();
-                        task::finish("renew all", || cluster.renew_all()).await;
-                    }
-                });
+                self.end_outage();
             }
         }
+    }
+
+    /// Catches up on closings, and then on everything.
+    fn end_outage(self: &Arc<Self>) {
+        let (cluster, outage) = (self.clone(), self.streams.outage());
+        tokio::spawn(async move {
+            task::finish("attach", || cluster.attach()).await;
+            if cluster.streams.end_outage(outage) {
+                cluster.give_again();
+                task::finish("renew all", || cluster.renew_all()).await;
+            }
+        });
     }
 
     /// A stream that brings commands or answers to this server.

@@ -7,7 +7,10 @@ use std::{
 };
 
 use futures_util::future::{BoxFuture, pending, ready};
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep},
+};
 
 use super::{
     Attached, Broker, Down, Read, Sent,
@@ -60,6 +63,15 @@ struct Node {
     down: bool,
     /// What is on its way, if the test brings it.
     pile: Option<Vec<StreamEntry>>,
+    /// The stream whose entries it cannot read.
+    unreadable: Option<&'static str>,
+}
+
+/// What reaches a node.
+struct Brought {
+    flow: BrokerEvents,
+    copy: StreamEntry,
+    is_readable: bool,
 }
 
 impl Backend {
@@ -70,13 +82,18 @@ impl Backend {
     /// The broker of the next node.
     pub(crate) fn connect(&self, flow: BrokerEvents) -> MockBroker {
         let mut state = self.lock();
-        state.nodes.push(Node { flow, attached: HashSet::new(), down: false, pile: None });
+        state.nodes.push(Node { flow, attached: HashSet::new(), down: false, pile: None, unreadable: None });
         MockBroker { backend: self.clone(), node: state.nodes.len() - 1 }
     }
 
     /// From now on the test brings a node what is published.
     pub(crate) fn intercept(&self, node: usize) {
         self.lock().nodes[node].pile = Some(Vec::new());
+    }
+
+    /// From now on a node cannot read what comes of a stream, and asks for it.
+    pub(crate) fn garble(&self, node: usize, stream: &'static str) {
+        self.lock().nodes[node].unreadable = Some(stream);
     }
 
     /// What is on its way to a node.
@@ -145,7 +162,7 @@ impl State {
     }
 
     /// Counts and keeps an entry, and says which flows bring it.
-    fn count(&mut self, mut entry: PublishedEvent) -> (Arc<PublishedEvent>, Vec<(BrokerEvents, StreamEntry)>) {
+    fn count(&mut self, mut entry: PublishedEvent) -> (Arc<PublishedEvent>, Vec<Brought>) {
         for destination in &mut entry.destinations {
             let top = &mut self.stream(&destination.target.stream).top;
             top.offset += 1;
@@ -160,7 +177,11 @@ impl State {
             for node in self.nodes.iter_mut().filter(|node| !node.down && node.attached.contains(name)) {
                 match &mut node.pile {
                     Some(pile) if !name.starts_with(RESERVED) => pile.push(copy.clone()),
-                    _ => brought.push((node.flow.clone(), copy.clone())),
+                    _ => brought.push(Brought {
+                        flow: node.flow.clone(),
+                        copy: copy.clone(),
+                        is_readable: node.unreadable != Some(name),
+                    }),
                 }
             }
         }
@@ -224,6 +245,10 @@ impl Broker for MockBroker {
     fn read<'a>(&'a self, name: &'a Arc<str>, after: &'a Position) -> BoxFuture<'a, Read> {
         Box::pin(async move {
             self.backend.panic_if_told();
+            if self.backend.lock().nodes[self.node].unreadable == Some(name) {
+                // Other tasks go on meanwhile, as they do when a network is asked.
+                sleep(Duration::from_millis(1)).await;
+            }
             let mut state = self.backend.lock();
             state.reads += usize::from(!name.starts_with(RESERVED));
             if state.nodes[self.node].down {
@@ -255,8 +280,8 @@ impl Broker for MockBroker {
                     }
                 }
             };
-            for (flow, copy) in brought {
-                flow.entry(copy);
+            for Brought { flow, copy, is_readable } in brought {
+                if is_readable { flow.entry(copy) } else { flow.lost(&copy.target().stream) }
             }
             sent
         })

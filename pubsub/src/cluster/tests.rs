@@ -236,6 +236,26 @@ async fn what_comes_before_a_server_knows_whom_to_close_waits() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_comes_after_a_lost_closing_waits() {
+    let backend = Backend::default();
+    let (here, there) = two(&backend).await;
+    let (bob, mut hears) = tagged(&there, "bob").await;
+    // It is read again, as what was lost on the way is.
+    backend.garble(1, CLOSINGS);
+    let closing = here.close_tagged("user:7", "logged out");
+    let publish = async {
+        until(|| here.registry().find(CLOSINGS).unwrap().lock().log.top().offset == 1).await;
+        here.publish(&Kept, said("secret")).await;
+    };
+    let (closed, ()) = tokio::join!(closing, publish);
+    assert_eq!(closed, Ok(1));
+    until(|| bob.is_gone()).await;
+    assert_eq!(hears.recv().await.as_deref(), Some(r#"["$left",null,"logged out"]"#));
+    until(|| there.registry().find("kept").unwrap().lock().log.top().offset == 1).await;
+    assert!(!there.registry().is_down());
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_closed_while_the_bus_was_away_is_closed_elsewhere_once_it_is_back() {
     let backend = Backend::default();
     let (here, there) = two(&backend).await;
