@@ -190,7 +190,10 @@ class Postgres extends Backend {
   }
 
   command() {
-    const settings = ['fsync=off', 'listen_addresses=127.0.0.1', 'unix_socket_directories=', `port=${this.port}`];
+    // What it shares in memory is in its directory too: nothing is left of a server that was killed.
+    const settings = [
+      'fsync=off', 'listen_addresses=127.0.0.1', 'unix_socket_directories=', 'dynamic_shared_memory_type=mmap', `port=${this.port}`,
+    ];
     return {
       program: join(programs(), 'postgres'),
       args: ['-D', 'data', ...settings.flatMap((setting) => ['-c', setting])],

@@ -136,8 +136,14 @@ impl Server {
     fn command(&self) -> Command {
         let mut command = program("postgres");
         command.arg("-D").arg(self.directory.join("data")).args(["-p", &self.port.to_string()]);
-        for setting in ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off", "logging_collector=off"]
-        {
+        // What it shares in memory is in its directory too: nothing is left of a server that was killed.
+        for setting in [
+            "listen_addresses=127.0.0.1",
+            "unix_socket_directories=",
+            "fsync=off",
+            "logging_collector=off",
+            "dynamic_shared_memory_type=mmap",
+        ] {
             command.args(["-c", setting]);
         }
         for setting in &self.settings {

@@ -198,9 +198,13 @@ impl Socket {
 
     /// Asks, and waits for the ack.
     pub(crate) async fn ask(&mut self, ask: &Ask) -> Answer {
+        self.send_event(&event(ask)).await
+    }
+
+    /// Sends an event, and waits for its ack.
+    pub(crate) async fn send_event(&mut self, event: &str) -> Answer {
         self.asked += 1;
-        let packet = format!("42{}{}", self.asked, event(ask));
-        self.send(packet).await;
+        self.send(format!("42{}{event}", self.asked)).await;
         let ack = format!("43{}[", self.asked);
         let with_bytes = format!("461-{}[", self.asked);
         loop {

@@ -1,9 +1,9 @@
 // The backend stops, forgets, stalls or is cut off: delivery goes on, and whoever may have missed something hears of it.
-// OUTAGE_SECONDS makes all outages longer than CI has time for.
+// OUTAGE_SECONDS makes all outages longer than CI has time for. Each backend has a file of its own, which run side by side.
 const assert = require('node:assert/strict');
 const { test } = require('node:test');
 const { setTimeout: sleep } = require('node:timers/promises');
-const { Postgres, Redis } = require('./backends.js');
+const { Redis } = require('./backends.js');
 const { BACK, Cluster, memory } = require('./cluster.js');
 
 const SECONDS = Number(process.env.OUTAGE_SECONDS || 1);
@@ -74,7 +74,8 @@ const OUTAGES = {
   } },
 };
 
-for (const Backend of [Redis, Postgres]) {
+/** Declares the tests of a backend. */
+function testOutages(Backend) {
   const outages = Object.entries(OUTAGES).map(([name, outage]) => [name, outage, SECONDS]);
   if (Backend === Redis) outages.push(['evicts', { turns: true, happen: ({ backend }) => backend.evict() }, SECONDS]);
   if (SECONDS < 10) outages.push(['stands still', OUTAGES['stands still'], 10]);
@@ -124,3 +125,5 @@ for (const Backend of [Redis, Postgres]) {
     });
   }
 }
+
+module.exports = { testOutages };

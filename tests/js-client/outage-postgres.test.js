@@ -1,0 +1,4 @@
+const { Postgres } = require('./backends.js');
+const { testOutages } = require('./outage.js');
+
+testOutages(Postgres);

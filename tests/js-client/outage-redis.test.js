@@ -1,0 +1,4 @@
+const { Redis } = require('./backends.js');
+const { testOutages } = require('./outage.js');
+
+testOutages(Redis);
